@@ -1,0 +1,212 @@
+package conntrack
+
+import "time"
+
+// SideFlags are facts about one end of a connection.
+type SideFlags uint16
+
+// Facts about one end.
+const (
+	SideSeen     SideFlags = 1 << iota // at least one segment of this end was tracked
+	SideSYN                            // its SYN was seen, ISN is valid
+	SideFIN                            // its FIN was seen, FINEnd is valid
+	SideFINAck                         // its FIN was acknowledged
+	SideScale                          // it offered window scaling
+	SideSACK                           // it permitted SACK
+	SideMaxAck                         // MaxAck is valid
+	SideLiberal                        // its window is not known well: judge liberally
+	SideRST                            // its last segment was a RST
+	SideProgress                       // tracked data or ACK progress since pick-up or reload
+)
+
+// Side is what is remembered of one end: the window bounds of netfilter's ip_ct_tcp_state, after Guido van Rooij, "Real
+// Stateful TCP Packet Filtering in IP Filter".
+type Side struct {
+	ISN    Seq    // valid with SideSYN
+	End    Seq    // highest sequence number + length sent (td_end): the next number expected of this end
+	MaxEnd Seq    // highest number this end may send: the other end's ack + window (td_maxend)
+	MaxAck Seq    // highest acknowledgment this end sent, valid with SideMaxAck (td_maxack)
+	FINEnd Seq    // number after its FIN, valid with SideFIN
+	MaxWin uint32 // largest window this end advertised, in bytes after scaling (td_maxwin)
+	Win    uint32 // window last advertised, in bytes after scaling
+	Flags  SideFlags
+	Scale  uint8 // window shift, valid with SideScale on both sides
+
+	Packets, Bytes uint64 // queue messages and IP bytes from this end, forwarded or not
+}
+
+// EntryFlags are facts about a connection.
+type EntryFlags uint16
+
+// Facts about a connection.
+const (
+	EntryAssured   EntryFlags = 1 << iota // traffic in both directions after the handshake
+	EntryReplied                          // the other end has answered
+	EntryPickedUp                         // created mid-stream, without its SYN
+	EntryCandidate                        // Candidate is valid
+	EntryChallenge                        // Challenge is valid: a bare ACK answered the SYN
+	EntryRearmed                          // the reply side takes the next SYN/ACK fresh (pf)
+)
+
+// Candidate is a SYN that was let through on a live entry, remembered in case the other end proves it (netfilter's
+// last_seq/last_end/last_wscale/last_flags).
+type Candidate struct {
+	ISN   Seq
+	Win   uint16
+	Scale uint8
+	Flags SideFlags // SideScale, SideSACK
+	Dir   Direction
+}
+
+// Entry is one remembered connection. It is free of pointers. Callers outside this package read it only.
+type Entry struct {
+	Tuple     Tuple  // of the original direction
+	ID        uint64 // flow id, unique within a table's life
+	Previous  uint64 // flow id of the connection that this one replaced or followed on the tuple, 0 for none
+	Created   Instant
+	LastSeen  Instant       // of the last segment of either direction, refreshed or not
+	Refreshed Instant       // when the timer was last set
+	Deadline  Instant       // the entry is absent from this instant on
+	Timeout   time.Duration // what the timer was last set to
+	Side      [2]Side
+	Candidate Candidate
+	Challenge Seq    // the ack number of a bare ACK that answered the SYN
+	Counted   uint64 // plain forwards not yet reported in a flow record; the engine's owner resets it
+	Epoch     uint32 // of the policy that last matched rules to it
+	Rule      int32  // index of the rule that governs it under that policy, -1 for none
+	Timers    uint16 // index of its timeouts in the owner's set of Timeouts
+	Flags     EntryFlags
+	State     State
+	LastDir   Direction
+	LastKind  Kind
+	Marks     uint8 // for the owner's use
+	HistoryN  uint8
+	History   [16]byte // Zeek's history letters, the first 16
+
+	timerNext, timerPrev int32 // timer wheel
+	timerSlot            int32
+	listNext, listPrev   int32 // list of embryonic entries, oldest first
+}
+
+// EndReason is why an entry ended.
+type EndReason uint8
+
+// Reasons for an entry's end.
+const (
+	EndNone     EndReason = iota
+	EndIdle               // its idle timer ran out
+	EndFIN                // the timer of a state after both FINs ran out
+	EndRST                // the timer after a RST ran out, or a RST deleted it
+	EndReplaced           // a new connection took its tuple
+	EndEvicted            // it made room
+	EndKilled             // the operator
+	EndReload             // a reload that drops flows
+	EndDeleted            // policy
+	EndShutdown           // the gateway stops
+	NumEndReasons
+)
+
+var endWords = [NumEndReasons]string{"", "idle", "fin", "rst", "replaced", "evicted", "killed", "reload", "deleted", "shutdown"}
+
+// String returns the reason's word.
+func (r EndReason) String() string { return endWords[r] }
+
+// Tombstone is what is kept of a connection after it was forgotten.
+type Tombstone struct {
+	ID        uint64
+	Forgotten Instant
+	Created   Instant
+	LastSeen  Instant
+	Timeout   time.Duration // the timer that ran out, or would have
+	Reason    EndReason
+	State     State  // at the end
+	Next      [2]Seq // next number of the original end and of the other end (in the buried entry's directions)
+	LastAck   [2]Seq
+	From      Tuple // the buried entry's original direction
+}
+
+// View is what the table says of a segment's tuple at an instant. Lookup fills it and changes nothing.
+type View struct {
+	Entry *Entry // nil: nothing, or expired. Valid until the table's next Commit, Advance or Kill
+	Dir   Direction
+	// Expired is an entry whose deadline has passed but which was not swept yet: Entry is nil then, and Tombstone says
+	// what a swept one's would. Commit buries it.
+	Expired   *Entry
+	Tombstone Tombstone
+	HasTomb   bool
+}
+
+// Effect is what a decision tells the table to remember.
+type Effect uint8
+
+// Effects. Keep is the safe zero value.
+const (
+	Keep            Effect = iota // nothing but counters and LastSeen
+	Track                         // advance window, state machine and history by this segment
+	Annotate                      // remember this SYN as candidate; forget it unless the other end proves it
+	Resync                        // the candidate is proven: restart the entry from it
+	Replace                       // bury the entry and create one from this SYN
+	ReplaceIfClosed               // Replace if both ends closed or one reset, else Keep
+	Delete                        // bury the entry
+	Create                        // create an entry from this SYN
+	CreateLiberal                 // create an entry from a mid-stream segment; its window is judged liberally
+	Rearm                         // Keep, and take the other end's next SYN/ACK fresh (pf, handshake mismatch)
+	NumEffects
+)
+
+var effectWords = [NumEffects]string{"keep", "track", "annotate", "resync", "replace", "replace-if-closed", "delete",
+	"create", "create-liberal", "rearm"}
+
+// String returns the effect's word in policy files and logs.
+func (e Effect) String() string { return effectWords[e] }
+
+// TimerOp is what becomes of the entry's timer.
+type TimerOp uint8
+
+// Timer operations.
+const (
+	TimerLeave   TimerOp = iota // the deadline stays
+	TimerRefresh                // the state's timeout, from now
+	TimerShorten                // at most the given duration from now; never later than the present deadline
+	NumTimerOps
+)
+
+var timerWords = [NumTimerOps]string{"leave", "refresh", "shorten"}
+
+// String returns the operation's word.
+func (o TimerOp) String() string { return timerWords[o] }
+
+// Timer is a timer operation with its duration, which only TimerShorten uses.
+type Timer struct {
+	Op TimerOp
+	D  time.Duration
+}
+
+// SeqCheck says how windows are judged.
+type SeqCheck uint8
+
+// Ways to judge windows.
+const (
+	SeqStrict  SeqCheck = iota // out of window is a finding
+	SeqLiberal                 // only RSTs are judged (nf_conntrack_tcp_be_liberal)
+	SeqOff                     // nothing is judged
+)
+
+// RSTRule says which RST counts as exact, inexact or out of window.
+type RSTRule uint8
+
+// RST rules.
+const (
+	RSTLinux   RSTRule = iota // nf_conntrack: below the highest ack seen is out, equal is exact, above is inexact
+	RSTPF                     // pf: the tracked number or one off it, or inside the window with the exact ack, is exact
+	RSTRFC5961                // RFC 5961 section 3.2: exact, inside the window, outside
+)
+
+// Rules are the numbers that Classify judges by. The zero value is strict.
+type Rules struct {
+	Check    SeqCheck
+	RST      RSTRule
+	Near     uint32        // bytes above the window that are SeqAboveNear; with 0 the receiver's largest window, as nf_conntrack
+	SynBand  uint32        // a SYN with another ISN further than this from the tracked one is SynNewISNFar; 0 = no band (pf: 67035)
+	TombLate time.Duration // how long after its end a connection's segments are LateAfterExpiry; 0 = as long as the tombstone lives
+}

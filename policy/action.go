@@ -1,0 +1,87 @@
+package policy
+
+import (
+	"time"
+
+	"halfopen/conntrack"
+)
+
+// PacketAction is what becomes of the segment itself.
+type PacketAction uint8
+
+// Packet actions. Forward is the zero value: a policy that says nothing cuts nobody off.
+const (
+	Forward PacketAction = iota
+	Drop
+	Rewrite // into something else; the reply part says what (next: the probing ACK)
+	Hold    // keep it in the second queue until its fate is known
+	numPacketActions
+)
+
+var packetWords = [numPacketActions]string{"forward", "drop", "rewrite", "hold"}
+
+// String returns the action's word in policy files, and the verdict's word in logs.
+func (a PacketAction) String() string { return packetWords[a] }
+
+// ReplyAction is what the sender gets from the gateway in the other end's name.
+type ReplyAction uint8
+
+// Replies to the sender.
+const (
+	ReplyNone ReplyAction = iota
+	// ReplyRST is the RST of a host without the connection (RFC 9293 section 3.5.2): with an ACK in the segment its seq is
+	// the segment's ack; otherwise seq 0 and ACK of the segment's end.
+	ReplyRST
+	// ReplyRSTTracked is a RST with the numbers that the sender expects of the other end.
+	ReplyRSTTracked
+	// ReplyACKTracked is a bare ACK with the tracked numbers of the connection (pf_send_challenge_ack in OpenBSD's pf.c).
+	ReplyACKTracked
+	// ReplyICMPPort is ICMP destination unreachable: port unreachable (code 3; ICMPv6 type 1 code 4).
+	ReplyICMPPort
+	// ReplyICMPAdmin is ICMP destination unreachable: administratively prohibited (code 13; ICMPv6 type 1 code 1).
+	ReplyICMPAdmin
+	numReplyActions
+)
+
+var replyWords = [numReplyActions]string{"none", "rst", "rst-tracked", "ack-tracked", "icmp-port", "icmp-admin"}
+
+// String returns the reply's word in policy files and logs.
+func (a ReplyAction) String() string { return replyWords[a] }
+
+// PeerAction is what goes to the end that the segment was meant for.
+type PeerAction uint8
+
+// Actions toward the other end.
+const (
+	PeerNone PeerAction = iota
+	// PeerRSTTracked is a RST with the numbers that the other end expects of the sender.
+	PeerRSTTracked
+	numPeerActions
+)
+
+var peerWords = [numPeerActions]string{"none", "rst-tracked"}
+
+// String returns the action's word in policy files and logs.
+func (a PeerAction) String() string { return peerWords[a] }
+
+// Action is what to do about a finding, in five independent parts.
+type Action struct {
+	Packet PacketAction
+	Reply  ReplyAction
+	Peer   PeerAction
+	State  conntrack.Effect
+	Timer  conntrack.Timer
+	// Window is the window field of ReplyACKTracked: false sends 0 as pf does, true the tracked window.
+	TrackedWindow bool
+	// HoldFor and HoldThen belong to Hold: how long, and what then (Forward or Drop).
+	HoldFor  time.Duration
+	HoldThen PacketAction
+}
+
+// Emit is a packet that the gateway must make: Segment is a whole segment (from Tuple.Src to Tuple.Dst, flags, numbers,
+// window). For ICMP replies only the addresses matter and the proxy quotes the packet that caused it.
+type Emit struct {
+	Kind    string      // the policy word that caused it, for the log: rst, rst-tracked, ack-tracked, icmp-port, icmp-admin
+	ICMP    ReplyAction // ReplyICMPPort or ReplyICMPAdmin, else ReplyNone
+	Segment conntrack.Segment
+}
