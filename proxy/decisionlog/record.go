@@ -1,0 +1,368 @@
+package decisionlog
+
+import "net/netip"
+
+// SchemaVersion is the version of the record's shape, written in the header line
+// of each file. It grows when a field changes its meaning or goes away; new
+// fields do not change it, and a reader ignores fields that it does not know.
+const SchemaVersion = 1
+
+// EventType says which part of a Record is meant.
+type EventType uint8
+
+// The event types, in the order in which documentation lists them.
+const (
+	EventNone       EventType = iota
+	EventHeader               // first line of each file; written by the Writer alone
+	EventDecision             // one segment and what became of it
+	EventFlow                 // a connection began, went on or ended; counters
+	EventInject               // a segment that halfopen made
+	EventReload               // a policy was loaded, or refused
+	EventStats                // counters of the process, at intervals and at the end
+	EventGap                  // queue messages that nothing else explains
+	EventExperiment           // an experiment started, stopped or assigned a unit
+	numEvents
+)
+
+// eventNames are the words of event_type, indexed by EventType.
+var eventNames = [numEvents]string{"none", "header", "decision", "flow", "inject", "reload", "stats", "gap", "experiment"}
+
+// String is the word that event_type carries.
+func (e EventType) String() string {
+	if e < numEvents {
+		return eventNames[e]
+	}
+	return eventNames[EventNone]
+}
+
+// Direction of a segment relative to the connection's first SYN.
+type Direction uint8
+
+// Directions carry EVE's words to_server and to_client.
+const (
+	DirUnknown Direction = iota
+	ToServer
+	ToClient
+)
+
+// Words of Decision.Verdict: what became of the packet.
+const (
+	VerdictForward = "forward"
+	VerdictDrop    = "drop"
+	VerdictRewrite = "rewrite"
+	VerdictHold    = "hold"
+)
+
+// Record is one line of the log, before it is a line: a union of all event
+// types, filled without allocating. Strings in it must be words that outlive the
+// record (constants, or words interned with a policy, such as rule names and
+// interface names). The pointers are for the rare event types; what they point
+// to must not change once the record was handed to a Writer.
+//
+// The zero value of a field means "not known" and is left out of the line, unless
+// the field says otherwise.
+type Record struct {
+	Time  int64 // unix nanoseconds, wall clock, of the packet or event
+	Event EventType
+	Dir   Direction
+
+	FlowID   uint64         // only the low 51 bits are written, as Suricata does; 0: no flow
+	Src, Dst netip.AddrPort // of the segment; of a flow record: originator, responder
+	PcapCnt  uint64         // packet number in the capture, replay only
+
+	InIface, OutIface string
+
+	TCP      TCP      // decision, inject: the segment
+	Decision Decision // decision
+	Flow     Flow     // flow
+	Inject   Inject   // inject
+
+	Reload     *Reload
+	Stats      *Stats
+	Gap        *Gap
+	Experiment *Experiment
+	header     *Header
+}
+
+// TCP flag bits as in the header's byte 13 and (for AE) the low bit of byte 12
+// (RFC 9293 section 3.1, RFC 3168, RFC 9768).
+const (
+	FlagFIN = 1 << iota
+	FlagSYN
+	FlagRST
+	FlagPSH
+	FlagACK
+	FlagURG
+	FlagECE
+	FlagCWR
+	FlagAE
+)
+
+// Bits of TCP.Opts: which options the segment carries.
+const (
+	OptMSS = 1 << iota
+	OptWScale
+	OptSACKOK
+	OptSACK
+	OptTimestamp
+	OptMD5
+	OptAO
+	OptFastOpen
+	OptOther
+)
+
+// TCP is the segment as it was seen (or made).
+type TCP struct {
+	Set        bool // false: no tcp object in the line
+	Flags      uint16
+	Seq, Ack   uint32
+	Win        uint32 // as on the wire, not scaled
+	Len        uint32 // payload octets
+	Opts       uint16
+	MSS        uint16
+	WScale     uint8
+	SACKBlocks uint8
+	TSVal      uint32
+	TSEcr      uint32
+	History    History // Zeek's letters, up to and with this segment
+}
+
+// History holds a connection's history in Zeek's letters (upper case:
+// originator), ended by a zero byte or the array's end.
+type History [24]byte
+
+// Action is the five parts of what policy decided; words of package policy.
+type Action struct {
+	Packet, Reply, Peer, State, Timer string
+}
+
+// Made is a segment that a decision made, in short.
+type Made struct {
+	Kind     string // for example ack-tracked; empty: none
+	Flags    uint16
+	Seq, Ack uint32
+}
+
+// Expected holds the numbers that the table would have taken. The halves are
+// written only where they are set. All are raw sequence numbers (mod 2^32).
+type Expected struct {
+	HasSeq, HasAck      bool
+	Seq, SeqLo, SeqHi   uint32 // next expected; lowest and highest acceptable
+	Ack, AckLo, AckHi   uint32 // likewise for the acknowledgement
+	SeenEnd             uint32 // first sequence number after the seen segment
+	Checksum, Truncated string // word about the copy, for example unverified; empty: nothing to say
+}
+
+// Tombstone is what is left of a connection forgotten earlier on this tuple.
+type Tombstone struct {
+	Set       bool
+	At        int64  // unix nanoseconds: when it was forgotten
+	Why       string // for example idle-timer, closed, evicted, killed
+	State     string // the state in which it was forgotten
+	Idle, Age int64  // nanoseconds, at that time
+	FlowID    uint64
+	// The last numbers of both sides, raw.
+	ClientSeq, ClientAck, ServerSeq, ServerAck uint32
+}
+
+// Would is what the policy under trial would have done (--dry-run).
+type Would struct {
+	Verdict   string // empty: no trial
+	Reason    string
+	Rule      string
+	Preset    string
+	PolicyRev string
+	Action    Action
+	Reply     Made
+	Peer      Made
+	Diverged  bool // an earlier decision of this flow differed already
+}
+
+// Decision is the event type decision.
+type Decision struct {
+	ID        ID
+	Settles   ID // the hold that this record ends; such a record explains no further message
+	Verdict   string
+	Reason    string
+	Rule      string
+	Preset    string
+	PolicyRev string
+	Arm       string
+	Queue     uint16
+
+	Known       bool // the tuple had an entry: idle, remaining and age are written
+	StateBefore string
+	StateAfter  string
+	Idle        int64 // nanoseconds since the last segment that refreshed the entry
+	Remaining   int64 // nanoseconds until its timer ends; negative: it ended that long ago
+	Age         int64 // nanoseconds since the entry was made
+
+	Action    Action
+	Reply     Made // to the sender
+	Peer      Made // to the other end
+	Expected  Expected
+	Tombstone Tombstone
+	Would     Would
+	Latency   int64 // nanoseconds from receipt to verdict
+}
+
+// FlowKind says which of a connection's moments a flow record tells.
+type FlowKind uint8
+
+// Moments of a connection.
+const (
+	FlowNew FlowKind = iota
+	FlowUpdate
+	FlowEnd
+)
+
+// Flow is the event type flow. Index 0 of the arrays is to the server, 1 to the
+// client.
+type Flow struct {
+	Kind        FlowKind
+	Pkts        [2]uint64 // since the flow began
+	Bytes       [2]uint64 // IP octets, since the flow began
+	Fast        [2]uint64 // of Pkts, those that a fast path forwarded (never queued)
+	Counted     uint64    // queue messages explained by this record alone: since the flow's last record
+	State       string
+	ConnState   string // Zeek's conn_state, for example S0, SF, RSTO
+	History     History
+	Start, Last int64  // unix nanoseconds of the first and the last segment
+	EndReason   string // why the table forgot it
+	Outcome     string // how it went for the ends
+	Predecessor uint64 // flow id of the entry that it replaced
+	Rule        string
+	Preset      string
+	PolicyRev   string
+	Arm         string
+	Adopted     bool // picked up mid-stream
+}
+
+// Inject is the event type inject: a segment that halfopen made. Record.Src and
+// Record.Dst are its addresses as the gateway's table knows them, Record.TCP its
+// numbers.
+type Inject struct {
+	ID               ID
+	Cause            ID     // the decision that caused it
+	Trigger          string // where time caused it and no decision: for example expiry, probe
+	Kind             string // for example rst-tracked
+	To               string // client or server
+	WireSrc, WireDst netip.AddrPort
+	Error            string // the system's words if it was not sent
+}
+
+// Reload is the event type reload.
+type Reload struct {
+	OK           bool
+	Preset       string
+	PolicyRev    string
+	PreviousRev  string
+	Flows        string // keep, rematch or drop
+	FlowsTouched uint64
+	Error        string // why it was refused; the old policy then stays
+}
+
+// Count is a word and how often.
+type Count struct {
+	Word string
+	N    uint64
+}
+
+// Kernel is the counter in front of the queue rule.
+type Kernel struct {
+	Set  bool
+	Base uint64 // messages: its value when this run began
+	Now  uint64 // messages: its value at the record's time
+}
+
+// Stats is the event type stats. Everything but Suppressed counts since the run
+// began.
+type Stats struct {
+	Run          string
+	Final        bool // the run ended well: rules gone, queue empty, all flows written
+	Uptime       int64
+	Kernel       Kernel
+	Received     uint64 // queue messages read
+	Verdicts     []Count
+	Reasons      []Count
+	Suppressed   []Count // individual records held back since the previous stats record, by reason
+	RingDropped  uint64  // records
+	QueueDropped uint64  // messages that the kernel dropped because the queue was full
+	UserDropped  uint64  // messages that the kernel could not hand over (ENOBUFS)
+	FailOpen     uint64
+	Flows        uint64 // entries in the table now
+	Tombstones   uint64 // kept now
+}
+
+// Words of Gap.Where and Gap.Bound.
+const (
+	GapQueue    = "queue"     // the kernel queue was full, or its socket was (ENOBUFS)
+	GapFailOpen = "fail-open" // passed unseen by bypass or the kernel's fail-open flag
+	GapRing     = "ring"      // record lost: the ring to the writer was full
+	GapDisk     = "disk"      // record lost: the disk refused it
+	GapCrash    = "crash"     // the process died
+
+	BoundExact   = "exact"
+	BoundUpper   = "upper"   // at most Count
+	BoundUnknown = "unknown" // at least Count
+)
+
+// Gap is the event type gap: queue messages that no other record explains.
+type Gap struct {
+	Where    string
+	Count    uint64 // queue messages
+	Bound    string
+	From, To int64   // unix nanoseconds
+	Run      string  // the run that it belongs to, where that is not the file's
+	Kernel   Kernel  // crash: the counter of that run
+	Known    uint64  // crash: what that run's log explains
+	Records  []Count // lost records by event type
+	Reasons  []Count // lost decision records by reason
+	Detail   string
+}
+
+// Experiment is the event type experiment.
+type Experiment struct {
+	Name, Kind, Arm, Unit, Detail string
+}
+
+// Header is the first line of each file; the Writer makes it.
+type Header struct {
+	Schema  int
+	Version string // of the program
+	Run     string
+	BootID  string
+	FileSeq uint64 // 1 is the run's first file
+	Kernel  Kernel // the last known
+	Before  Tally  // what the run's earlier files explain
+	Started int64  // unix nanoseconds: the run's start
+}
+
+// Explains is how many queue messages the record stands for (see the package's
+// conservation rule).
+func (r *Record) Explains() uint64 {
+	switch r.Event {
+	case EventDecision:
+		if r.Decision.Settles.IsZero() {
+			return 1
+		}
+	case EventFlow:
+		return r.Flow.Counted
+	case EventStats:
+		if r.Stats != nil {
+			return sumCounts(r.Stats.Suppressed)
+		}
+	case EventGap:
+		if r.Gap != nil && r.Gap.Run == "" {
+			return r.Gap.Count
+		}
+	}
+	return 0
+}
+
+func sumCounts(cs []Count) (n uint64) {
+	for _, c := range cs {
+		n += c.N
+	}
+	return n
+}
