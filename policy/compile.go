@@ -1,0 +1,147 @@
+package policy
+
+import (
+	"fmt"
+
+	"halfopen/conntrack"
+)
+
+// Resolver returns the policy that a spec's preset key names, read relative to the file that names it.
+type Resolver func(from, ref string) (*Spec, Problems)
+
+// maxChain bounds how many files may inherit from each other.
+const maxChain = 16
+
+// Compile resolves what a spec inherits from and makes the policy. It returns a nil Policy exactly when there are
+// problems.
+func Compile(s *Spec, resolve Resolver) (*Policy, Problems) {
+	chain := []*Spec{s}
+	preset := ""
+	if _, ok := Preset(s.Name); ok {
+		preset = s.Name
+	}
+	for at := s; at.Preset != ""; {
+		if len(chain) == maxChain {
+			return nil, Problems{at.problemAtPreset(fmt.Sprintf("more than %d policies inherit from each other", maxChain), "a shorter chain that ends in a preset")}
+		}
+		if _, ok := Preset(at.Preset); ok && preset == "" {
+			preset = at.Preset
+		}
+		next, problems := resolve(at.Name, at.Preset)
+		if len(problems) > 0 {
+			return nil, problems
+		}
+		if next == nil {
+			return nil, Problems{at.problemAtPreset(fmt.Sprintf("unknown preset %q", at.Preset), "the name of a preset, or a file")}
+		}
+		for _, seen := range chain {
+			if seen.Name == next.Name {
+				return nil, Problems{at.problemAtPreset(fmt.Sprintf("%q inherits from itself", next.Name), "a chain that ends in a preset")}
+			}
+		}
+		chain = append(chain, next)
+		at = next
+	}
+	p := build(chain)
+	p.name, p.preset, p.description = s.Name, preset, s.Description
+	p.rev = revision(p)
+	return p, nil
+}
+
+// build merges a chain, whose first spec is the last to have its say.
+func build(chain []*Spec) *Policy {
+	p := &Policy{adopt: DefaultAdopt, limits: Limits{Flows: DefaultFlows, Tombstones: DefaultTombstones}}
+	for f := range p.log.Rate {
+		p.log.Rate[f] = DefaultRate
+	}
+	embryonic := 0
+	base := newTables()
+	for i := len(chain) - 1; i >= 0; i-- {
+		s := chain[i]
+		set(&p.limits.Flows, s.Flows)
+		set(&embryonic, s.Embryonic)
+		set(&p.limits.Tombstones, s.Tombs)
+		set(&p.onFull, s.OnFull)
+		set(&p.adopt, s.Adopt)
+		set(&p.log.Detail, s.Detail)
+		set(&p.reload, s.Reload)
+		for f, n := range s.Rate {
+			p.log.Rate[f] = n
+		}
+		base.apply(&s.Block, Both)
+	}
+	if p.limits.Embryonic = embryonic; embryonic == 0 {
+		p.limits.Embryonic = (p.limits.Flows + 1) / 2
+	}
+	p.limits.Embryonic = min(p.limits.Embryonic, p.limits.Flows)
+	p.add(base)
+	for _, s := range chain {
+		for i := range s.Rules {
+			r := &s.Rules[i]
+			t := base.clone()
+			t.apply(&r.Block, r.Match.Direction)
+			p.add(t)
+			p.matches = append(p.matches, r.Match)
+			name := r.Name
+			if name == "" {
+				name = fmt.Sprintf("rule-%d", len(p.matches))
+			}
+			p.names = append(p.names, name)
+		}
+	}
+	return p
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// tables are what a rule, or the policy without one, decides by.
+type tables struct {
+	timeouts conntrack.Timeouts
+	window   conntrack.Rules
+	actions  [2][conntrack.NumFindings]Action
+}
+
+// newTables returns those of a policy that says nothing: everything is forwarded and tracked as its finding says.
+func newTables() *tables {
+	t := &tables{timeouts: defaultTimeouts, window: conntrack.Rules{TombLate: DefaultLate}}
+	for dir := range t.actions {
+		for f := range t.actions[dir] {
+			t.actions[dir][f] = NaturalAction(conntrack.Finding(f), Forward)
+		}
+	}
+	return t
+}
+
+func (t *tables) clone() *tables { c := *t; return &c }
+
+// apply lets a block have its say, for the segments of some directions.
+func (t *tables) apply(b *Block, dirs Directions) {
+	for s, d := range b.Timeouts {
+		t.timeouts[s] = d
+	}
+	set(&t.window.Check, b.Window.Check)
+	set(&t.window.RST, b.Window.RST)
+	set(&t.window.Near, b.Window.Near)
+	set(&t.window.SynBand, b.Window.SynBand)
+	set(&t.window.TombLate, b.Window.Late)
+	for dir := range t.actions {
+		if dirs.Holds(conntrack.Direction(dir)) {
+			for f, a := range b.On {
+				t.actions[dir][f] = a
+			}
+		}
+	}
+}
+
+// add appends the tables of the next rule; the policy's own come first.
+func (p *Policy) add(t *tables) {
+	p.timeouts = append(p.timeouts, t.timeouts)
+	p.windows = append(p.windows, t.window)
+	for dir := range t.actions {
+		p.actions = append(p.actions, t.actions[dir][:]...)
+	}
+}

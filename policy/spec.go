@@ -1,0 +1,85 @@
+package policy
+
+import (
+	"time"
+
+	"halfopen/conntrack"
+)
+
+// Spec is what one policy file says: plain data, before the preset that it inherits from is applied. A nil or absent
+// part says nothing and leaves the preset's.
+type Spec struct {
+	Name        string // the file's or preset's name, for messages
+	Preset      string // what it inherits from: an embedded preset's name, or a file relative to this one; "" for nothing
+	Description string
+	Block
+	Rules     []Rule
+	Flows     *int // entries, 1 to MaxFlows
+	Embryonic *int // entries, at most Flows
+	Tombs     *int // entries, 0 to MaxFlows
+	OnFull    *OnFull
+	Adopt     *time.Duration
+	Detail    *LogDetail
+	Rate      map[conntrack.Finding]int32 // records per second, or Unlimited
+	Reload    *Reload
+
+	presetAt position // for problems with the preset
+}
+
+// Block is the part of a policy that a rule can have of its own.
+type Block struct {
+	Timeouts map[conntrack.State]time.Duration // zero and more
+	Window   Window
+	On       map[conntrack.Finding]Action // complete actions: an entry replaces what was inherited as a whole
+}
+
+// Window is how segments are judged; see [conntrack.Rules].
+type Window struct {
+	Check   *conntrack.SeqCheck
+	RST     *conntrack.RSTRule
+	Near    *uint32        // bytes
+	SynBand *uint32        // bytes
+	Late    *time.Duration // 0 = as long as the tombstone lives
+}
+
+// Rule is a block for some of the flows. The first rule that matches a flow governs it.
+type Rule struct {
+	Name  string
+	Match Match
+	Block
+}
+
+// NaturalAction is the action on a finding for which a policy names only what becomes of the packet. A forwarded
+// segment does to the table what its finding says ([conntrack.FindingInfo]); a segment that is not forwarded does
+// nothing to it. Nothing is sent to anyone.
+func NaturalAction(f conntrack.Finding, packet PacketAction) Action {
+	a := Action{Packet: packet}
+	if packet != Drop {
+		a.State = f.Info().Effect
+		a.Timer.Op = f.Info().Timer
+	}
+	return a
+}
+
+// Defaults where neither the file nor what it inherits from says anything.
+const (
+	MaxFlows          = 1 << 24 // the most that limits.flows and limits.tombstones may ask for, entries
+	DefaultFlows      = 1 << 18 // entries
+	DefaultTombstones = 1 << 16 // entries
+	DefaultAdopt      = 10 * time.Minute
+	DefaultLate       = 10 * time.Minute
+	DefaultRate       = 1000 // records per second and worker
+)
+
+// defaultTimeouts are Linux's (Documentation/networking/nf_conntrack-sysctl.rst; SYN_SENT2 from nf_conntrack_proto_tcp.c).
+var defaultTimeouts = conntrack.Timeouts{
+	conntrack.SynSent:     120 * time.Second,
+	conntrack.SynRecv:     60 * time.Second,
+	conntrack.Established: 432000 * time.Second,
+	conntrack.FinWait:     120 * time.Second,
+	conntrack.CloseWait:   60 * time.Second,
+	conntrack.LastAck:     30 * time.Second,
+	conntrack.TimeWait:    120 * time.Second,
+	conntrack.Close:       10 * time.Second,
+	conntrack.SynSent2:    120 * time.Second,
+}
