@@ -1,0 +1,104 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// netnsDir is where named namespaces are kept (ip-netns(8)); ours can therefore be entered with "ip netns exec" while a lab runs.
+const netnsDir = "/run/netns"
+
+// uniqueName returns the common part of a new topology's namespace names: ho<pid>.<start>.<random>, to which -<role> is added.
+func uniqueName() (string, error) {
+	start, err := startTime(os.Getpid())
+	if err != nil {
+		return "", fmt.Errorf("lab: own start time: %w", err)
+	}
+	return fmt.Sprintf("ho%d.%s.%08x", os.Getpid(), strconv.FormatUint(start, 36), rand.Uint32()), nil
+}
+
+// startTime returns a process's start in clock ticks since boot (proc_pid_stat(5), field 22). Together with the pid it names a
+// process for good: pids are used again.
+func startTime(pid int) (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The command name, field 2, may hold spaces and parentheses: fields are counted from behind it.
+	_, rest, ok := strings.Cut(string(b[max(strings.LastIndexByte(string(b), ')'), 0):]), " ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 20 {
+		return 0, errors.New("unexpected format of /proc/PID/stat")
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
+}
+
+// ourName matches uniqueName's result with a role.
+var ourName = regexp.MustCompile(`^ho([0-9]+)\.([0-9a-z]+)\.[0-9a-f]{8}-[a-z]+$`)
+
+// owner takes pid and start time out of a namespace's name; ok is false if the name is not one of ours.
+func owner(name string) (pid int, start uint64, ok bool) {
+	m := ourName.FindStringSubmatch(name)
+	if m == nil {
+		return 0, 0, false
+	}
+	pid, err := strconv.Atoi(m[1])
+	if err != nil {
+		return 0, 0, false
+	}
+	start, err = strconv.ParseUint(m[2], 36, 64)
+	return pid, start, err == nil
+}
+
+// RemoveStale removes the namespaces that labs left behind whose process no longer lives (killed, or the machine's power cut between
+// mount and clean-up). Namespaces of living labs, and everything that is not a lab's, stay. It returns the names removed.
+func RemoveStale() []string {
+	entries, err := os.ReadDir(netnsDir)
+	if err != nil {
+		return nil
+	}
+	var removed []string
+	for _, e := range entries {
+		pid, start, ok := owner(e.Name())
+		if !ok {
+			continue
+		}
+		if now, err := startTime(pid); err == nil && now == start {
+			continue // its owner lives
+		}
+		if err := removeNamed(e.Name()); err != nil {
+			slog.Warn("lab: stale namespace stays", "name", e.Name(), "err", err)
+			continue
+		}
+		removed = append(removed, e.Name())
+	}
+	return removed
+}
+
+// removeNamed takes a namespace's name away; the kernel frees the namespace when its last process and socket are gone.
+func removeNamed(name string) error {
+	path := filepath.Join(netnsDir, name)
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// newNamed makes a namespace with a name without moving the calling thread into it for longer than that takes. The thread must be
+// locked.
+func newNamed(name string) (netns.NsHandle, error) {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return netns.None(), err
+	}
+	return netns.NewNamed(name)
+}
