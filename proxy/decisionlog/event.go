@@ -1,0 +1,303 @@
+package decisionlog
+
+import (
+	"fmt"
+	"time"
+)
+
+// Event is a line of the log read back: Record's fields under the names that
+// the line gives them. Parts that the line lacks are nil or zero, fields that
+// Event does not know are ignored.
+type Event struct {
+	Timestamp   Time             `json:"timestamp"`
+	EventType   string           `json:"event_type"`
+	FlowID      uint64           `json:"flow_id"`
+	CommunityID string           `json:"community_id"`
+	SrcIP       string           `json:"src_ip"`
+	SrcPort     uint16           `json:"src_port"`
+	DestIP      string           `json:"dest_ip"`
+	DestPort    uint16           `json:"dest_port"`
+	Proto       string           `json:"proto"`
+	Direction   string           `json:"direction"`
+	PcapCnt     uint64           `json:"pcap_cnt"`
+	InIface     string           `json:"in_iface"`
+	OutIface    string           `json:"out_iface"`
+	TCP         *TCPEvent        `json:"tcp"`
+	Decision    *DecisionEvent   `json:"decision"`
+	Flow        *FlowEvent       `json:"flow"`
+	Inject      *InjectEvent     `json:"inject"`
+	Reload      *ReloadEvent     `json:"reload"`
+	Stats       *StatsEvent      `json:"stats"`
+	Gap         *GapEvent        `json:"gap"`
+	Experiment  *ExperimentEvent `json:"experiment"`
+	Header      *HeaderEvent     `json:"header"`
+
+	// Where the line stands; set by the Reader.
+	File   string `json:"-"`
+	Line   int    `json:"-"`
+	Offset int64  `json:"-"`
+	Run    string `json:"-"` // from the file's header
+	Raw    []byte `json:"-"` // the line itself; valid until the next line is read
+}
+
+// Time is a timestamp of the log.
+type Time struct{ time.Time }
+
+// EVE's form of time: RFC 3339 but for the zone, which has no colon.
+const eveTime = "2006-01-02T15:04:05.999999999-0700"
+
+// UnmarshalJSON reads EVE's form and RFC 3339.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	if len(b) < 2 || b[0] != '"' {
+		return fmt.Errorf("decision log: time %s is no string", b)
+	}
+	s := string(b[1 : len(b)-1])
+	v, err := time.Parse(eveTime, s)
+	if err != nil {
+		if v, err = time.Parse(time.RFC3339Nano, s); err != nil {
+			return fmt.Errorf("decision log: %w", err)
+		}
+	}
+	t.Time = v
+	return nil
+}
+
+// MarshalJSON writes EVE's form.
+func (t Time) MarshalJSON() ([]byte, error) {
+	return append(AppendTime([]byte{'"'}, t.UnixNano()), '"'), nil
+}
+
+// TCPEvent is the object tcp.
+type TCPEvent struct {
+	Flags   string `json:"flags"`
+	Seq     uint32 `json:"seq"`
+	Ack     uint32 `json:"ack"`
+	Win     uint32 `json:"win"`
+	Len     uint32 `json:"len"`
+	Options string `json:"options"`
+	State   string `json:"state"`
+	History string `json:"history"`
+}
+
+// ActionEvent is the object action.
+type ActionEvent struct {
+	Packet string `json:"packet"`
+	Reply  string `json:"reply"`
+	Peer   string `json:"peer"`
+	State  string `json:"state"`
+	Timer  string `json:"timer"`
+}
+
+// MadeEvent is the object reply or peer.
+type MadeEvent struct {
+	Kind  string `json:"kind"`
+	Flags string `json:"flags"`
+	Seq   uint32 `json:"seq"`
+	Ack   uint32 `json:"ack"`
+}
+
+// ExpectedEvent is the object expected; a nil half was not judged.
+type ExpectedEvent struct {
+	Seq     *uint32 `json:"seq"`
+	SeqLo   *uint32 `json:"seq_lo"`
+	SeqHi   *uint32 `json:"seq_hi"`
+	SeenEnd *uint32 `json:"seen_end"`
+	Ack     *uint32 `json:"ack"`
+	AckLo   *uint32 `json:"ack_lo"`
+	AckHi   *uint32 `json:"ack_hi"`
+}
+
+// TombstoneEvent is the object tombstone.
+type TombstoneEvent struct {
+	Forgotten Time    `json:"forgotten"`
+	Why       string  `json:"why"`
+	State     string  `json:"state"`
+	IdleS     float64 `json:"idle_s"`
+	AgeS      float64 `json:"age_s"`
+	FlowID    uint64  `json:"flow_id"`
+	ClientSeq uint32  `json:"client_seq"`
+	ClientAck uint32  `json:"client_ack"`
+	ServerSeq uint32  `json:"server_seq"`
+	ServerAck uint32  `json:"server_ack"`
+}
+
+// WouldEvent is the object would.
+type WouldEvent struct {
+	Verdict   string       `json:"verdict"`
+	Reason    string       `json:"reason"`
+	Rule      string       `json:"rule"`
+	Preset    string       `json:"preset"`
+	PolicyRev string       `json:"policy_rev"`
+	Action    *ActionEvent `json:"action"`
+	Reply     *MadeEvent   `json:"reply"`
+	Peer      *MadeEvent   `json:"peer"`
+	Diverged  bool         `json:"diverged"`
+}
+
+// DecisionEvent is the object decision.
+type DecisionEvent struct {
+	ID          string          `json:"id"`
+	Settles     string          `json:"settles"`
+	Verdict     string          `json:"verdict"`
+	Reason      string          `json:"reason"`
+	Rule        string          `json:"rule"`
+	Preset      string          `json:"preset"`
+	PolicyRev   string          `json:"policy_rev"`
+	Arm         string          `json:"arm"`
+	Queue       uint16          `json:"queue"`
+	StateBefore string          `json:"state_before"`
+	StateAfter  string          `json:"state_after"`
+	IdleS       *float64        `json:"idle_s"` // nil: the tuple had no entry
+	RemainingS  *float64        `json:"remaining_s"`
+	AgeS        *float64        `json:"age_s"`
+	Action      *ActionEvent    `json:"action"`
+	Reply       *MadeEvent      `json:"reply"`
+	Peer        *MadeEvent      `json:"peer"`
+	Expected    *ExpectedEvent  `json:"expected"`
+	Checksum    string          `json:"checksum"`
+	Truncated   string          `json:"truncated"`
+	Tombstone   *TombstoneEvent `json:"tombstone"`
+	Would       *WouldEvent     `json:"would"`
+	LatencyNS   int64           `json:"latency_ns"`
+}
+
+// FlowEvent is the object flow.
+type FlowEvent struct {
+	Event         string  `json:"event"`
+	PktsToServer  uint64  `json:"pkts_toserver"`
+	PktsToClient  uint64  `json:"pkts_toclient"`
+	BytesToServer uint64  `json:"bytes_toserver"`
+	BytesToClient uint64  `json:"bytes_toclient"`
+	FastToServer  uint64  `json:"fastpath_pkts_toserver"`
+	FastToClient  uint64  `json:"fastpath_pkts_toclient"`
+	Counted       uint64  `json:"counted"`
+	State         string  `json:"state"`
+	ConnState     string  `json:"conn_state"`
+	History       string  `json:"history"`
+	Start         Time    `json:"start"`
+	End           Time    `json:"end"`
+	AgeS          float64 `json:"age_s"`
+	Reason        string  `json:"reason"`
+	Outcome       string  `json:"outcome"`
+	Predecessor   uint64  `json:"predecessor"`
+	Adopted       bool    `json:"adopted"`
+	Rule          string  `json:"rule"`
+	Preset        string  `json:"preset"`
+	PolicyRev     string  `json:"policy_rev"`
+	Arm           string  `json:"arm"`
+}
+
+// WireEvent is the object inject.wire.
+type WireEvent struct {
+	SrcIP    string `json:"src_ip"`
+	SrcPort  uint16 `json:"src_port"`
+	DestIP   string `json:"dest_ip"`
+	DestPort uint16 `json:"dest_port"`
+}
+
+// InjectEvent is the object inject.
+type InjectEvent struct {
+	ID      string     `json:"id"`
+	Cause   string     `json:"cause"`
+	Trigger string     `json:"trigger"`
+	Kind    string     `json:"kind"`
+	To      string     `json:"to"`
+	Wire    *WireEvent `json:"wire"`
+	Error   string     `json:"error"`
+}
+
+// ReloadEvent is the object reload.
+type ReloadEvent struct {
+	OK           bool   `json:"ok"`
+	Preset       string `json:"preset"`
+	PolicyRev    string `json:"policy_rev"`
+	PreviousRev  string `json:"previous_rev"`
+	Flows        string `json:"flows"`
+	FlowsTouched uint64 `json:"flows_touched"`
+	Error        string `json:"error"`
+}
+
+// KernelEvent is the object kernel.
+type KernelEvent struct {
+	Base uint64 `json:"base"`
+	Now  uint64 `json:"now"`
+}
+
+// StatsEvent is the object stats.
+type StatsEvent struct {
+	Run          string            `json:"run"`
+	Final        bool              `json:"final"`
+	UptimeS      float64           `json:"uptime_s"`
+	Kernel       *KernelEvent      `json:"kernel"`
+	Received     uint64            `json:"received"`
+	Verdicts     map[string]uint64 `json:"verdicts"`
+	Reasons      map[string]uint64 `json:"reasons"`
+	Suppressed   map[string]uint64 `json:"suppressed"`
+	RingDropped  uint64            `json:"ring_dropped"`
+	QueueDropped uint64            `json:"queue_dropped"`
+	UserDropped  uint64            `json:"queue_user_dropped"`
+	FailOpen     uint64            `json:"fail_open"`
+	Flows        uint64            `json:"flows"`
+	Tombstones   uint64            `json:"tombstones"`
+}
+
+// GapEvent is the object gap.
+type GapEvent struct {
+	Where   string            `json:"where"`
+	Count   uint64            `json:"count"`
+	Bound   string            `json:"bound"`
+	From    Time              `json:"from"`
+	To      Time              `json:"to"`
+	Run     string            `json:"run"`
+	Kernel  *KernelEvent      `json:"kernel"`
+	Known   uint64            `json:"known"`
+	Records map[string]uint64 `json:"records"`
+	Reasons map[string]uint64 `json:"reasons"`
+	Detail  string            `json:"detail"`
+}
+
+// ExperimentEvent is the object experiment.
+type ExperimentEvent struct {
+	Name   string `json:"name"`
+	Event  string `json:"event"`
+	Arm    string `json:"arm"`
+	Unit   string `json:"unit"`
+	Detail string `json:"detail"`
+}
+
+// HeaderEvent is the object header.
+type HeaderEvent struct {
+	SchemaVersion int          `json:"schema_version"`
+	Program       string       `json:"program"`
+	Version       string       `json:"version"`
+	Run           string       `json:"run"`
+	BootID        string       `json:"boot_id"`
+	FileSeq       uint64       `json:"file_seq"`
+	Started       Time         `json:"started"`
+	Kernel        *KernelEvent `json:"kernel"`
+	Before        Tally        `json:"before"`
+}
+
+// Tally is what this line alone explains, for the run of its file.
+func (e *Event) Tally() Tally {
+	t := Tally{Records: 1}
+	switch {
+	case e.EventType == "header":
+		t.Records = 0
+	case e.Decision != nil && e.Decision.Settles == "":
+		t.Decisions = 1
+	case e.Flow != nil:
+		t.Counted = e.Flow.Counted
+	case e.Stats != nil:
+		for _, n := range e.Stats.Suppressed {
+			t.Suppressed += n
+		}
+	case e.Gap != nil && e.Gap.Run == "":
+		if e.Gap.Bound == BoundExact {
+			t.Gaps = e.Gap.Count
+		} else {
+			t.Upper = e.Gap.Count
+		}
+	}
+	return t
+}

@@ -1,0 +1,126 @@
+package decisionlog
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// Previous is what a directory says about its newest run.
+type Previous struct {
+	Run      string
+	BootID   string
+	File     string    // its last file
+	Kernel   Kernel    // base, and the last value seen in the log
+	Explains Tally     // by all its records
+	Last     time.Time // of its last record
+	Final    bool      // it ended well
+	BadLines int       // in its last file, the one cut short included
+}
+
+// findPrevious sums up the newest run of a directory, and names the newest file.
+// One file is read: its header holds the sum of the run's earlier ones.
+func findPrevious(dir string) (*Previous, string, error) {
+	files, err := Files(dir)
+	if err != nil || len(files) == 0 {
+		return nil, "", err
+	}
+	last := filepath.Base(files[len(files)-1])
+	for i := len(files) - 1; i >= 0; i-- {
+		p, err := sumFile(files[i])
+		if err != nil {
+			return nil, "", err
+		}
+		if p != nil {
+			return p, last, nil
+		}
+	}
+	return nil, last, nil
+}
+
+// sumFile sums up a run from its last file; nil if that has no header.
+func sumFile(path string) (*Previous, error) {
+	var p *Previous
+	bad := 0
+	for e, err := range Read(path) {
+		var b *BadLine
+		if errors.As(err, &b) {
+			bad++
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if e.Header != nil {
+			p = &Previous{Run: e.Header.Run, BootID: e.Header.BootID, File: path, Explains: e.Header.Before}
+			p.see(e.Header.Kernel)
+		}
+		if p == nil {
+			return nil, nil
+		}
+		p.Explains.Add(e.Tally())
+		if e.Timestamp.After(p.Last) {
+			p.Last = e.Timestamp.Time
+		}
+		if e.Stats != nil {
+			p.see(e.Stats.Kernel)
+			p.Final = e.Stats.Final
+		}
+	}
+	if p != nil {
+		p.BadLines = bad
+	}
+	return p, nil
+}
+
+func (p *Previous) see(k *KernelEvent) {
+	if k != nil {
+		p.Kernel = Kernel{Set: true, Base: k.Base, Now: k.Now}
+	}
+}
+
+// Recover writes the gap that a crashed previous run left, if there is one, and
+// returns it (nil: the previous run ended well, or there was none). counter is
+// the kernel counter read from the leftover rules, and present says whether they
+// were there. Call it before anything else is put, and with present take counter
+// as this run's base. The gap is never dropped: it waits until the disk takes it.
+func (w *Writer) Recover(counter uint64, present bool) *Gap {
+	if w.previous == nil || w.previous.Final {
+		return nil
+	}
+	now := w.opt.Now()
+	g := w.previous.crashGap(counter, present, w.opt.BootID)
+	g.To = now.UnixNano()
+	w.mu.Lock()
+	w.pending = append(w.pending, Record{Time: now.UnixNano(), Event: EventGap, Gap: g})
+	w.mu.Unlock()
+	return g
+}
+
+// crashGap is the algorithm that the package comment describes.
+func (p *Previous) crashGap(counter uint64, present bool, bootID string) *Gap {
+	g := &Gap{Where: GapCrash, Run: p.Run, From: p.Last.UnixNano(), Known: p.Explains.Sum(), Kernel: p.Kernel, Bound: BoundUnknown}
+	switch {
+	case !p.Kernel.Set:
+		g.Detail = "the log holds no kernel counter of that run"
+	case bootID != "" && p.BootID != "" && bootID != p.BootID:
+		g.Detail = "the machine was rebooted: counted up to the last stats record"
+	case !present:
+		g.Detail = "the rules and their counter are gone: counted up to the last stats record"
+	case counter < p.Kernel.Now:
+		g.Detail = fmt.Sprintf("the kernel counter went back from %d to %d: counted up to the last stats record", p.Kernel.Now, counter)
+	default:
+		g.Bound, g.Kernel.Now = BoundUpper, counter
+	}
+	if delta := g.Kernel.Now - min(g.Kernel.Base, g.Kernel.Now); g.Kernel.Set && delta > g.Known {
+		g.Count = delta - g.Known
+	}
+	if p.BadLines > 0 {
+		if g.Detail != "" {
+			g.Detail += "; "
+		}
+		g.Detail += fmt.Sprintf("%d lines of its last file are cut or damaged", p.BadLines)
+	}
+	return g
+}

@@ -1,0 +1,149 @@
+package decisionlog
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Producer is one worker's bounded ring to the Writer. Put and NextID belong to
+// one goroutine; they take no lock, allocate nothing and never wait.
+type Producer struct {
+	slots []Record
+	mask  uint64
+	wake  chan<- struct{}
+	hi    uint64 // upper half of the run's ids
+	seq   uint64 // lower half of the last id given
+	_     [64]byte
+	tail  atomic.Uint64 // written by the producer
+	_     [64]byte
+	head  atomic.Uint64 // written by the Writer
+
+	lossMu sync.Mutex // taken only when a record is lost, and by the Writer
+	loss   loss
+}
+
+// newProducer makes a ring of at least size records.
+func newProducer(size int, runHi uint64, worker uint16, wake chan<- struct{}) *Producer {
+	n := uint64(1)
+	for n < uint64(max(size, 2)) {
+		n <<= 1
+	}
+	return &Producer{slots: make([]Record, n), mask: n - 1, wake: wake, hi: runHi, seq: uint64(worker) << 48}
+}
+
+// NextID gives the next id of this producer.
+func (p *Producer) NextID() ID {
+	p.seq++
+	return ID{Hi: p.hi, Lo: p.seq}
+}
+
+// Put copies the record into the ring. A full ring loses it: Put then returns
+// false and the loss shows up as a gap record, with what the record would have
+// explained.
+func (p *Producer) Put(r *Record) bool {
+	t := p.tail.Load()
+	used := t - p.head.Load()
+	if used > p.mask {
+		p.lossMu.Lock()
+		p.loss.add(r)
+		p.lossMu.Unlock()
+		return false
+	}
+	p.slots[t&p.mask] = *r
+	p.tail.Store(t + 1)
+	if used == p.mask/4 { // early enough that a burst finds the Writer awake
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// takeLoss hands over what was lost since the last call.
+func (p *Producer) takeLoss() loss {
+	p.lossMu.Lock()
+	defer p.lossMu.Unlock()
+	l := p.loss
+	p.loss = loss{}
+	return l
+}
+
+// loss is what lost records would have said.
+type loss struct {
+	records  [numEvents]uint64
+	reasons  map[string]uint64 // decisions
+	exact    uint64            // messages that they explained
+	upper    uint64            // messages that lost gap records with an upper bound explained
+	from, to int64
+}
+
+func (l *loss) add(r *Record) {
+	l.records[min(r.Event, numEvents-1)]++
+	if l.from == 0 || r.Time < l.from {
+		l.from = r.Time
+	}
+	l.to = max(l.to, r.Time)
+	if r.Event == EventDecision {
+		if l.reasons == nil {
+			l.reasons = make(map[string]uint64)
+		}
+		l.reasons[r.Decision.Reason]++
+	}
+	if r.Event == EventGap && r.Gap != nil && r.Gap.Bound != BoundExact {
+		l.upper += r.Explains()
+		return
+	}
+	l.exact += r.Explains()
+}
+
+// total is the number of records lost.
+func (l *loss) total() (n uint64) {
+	for _, c := range l.records {
+		n += c
+	}
+	return n
+}
+
+// merge adds another loss.
+func (l *loss) merge(o loss) {
+	if o.total() == 0 {
+		return
+	}
+	for i, n := range o.records {
+		l.records[i] += n
+	}
+	if l.reasons == nil {
+		l.reasons = make(map[string]uint64, len(o.reasons))
+	}
+	for w, n := range o.reasons {
+		l.reasons[w] += n
+	}
+	l.exact += o.exact
+	l.upper += o.upper
+	if l.from == 0 || o.from < l.from {
+		l.from = o.from
+	}
+	l.to = max(l.to, o.to)
+}
+
+// gaps are the records that admit the loss: one exact, and one more where a
+// lost record was itself only a bound.
+func (l *loss) gaps(where string, now int64) []Record {
+	if l.total() == 0 {
+		return nil
+	}
+	exact := &Gap{Where: where, Count: l.exact, Bound: BoundExact, From: l.from, To: l.to}
+	for e, n := range l.records {
+		if n > 0 {
+			exact.Records = append(exact.Records, Count{EventType(e).String(), n})
+		}
+	}
+	exact.Reasons = sortedCounts(l.reasons)
+	out := []Record{{Time: now, Event: EventGap, Gap: exact}}
+	if l.upper > 0 {
+		out = append(out, Record{Time: now, Event: EventGap, Gap: &Gap{Where: where, Count: l.upper, Bound: BoundUpper,
+			From: l.from, To: l.to, Detail: "lost gap records with an upper bound"}})
+	}
+	return out
+}
