@@ -1,0 +1,115 @@
+package nfqueue
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Drain hands over what is left in the queue until it is empty or the time is over, for a clean stop after the rules
+// were removed. handle gives each packet its verdict; Drain flushes. It reports whether the queue is empty; where the
+// kernel's table cannot be read, that is judged by quiet alone.
+func (q *Queue) Drain(batch []Packet, limit time.Duration, handle func(*Packet)) (empty bool, err error) {
+	deadline := time.Now().Add(limit)
+	for {
+		n, err := q.Recv(batch, drainQuiet)
+		if err != nil {
+			return false, err
+		}
+		for i := range n {
+			handle(&batch[i])
+		}
+		if err := q.Flush(); err != nil {
+			return false, err
+		}
+		if n == 0 {
+			st, ok, err := q.Kernel()
+			if err != nil || !ok || st.Waiting == 0 {
+				return ok || err != nil, nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return false, nil
+		}
+	}
+}
+
+// drainQuiet is how long a queue must be silent before it is looked up in the kernel's table.
+const drainQuiet = 5 * time.Millisecond
+
+// Release accepts everything that the kernel holds in this queue, whether it was received or not, and forgets what was
+// outstanding. It returns how many packets the kernel held just before.
+func (q *Queue) Release() (held uint32, err error) {
+	if st, ok, err := q.Kernel(); err == nil && ok {
+		held = st.Waiting
+	}
+	if err := q.Flush(); err != nil {
+		return held, err
+	}
+	// A batch verdict covers every id up to its own, by a signed difference of 32 bits.
+	q.enc.verdict(typeVerdictBatch, q.last+1<<30, verdictAccept, 0, false)
+	q.open = newOutstanding(0)
+	return held, q.Flush()
+}
+
+// Close unbinds the queue. What is still queued is let go first where the queue fails open; the kernel drops the rest.
+// It needs no answer from the kernel and no lock, so it ends under any load.
+func (q *Queue) Close() error {
+	var err error
+	if q.cfg.FailOpen {
+		_, err = q.Release()
+	}
+	if q.proc != nil {
+		q.proc.Close()
+	}
+	if e := q.nf.Close(); e != nil && err == nil {
+		err = fmt.Errorf("nfqueue: closing queue %d: %w", q.cfg.Number, e)
+	}
+	return err
+}
+
+// Waiter waits for several queues at once, so that one thread can serve a main queue and its second queue.
+type Waiter struct {
+	queues []*Queue
+	fds    []unix.PollFd
+	wake   int
+}
+
+// NewWaiter makes a Waiter. The queues must stay open while it is in use.
+func NewWaiter(queues ...*Queue) (*Waiter, error) {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("nfqueue: wake-up descriptor: %w", err)
+	}
+	w := &Waiter{queues: queues, wake: wake, fds: make([]unix.PollFd, len(queues)+1)}
+	w.fds[len(queues)] = unix.PollFd{Fd: int32(wake), Events: unix.POLLIN}
+	for i, q := range queues {
+		if err := q.raw.Control(func(fd uintptr) { w.fds[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} }); err != nil {
+			unix.Close(wake)
+			return nil, q.closed(err)
+		}
+	}
+	return w, nil
+}
+
+// Wait returns when a queue has something to receive, when Wake was called, or when the time is over (negative:
+// without end). woken reports a Wake since the last Wait. Which queue is ready is for Recv with timeout 0 to find out.
+func (w *Waiter) Wait(timeout time.Duration) (woken bool, err error) {
+	_, err = unix.Poll(w.fds, milliseconds(timeout))
+	if err != nil && err != unix.EINTR {
+		return false, fmt.Errorf("nfqueue: waiting: %w", err)
+	}
+	var b [8]byte
+	n, _ := unix.Read(w.wake, b[:])
+	return n == 8, nil
+}
+
+// Wake ends a Wait, the present one or the next. Every goroutine may call it until Close.
+func (w *Waiter) Wake() {
+	one := [8]byte{1}
+	_, _ = unix.Write(w.wake, one[:])
+}
+
+// Close frees the descriptor. Nobody may be in Wait or call Wake any more.
+func (w *Waiter) Close() error { return unix.Close(w.wake) }
