@@ -89,21 +89,24 @@ func (t *TCP) encode(e *enc, state string) {
 	e.close()
 }
 
-// flagLetters are tcpdump's, in tcpdump's order (print-tcp.c tcp_flag_values); a
-// lone ACK is a dot.
+// flagLetters are tcpdump's, in the order of conntrack.Flags and of scenarios.
 var flagLetters = [...]struct {
 	bit    uint16
 	letter byte
-}{{FlagFIN, 'F'}, {FlagSYN, 'S'}, {FlagRST, 'R'}, {FlagPSH, 'P'}, {FlagACK, '.'}, {FlagURG, 'U'},
-	{FlagECE, 'E'}, {FlagCWR, 'W'}, {FlagAE, 'e'}}
+}{{FlagFIN, 'F'}, {FlagSYN, 'S'}, {FlagRST, 'R'}, {FlagPSH, 'P'}, {FlagURG, 'U'}, {FlagECE, 'E'},
+	{FlagCWR, 'W'}, {FlagAE, 'e'}, {FlagACK, '.'}}
 
 func (e *enc) flags(k string, flags uint16) {
 	e.key(k)
 	e.b = append(e.b, '"')
+	start := len(e.b)
 	for i := range flagLetters {
 		if flags&flagLetters[i].bit != 0 {
 			e.b = append(e.b, flagLetters[i].letter)
 		}
+	}
+	if len(e.b) == start {
+		e.b = append(e.b, "none"...)
 	}
 	e.b = append(e.b, '"')
 }
@@ -181,8 +184,10 @@ func (m *Made) encode(e *enc, k string) {
 	}
 	e.open(k)
 	e.str("kind", m.Kind)
-	e.flags("flags", m.Flags)
-	e.num("seq", uint64(m.Seq))
-	e.num("ack", uint64(m.Ack))
+	if m.Flags != 0 {
+		e.flags("flags", m.Flags)
+		e.num("seq", uint64(m.Seq))
+		e.num("ack", uint64(m.Ack))
+	}
 	e.close()
 }

@@ -19,8 +19,11 @@ func (d *Decision) encode(e *enc) {
 		e.secs("age_s", d.Age)
 	}
 	d.Action.encode(e)
+	e.strIf("effect", d.Effect)
 	d.Reply.encode(e, "reply")
 	d.Peer.encode(e, "peer")
+	e.strIf("defect", d.Defect)
+	e.strIf("checksum", d.Checksum)
 	d.Expected.encode(e)
 	d.Tombstone.encode(e)
 	d.Would.encode(e)
@@ -31,23 +34,28 @@ func (d *Decision) encode(e *enc) {
 }
 
 func (x *Expected) encode(e *enc) {
-	if x.HasSeq || x.HasAck {
-		e.open("expected")
-		if x.HasSeq {
-			e.num("seq", uint64(x.Seq))
-			e.num("seq_lo", uint64(x.SeqLo))
-			e.num("seq_hi", uint64(x.SeqHi))
-			e.num("seen_end", uint64(x.SeenEnd))
-		}
-		if x.HasAck {
-			e.num("ack", uint64(x.Ack))
-			e.num("ack_lo", uint64(x.AckLo))
-			e.num("ack_hi", uint64(x.AckHi))
-		}
-		e.close()
+	if !x.HasSeq && !x.HasAck && !x.HasSeqWindow && !x.HasAckWindow {
+		return
 	}
-	e.strIf("checksum", x.Checksum)
-	e.strIf("truncated", x.Truncated)
+	e.open("expected")
+	if x.HasSeq {
+		e.num("seq", uint64(x.Seq))
+	}
+	if x.HasSeqWindow {
+		e.num("seq_lo", uint64(x.SeqLo))
+		e.num("seq_hi", uint64(x.SeqHi))
+	}
+	if x.HasSeq || x.HasSeqWindow {
+		e.num("seen_end", uint64(x.SeenEnd))
+	}
+	if x.HasAck {
+		e.num("ack", uint64(x.Ack))
+	}
+	if x.HasAckWindow {
+		e.num("ack_lo", uint64(x.AckLo))
+		e.num("ack_hi", uint64(x.AckHi))
+	}
+	e.close()
 }
 
 func (t *Tombstone) encode(e *enc) {
@@ -58,6 +66,7 @@ func (t *Tombstone) encode(e *enc) {
 	e.when("forgotten", t.At)
 	e.strIf("why", t.Why)
 	e.strIf("state", t.State)
+	e.secs("timeout_s", t.Timeout)
 	e.secs("idle_s", t.Idle)
 	e.secs("age_s", t.Age)
 	e.flowID("flow_id", t.FlowID)

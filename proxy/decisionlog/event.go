@@ -96,7 +96,7 @@ type MadeEvent struct {
 	Ack   uint32 `json:"ack"`
 }
 
-// ExpectedEvent is the object expected; a nil half was not judged.
+// ExpectedEvent is the object expected; what was not judged is nil.
 type ExpectedEvent struct {
 	Seq     *uint32 `json:"seq"`
 	SeqLo   *uint32 `json:"seq_lo"`
@@ -112,6 +112,7 @@ type TombstoneEvent struct {
 	Forgotten Time    `json:"forgotten"`
 	Why       string  `json:"why"`
 	State     string  `json:"state"`
+	TimeoutS  float64 `json:"timeout_s"`
 	IdleS     float64 `json:"idle_s"`
 	AgeS      float64 `json:"age_s"`
 	FlowID    uint64  `json:"flow_id"`
@@ -151,11 +152,12 @@ type DecisionEvent struct {
 	RemainingS  *float64        `json:"remaining_s"`
 	AgeS        *float64        `json:"age_s"`
 	Action      *ActionEvent    `json:"action"`
+	Effect      string          `json:"effect"`
 	Reply       *MadeEvent      `json:"reply"`
 	Peer        *MadeEvent      `json:"peer"`
-	Expected    *ExpectedEvent  `json:"expected"`
+	Defect      string          `json:"defect"`
 	Checksum    string          `json:"checksum"`
-	Truncated   string          `json:"truncated"`
+	Expected    *ExpectedEvent  `json:"expected"`
 	Tombstone   *TombstoneEvent `json:"tombstone"`
 	Would       *WouldEvent     `json:"would"`
 	LatencyNS   int64           `json:"latency_ns"`

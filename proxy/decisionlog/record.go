@@ -136,30 +136,32 @@ type Action struct {
 	Packet, Reply, Peer, State, Timer string
 }
 
-// Made is a segment that a decision made, in short.
+// Made is a packet that a decision made, in short.
 type Made struct {
 	Kind     string // for example ack-tracked; empty: none
-	Flags    uint16
+	Flags    uint16 // 0: no TCP segment but ICMP, and without numbers
 	Seq, Ack uint32
 }
 
-// Expected holds the numbers that the table would have taken. The halves are
-// written only where they are set. All are raw sequence numbers (mod 2^32).
+// Expected holds the numbers that the finding was judged by. A number or pair is
+// written only where its Has is set. All are raw sequence numbers (mod 2^32).
 type Expected struct {
-	HasSeq, HasAck      bool
-	Seq, SeqLo, SeqHi   uint32 // next expected; lowest and highest acceptable
-	Ack, AckLo, AckHi   uint32 // likewise for the acknowledgement
-	SeenEnd             uint32 // first sequence number after the seen segment
-	Checksum, Truncated string // word about the copy, for example unverified; empty: nothing to say
+	HasSeq, HasAck             bool
+	HasSeqWindow, HasAckWindow bool
+	Seq, Ack                   uint32 // next number, and acknowledgment, expected of the sender
+	SeqLo, SeqHi               uint32 // lowest acceptable start, highest acceptable end
+	AckLo, AckHi               uint32 // lowest and highest acceptable acknowledgment
+	SeenEnd                    uint32 // sequence number after the seen segment
 }
 
 // Tombstone is what is left of a connection forgotten earlier on this tuple.
 type Tombstone struct {
 	Set       bool
 	At        int64  // unix nanoseconds: when it was forgotten
-	Why       string // for example idle-timer, closed, evicted, killed
+	Why       string // for example idle, fin, rst, evicted, killed
 	State     string // the state in which it was forgotten
-	Idle, Age int64  // nanoseconds, at that time
+	Timeout   int64  // nanoseconds: the timer that ran out, or would have
+	Idle, Age int64  // nanoseconds, when it was forgotten
 	FlowID    uint64
 	// The last numbers of both sides, raw.
 	ClientSeq, ClientAck, ServerSeq, ServerAck uint32
@@ -197,9 +199,12 @@ type Decision struct {
 	Remaining   int64 // nanoseconds until its timer ends; negative: it ended that long ago
 	Age         int64 // nanoseconds since the entry was made
 
-	Action    Action
-	Reply     Made // to the sender
-	Peer      Made // to the other end
+	Action    Action // as policy resolved it
+	Effect    string // what the table did in the end, where that is not Action.State
+	Reply     Made   // to the sender
+	Peer      Made   // to the other end
+	Defect    string // what made the packet unfit to be a segment
+	Checksum  string // unverified or bad; empty: good
 	Expected  Expected
 	Tombstone Tombstone
 	Would     Would
