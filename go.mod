@@ -2,6 +2,8 @@ module halfopen
 
 go 1.25.0
 
+require github.com/google/gopacket v1.1.19
+
 require (
 	github.com/google/gopacket v1.1.19
 	golang.org/x/sys v0.43.0

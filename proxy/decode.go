@@ -1,0 +1,211 @@
+package proxy
+
+import (
+	"encoding/binary"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"halfopen/conntrack"
+)
+
+// PacketInfo is what the source of a packet knows about it beyond its bytes.
+type PacketInfo struct {
+	// Partial: the TCP checksum is not finished yet (the kernel's CHECKSUM_PARTIAL, bit 1 of NFQA_SKB_INFO), so it must
+	// not be judged.
+	Partial bool
+	// GSO: the packet stands for several segments (bit 2 of NFQA_SKB_INFO). Its checksum field belongs to none of them.
+	GSO bool
+}
+
+// Header sizes and IPv6 next-header values that the decoder walks (RFC 791, RFC 8200, RFC 9293, IANA protocol numbers).
+const (
+	ip4HeaderMin = 20
+	ip6HeaderLen = 40
+	tcpHeaderMin = 20
+
+	protoHopByHop = 0
+	protoTCP      = 6
+	protoRouting  = 43
+	protoFragment = 44
+	protoAH       = 51
+	protoDestOpts = 60
+	protoMobility = 135
+	protoHIP      = 139
+	protoShim6    = 140
+)
+
+// Decoder turns packets into segments. It belongs to one worker: it keeps gopacket's layers between packets, so that
+// decoding allocates nothing. Make one with [NewDecoder].
+type Decoder struct {
+	ip4 layers.IPv4
+	tcp layers.TCP
+}
+
+// NewDecoder returns a decoder. Its option slices are as long as any header can make them (40 one-byte options), because
+// gopacket grows them on demand.
+func NewDecoder() *Decoder {
+	d := &Decoder{}
+	d.ip4.Options = make([]layers.IPv4Option, 0, 40)
+	d.tcp.Options = make([]layers.TCPOption, 0, 40)
+	return d
+}
+
+// frame is what the network header says of the packet.
+type frame struct {
+	transport []byte // the captured bytes after the network headers, without link padding
+	length    int    // bytes after the network headers by the IP length, captured or not
+	fragment  bool   // not the whole datagram
+	routed    bool   // a source route is pending: the pseudo header's destination is not the header's (RFC 8200 section 8.1)
+	first     bool   // holds the datagram's first byte
+}
+
+// Decode fills seg from an IPv4 or IPv6 packet that begins at its network header. data may be cut after the headers;
+// origLen is the packet's length in bytes before that (a smaller value than len(data) means len(data)). It never fails:
+// what is no proper segment gets a Defect and as much of the tuple as is known. seg holds no reference to data.
+//
+// The payload's length is from the IP length, so link padding does not count; where that is zero (a packet above 65,535
+// bytes, "BIG TCP", or an IPv6 jumbogram) it is from the jumbo option or origLen. Of a fragmented datagram the first
+// fragment is decoded, with the payload that it holds itself.
+func (d *Decoder) Decode(data []byte, origLen int, info PacketInfo, seg *conntrack.Segment) {
+	*seg = conntrack.Segment{}
+	origLen = max(origLen, len(data))
+	seg.Bytes = uint32(origLen)
+	if len(data) == 0 {
+		seg.Defect = conntrack.DefectShortIP
+		return
+	}
+	var f frame
+	switch data[0] >> 4 {
+	case 4:
+		seg.Defect = d.network4(data, origLen, &f, seg)
+	case 6:
+		seg.Defect = network6(data, origLen, &f, seg)
+	default:
+		seg.Defect = conntrack.DefectShortIP
+	}
+	if seg.Defect != conntrack.DefectNone {
+		return
+	}
+	if !f.first {
+		seg.Defect = conntrack.DefectFragment
+		return
+	}
+	if seg.Defect = d.transport(&f, seg); seg.Defect != conntrack.DefectNone {
+		return
+	}
+	if !info.Partial && !info.GSO && !f.fragment && !f.routed && len(f.transport) == f.length {
+		seg.Checksum = judgeChecksum(&seg.Tuple, f.transport)
+	}
+}
+
+// network4 reads an IPv4 header. Everything that gopacket would answer with an error, which allocates and leaves the layer
+// half filled, is found before it is asked.
+func (d *Decoder) network4(data []byte, origLen int, f *frame, seg *conntrack.Segment) conntrack.Defect {
+	if len(data) < ip4HeaderMin {
+		return conntrack.DefectShortIP
+	}
+	mapped4(&seg.Tuple.Src, data[12:16])
+	mapped4(&seg.Tuple.Dst, data[16:20])
+	seg.TTL = data[8]
+	hlen := int(data[0]&0xf) * 4
+	if hlen < ip4HeaderMin || hlen > len(data) {
+		return conntrack.DefectShortIP
+	}
+	total := int(binary.BigEndian.Uint16(data[2:4]))
+	if total == 0 && origLen > 0xffff {
+		total = origLen
+	}
+	if total < hlen || total > origLen {
+		return conntrack.DefectIPLength
+	}
+	seg.Bytes = uint32(total)
+	if !optionsFit(data[ip4HeaderMin:hlen], 3) {
+		return conntrack.DefectOptions
+	}
+	if err := d.ip4.DecodeFromBytes(data[:min(len(data), total)], gopacket.NilDecodeFeedback); err != nil {
+		return conntrack.DefectShortIP
+	}
+	f.transport = data[hlen:min(len(data), total)]
+	f.length = total - hlen
+	f.first = d.ip4.FragOffset == 0
+	f.fragment = !f.first || d.ip4.Flags&layers.IPv4MoreFragments != 0
+	f.routed = sourceRouted(d.ip4.Options)
+	if d.ip4.Protocol != layers.IPProtocolTCP {
+		return conntrack.DefectNotTCP
+	}
+	return conntrack.DefectNone
+}
+
+// sourceRouted reports whether a source route option (RFC 791: 131 loose, 137 strict) still has addresses to visit.
+func sourceRouted(options []layers.IPv4Option) bool {
+	for i := range options {
+		o := &options[i]
+		if (o.OptionType == 131 || o.OptionType == 137) && len(o.OptionData) > 0 && o.OptionData[0] <= o.OptionLength {
+			return true
+		}
+	}
+	return false
+}
+
+// optionsFit reports whether a list of options in the format that IPv4 (RFC 791) and TCP (RFC 9293 section 3.1) share can
+// be walked to its end: every length is at least shortest and inside the list.
+func optionsFit(list []byte, shortest int) bool {
+	for len(list) > 0 {
+		switch {
+		case list[0] == 0:
+			return true
+		case list[0] == 1:
+			list = list[1:]
+		case len(list) < 2 || int(list[1]) < shortest || int(list[1]) > len(list):
+			return false
+		default:
+			list = list[list[1]:]
+		}
+	}
+	return true
+}
+
+// mapped4 writes the IPv4-mapped form of a four-byte address.
+func mapped4(to *[16]byte, a []byte) {
+	to[10], to[11] = 0xff, 0xff
+	copy(to[12:], a)
+}
+
+// judgeChecksum verifies the sum of a whole TCP segment (RFC 9293 section 3.1, RFC 8200 section 8.1).
+func judgeChecksum(tu *conntrack.Tuple, segment []byte) conntrack.Checksum {
+	if foldSum(sumBytes(pseudoSum(tu, len(segment)), segment)) == 0xffff {
+		return conntrack.ChecksumGood
+	}
+	return conntrack.ChecksumBad
+}
+
+// pseudoSum returns the unfolded sum of the pseudo header. Its zeros and field widths differ between the families, its sum
+// does not.
+func pseudoSum(tu *conntrack.Tuple, length int) uint64 {
+	sum := uint64(protoTCP) + uint64(length)
+	if tu.Is4() {
+		return sumBytes(sumBytes(sum, tu.Src[12:]), tu.Dst[12:])
+	}
+	return sumBytes(sumBytes(sum, tu.Src[:]), tu.Dst[:])
+}
+
+// sumBytes adds b, seen as 32-bit words padded with zeros, to sum. Carries stay in the upper half, where 2^32 packets' worth
+// of words fit.
+func sumBytes(sum uint64, b []byte) uint64 {
+	for len(b) >= 4 {
+		sum += uint64(binary.BigEndian.Uint32(b))
+		b = b[4:]
+	}
+	var tail [4]byte
+	copy(tail[:], b)
+	return sum + uint64(binary.BigEndian.Uint32(tail[:]))
+}
+
+// foldSum folds a sum into 16 bits with end-around carry (RFC 1071).
+func foldSum(sum uint64) uint16 {
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return uint16(sum)
+}

@@ -1,0 +1,121 @@
+package proxy
+
+import (
+	"encoding/binary"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"halfopen/conntrack"
+)
+
+// transport reads the TCP header. As with IPv4, what gopacket would refuse is found first.
+func (d *Decoder) transport(f *frame, seg *conntrack.Segment) conntrack.Defect {
+	b := f.transport
+	if len(b) >= 4 {
+		seg.Tuple.SrcPort = binary.BigEndian.Uint16(b[0:2])
+		seg.Tuple.DstPort = binary.BigEndian.Uint16(b[2:4])
+	}
+	short := conntrack.DefectShortTCP
+	if f.fragment {
+		short = conntrack.DefectFragment
+	}
+	if len(b) < tcpHeaderMin {
+		return short
+	}
+	hlen := int(b[12]>>4) * 4
+	switch {
+	case hlen < tcpHeaderMin, hlen > f.length && !f.fragment:
+		return conntrack.DefectDataOffset
+	case hlen > len(b):
+		return short
+	case !optionsFit(b[tcpHeaderMin:hlen], 2):
+		return d.fixed(b[:tcpHeaderMin], f, seg, hlen)
+	}
+	if err := d.tcp.DecodeFromBytes(b[:hlen], gopacket.NilDecodeFeedback); err != nil {
+		return conntrack.DefectDataOffset
+	}
+	d.fill(seg)
+	seg.Len = uint32(f.length - hlen)
+	readOptions(d.tcp.Options, d.tcp.SYN, &seg.Options)
+	return conntrack.DefectNone
+}
+
+// fixed fills what the fixed header says of a segment whose options cannot be walked, so that its record can show it.
+func (d *Decoder) fixed(b []byte, f *frame, seg *conntrack.Segment, hlen int) conntrack.Defect {
+	seg.Seq = conntrack.Seq(binary.BigEndian.Uint32(b[4:8]))
+	seg.Ack = conntrack.Seq(binary.BigEndian.Uint32(b[8:12]))
+	seg.Flags = conntrack.Flags(binary.BigEndian.Uint16(b[12:14]) & 0x1ff)
+	seg.Window = binary.BigEndian.Uint16(b[14:16])
+	seg.Urgent = binary.BigEndian.Uint16(b[18:20])
+	seg.Len = uint32(f.length - hlen)
+	return conntrack.DefectOptions
+}
+
+// fill copies the decoded fixed header into the segment.
+func (d *Decoder) fill(seg *conntrack.Segment) {
+	t := &d.tcp
+	seg.Seq, seg.Ack = conntrack.Seq(t.Seq), conntrack.Seq(t.Ack)
+	seg.Window, seg.Urgent = t.Window, t.Urgent
+	seg.Flags = flagBit(t.FIN, conntrack.FIN) | flagBit(t.SYN, conntrack.SYN) | flagBit(t.RST, conntrack.RST) |
+		flagBit(t.PSH, conntrack.PSH) | flagBit(t.ACK, conntrack.ACK) | flagBit(t.URG, conntrack.URG) |
+		flagBit(t.ECE, conntrack.ECE) | flagBit(t.CWR, conntrack.CWR) | flagBit(t.NS, conntrack.AE)
+}
+
+func flagBit(set bool, f conntrack.Flags) conntrack.Flags {
+	if set {
+		return f
+	}
+	return 0
+}
+
+// readOptions reads the options that tracking uses; of an option that occurs twice the last counts, as in Linux's
+// tcp_parse_options. Maximum segment size, window scale and SACK-permitted mean something on a SYN only (RFC 9293 section
+// 3.7.1, RFC 7323 section 2.2, RFC 2018 section 2); elsewhere, or with a length that is not theirs, they are "other".
+func readOptions(list []layers.TCPOption, syn bool, o *conntrack.Options) {
+	for i := range list {
+		opt := &list[i]
+		data := opt.OptionData
+		switch kind := opt.OptionType; {
+		case kind == layers.TCPOptionKindEndList:
+			return
+		case kind == layers.TCPOptionKindNop:
+		case kind == layers.TCPOptionKindMSS && syn && len(data) == 2:
+			o.Has |= conntrack.OptMSS
+			o.MSS = binary.BigEndian.Uint16(data)
+		case kind == layers.TCPOptionKindWindowScale && syn && len(data) == 1:
+			o.Has |= conntrack.OptWScale
+			o.WScale = min(data[0], 14) // RFC 7323 section 2.3
+		case kind == layers.TCPOptionKindSACKPermitted && syn && len(data) == 0:
+			o.Has |= conntrack.OptSACKPermitted
+		case kind == layers.TCPOptionKindSACK && len(data) > 0 && len(data)%8 == 0:
+			o.Has |= conntrack.OptSACK
+			readSACK(data, o)
+		case kind == layers.TCPOptionKindTimestamps && len(data) == 8:
+			o.Has |= conntrack.OptTimestamp
+			o.TSVal, o.TSEcr = binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])
+		case isFastOpen(byte(kind), data):
+			o.Has |= conntrack.OptFastOpen
+		default:
+			o.Has |= conntrack.OptOther
+		}
+	}
+}
+
+// readSACK reads at most four blocks, which is all that a header holds (RFC 2018 section 3).
+func readSACK(data []byte, o *conntrack.Options) {
+	o.NSACK, o.SACK = 0, [4]conntrack.SACKBlock{}
+	for ; len(data) >= 8 && int(o.NSACK) < len(o.SACK); data = data[8:] {
+		o.SACK[o.NSACK] = conntrack.SACKBlock{
+			Left:  conntrack.Seq(binary.BigEndian.Uint32(data)),
+			Right: conntrack.Seq(binary.BigEndian.Uint32(data[4:])),
+		}
+		o.NSACK++
+	}
+}
+
+// isFastOpen recognises TCP Fast Open: kind 34, and the experimental kind 254 with its magic number (RFC 7413 sections
+// 4.1.1 and 7).
+func isFastOpen(kind byte, data []byte) bool {
+	return kind == 34 || kind == 254 && len(data) >= 2 && binary.BigEndian.Uint16(data) == 0xf989
+}
