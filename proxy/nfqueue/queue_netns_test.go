@@ -21,7 +21,6 @@ func (w *world) listen(t *testing.T, addr string) net.Listener {
 		l, err = net.Listen("tcp", addr)
 		check(t, err)
 	})
-	t.Cleanup(func() { l.Close() })
 	return l
 }
 
@@ -38,6 +37,7 @@ func open(t *testing.T, cfg Config) *Queue {
 func (w *world) transfer(t *testing.T, addr string, size int, serve func(done <-chan struct{})) {
 	t.Helper()
 	l := w.listen(t, addr)
+	defer l.Close()
 	want := make([]byte, size)
 	rand.Read(want)
 	got := make(chan []byte, 1)
