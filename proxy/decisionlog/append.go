@@ -14,8 +14,8 @@ func (r *Record) AppendJSON(dst []byte) []byte {
 	e.str("event_type", r.Event.String())
 	r.common(&e)
 	switch r.Event {
-	case EventHeader:
-		r.header.encode(&e)
+	case EventHeader, EventTrailer:
+		r.header.encode(&e, r.Event.String())
 	case EventDecision:
 		r.TCP.encode(&e, r.Decision.StateBefore)
 		r.Decision.encode(&e)

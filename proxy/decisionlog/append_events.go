@@ -181,6 +181,8 @@ func (s *Stats) encode(e *enc) {
 		e.num("queue_dropped", s.QueueDropped)
 		e.num("queue_user_dropped", s.UserDropped)
 		e.num("fail_open", s.FailOpen)
+		e.num("injected", s.Injected)
+		e.num("inject_errors", s.InjectErrors)
 		e.num("flows", s.Flows)
 		e.num("tombstones", s.Tombstones)
 	}
@@ -219,8 +221,8 @@ func (x *Experiment) encode(e *enc) {
 	e.close()
 }
 
-func (h *Header) encode(e *enc) {
-	e.open("header")
+func (h *Header) encode(e *enc, k string) {
+	e.open(k)
 	if h != nil {
 		e.num("schema_version", uint64(h.Schema))
 		e.str("program", "halfopen")

@@ -40,6 +40,7 @@ func fullRecords() []Record {
 	return []Record{
 		fullDecision(),
 		{Event: EventHeader, header: &Header{Schema: SchemaVersion, Version: "v", Run: "R", BootID: "b", FileSeq: 1, Kernel: Kernel{Set: true}}},
+		{Event: EventTrailer, header: &Header{Schema: SchemaVersion, Run: "R", FileSeq: 1}},
 		{Event: EventFlow, Src: src, Dst: dst, FlowID: math.MaxUint64, Flow: Flow{Kind: FlowEnd, Pkts: [2]uint64{3, 4}, Bytes: [2]uint64{5, 6},
 			Fast: [2]uint64{1, 1}, Counted: 4, State: "CLOSE", ConnState: "SF", History: History{'S', 'h', 0}, Start: 1e9, Last: 3e9,
 			EndReason: "closed", Outcome: "ok", Predecessor: 7, Adopted: true, Rule: "r", Preset: "p", PolicyRev: "x", Arm: "A"}},

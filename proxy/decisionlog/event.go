@@ -31,6 +31,7 @@ type Event struct {
 	Gap         *GapEvent        `json:"gap"`
 	Experiment  *ExperimentEvent `json:"experiment"`
 	Header      *HeaderEvent     `json:"header"`
+	Trailer     *HeaderEvent     `json:"trailer"`
 
 	// Where the line stands; set by the Reader.
 	File   string `json:"-"`
@@ -239,6 +240,8 @@ type StatsEvent struct {
 	QueueDropped uint64            `json:"queue_dropped"`
 	UserDropped  uint64            `json:"queue_user_dropped"`
 	FailOpen     uint64            `json:"fail_open"`
+	Injected     uint64            `json:"injected"`
+	InjectErrors uint64            `json:"inject_errors"`
 	Flows        uint64            `json:"flows"`
 	Tombstones   uint64            `json:"tombstones"`
 }
@@ -267,7 +270,7 @@ type ExperimentEvent struct {
 	Detail string `json:"detail"`
 }
 
-// HeaderEvent is the object header.
+// HeaderEvent is the object header or trailer.
 type HeaderEvent struct {
 	SchemaVersion int          `json:"schema_version"`
 	Program       string       `json:"program"`
@@ -284,7 +287,7 @@ type HeaderEvent struct {
 func (e *Event) Tally() Tally {
 	t := Tally{Records: 1}
 	switch {
-	case e.EventType == "header":
+	case e.Header != nil || e.Trailer != nil:
 		t.Records = 0
 	case e.Decision != nil && e.Decision.Settles == "":
 		t.Decisions = 1

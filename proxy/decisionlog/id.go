@@ -1,6 +1,9 @@
 package decisionlog
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"strings"
+)
 
 // ID names one decision (or one injected segment) for good. It prints as a ULID:
 // 48 bits of the run's start in milliseconds and 15 random bits in Hi, the
@@ -52,3 +55,34 @@ func appendHalf(dst []byte, v uint64) []byte {
 	}
 	return dst
 }
+
+// ParseID reads an ID's text; letters of either case, as ULIDs allow.
+func ParseID(s string) (ID, bool) {
+	if len(s) != IDLen {
+		return ID{}, false
+	}
+	hi, ok1 := parseHalf(s[:runIDLen])
+	lo, ok2 := parseHalf(s[runIDLen:])
+	return ID{hi, lo}, ok1 && ok2
+}
+
+func parseHalf(s string) (v uint64, ok bool) {
+	for i := range len(s) {
+		c := s[i]
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		d := strings.IndexByte(crockford, c)
+		if d < 0 || i == 0 && d > 15 { // 13 letters hold 65 bits
+			return 0, false
+		}
+		v = v<<5 | uint64(d)
+	}
+	return v, true
+}
+
+// Worker is the number of the worker that made the ID.
+func (id ID) Worker() uint16 { return uint16(id.Lo >> 48) }
+
+// Seq is the ID's number within its worker, from 1.
+func (id ID) Seq() uint64 { return id.Lo & (1<<48 - 1) }

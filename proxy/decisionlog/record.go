@@ -21,11 +21,12 @@ const (
 	EventStats                // counters of the process, at intervals and at the end
 	EventGap                  // queue messages that nothing else explains
 	EventExperiment           // an experiment started, stopped or assigned a unit
+	EventTrailer              // last line of a run that closed its log; written by the Writer alone
 	numEvents
 )
 
 // eventNames are the words of event_type, indexed by EventType.
-var eventNames = [numEvents]string{"none", "header", "decision", "flow", "inject", "reload", "stats", "gap", "experiment"}
+var eventNames = [numEvents]string{"none", "header", "decision", "flow", "inject", "reload", "stats", "gap", "experiment", "trailer"}
 
 // String is the word that event_type carries.
 func (e EventType) String() string {
@@ -245,7 +246,9 @@ type Flow struct {
 
 // Inject is the event type inject: a segment that halfopen made. Record.Src and
 // Record.Dst are its addresses as the gateway's table knows them, Record.TCP its
-// numbers.
+// numbers. When a rate limit holds back the record of the decision that caused
+// it, its own is held back too (Stats.Injected counts both), so that a cause in
+// the log can always be looked up there.
 type Inject struct {
 	ID               ID
 	Cause            ID     // the decision that caused it
@@ -295,6 +298,8 @@ type Stats struct {
 	QueueDropped uint64  // messages that the kernel dropped because the queue was full
 	UserDropped  uint64  // messages that the kernel could not hand over (ENOBUFS)
 	FailOpen     uint64
+	Injected     uint64 // segments made, those of suppressed decisions included
+	InjectErrors uint64 // of them, those that the system refused to send
 	Flows        uint64 // entries in the table now
 	Tombstones   uint64 // kept now
 }
@@ -331,7 +336,8 @@ type Experiment struct {
 	Name, Kind, Arm, Unit, Detail string
 }
 
-// Header is the first line of each file; the Writer makes it.
+// Header is the first line of each file, and the trailer the last line of a run
+// (with what all its lines but the trailer explain). The Writer makes both.
 type Header struct {
 	Schema  int
 	Version string // of the program
@@ -339,7 +345,7 @@ type Header struct {
 	BootID  string
 	FileSeq uint64 // 1 is the run's first file
 	Kernel  Kernel // the last known
-	Before  Tally  // what the run's earlier files explain
+	Before  Tally  // what the run's earlier lines explain
 	Started int64  // unix nanoseconds: the run's start
 }
 

@@ -155,8 +155,23 @@ func (w *Writer) note(err error) bool {
 
 // headerLine is the first line of the run's file number fileSeq.
 func (w *Writer) headerLine(fileSeq uint64) []byte {
-	h := Header{Schema: SchemaVersion, Version: w.opt.Version, Run: w.run, BootID: w.opt.BootID, FileSeq: fileSeq,
-		Kernel: w.kernel, Before: w.total, Started: w.started}
-	r := Record{Time: w.opt.Now().UnixNano(), Event: EventHeader, header: &h}
+	w.fileSeq = fileSeq
+	r := w.header(EventHeader)
 	return append(r.AppendJSON(nil), '\n')
+}
+
+// header sums up what the run wrote so far.
+func (w *Writer) header(event EventType) Record {
+	return Record{Time: w.opt.Now().UnixNano(), Event: event, header: &Header{
+		Schema: SchemaVersion, Version: w.opt.Version, Run: w.run, BootID: w.opt.BootID, FileSeq: w.fileSeq,
+		Kernel: w.kernel, Before: w.total, Started: w.started}}
+}
+
+// trailer ends the run's last file, if there is one and the sink works.
+func (w *Writer) trailer() {
+	if w.failing || w.fileSeq == 0 {
+		return
+	}
+	r := w.header(EventTrailer)
+	w.sink.append(append(r.AppendJSON(w.buf[:0]), '\n'))
 }

@@ -91,6 +91,7 @@ type Writer struct {
 	// Of the writing goroutine alone.
 	buf      []byte
 	total    Tally
+	fileSeq  uint64 // of the run's newest file
 	kernel   Kernel
 	ring     loss
 	disk     loss
@@ -218,6 +219,7 @@ func (w *Writer) loop() {
 			close(done)
 		case <-w.quit:
 			w.round(true)
+			w.trailer()
 			return
 		}
 	}

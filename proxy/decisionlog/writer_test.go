@@ -62,7 +62,7 @@ func TestWriteAndRead(t *testing.T) {
 	w := open(t, Options{Dir: dir, Version: "1.2", BootID: "boot"})
 	p := w.Producer(3)
 	for _, r := range fullRecords() {
-		if r.Event != EventHeader && !p.Put(&r) {
+		if r.header == nil && !p.Put(&r) {
 			t.Fatal("put refused")
 		}
 	}
