@@ -1,0 +1,58 @@
+package proxy
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"halfopen/conntrack"
+)
+
+// Clock reads CLOCK_MONOTONIC as [conntrack.Instant], the clock that bpf_ktime_get_ns reads too, and converts instants to
+// wall time. It is a value, safe for concurrent use; make it with [NewClock].
+type Clock struct {
+	base time.Time         // carries the runtime's reading of CLOCK_MONOTONIC
+	at   conntrack.Instant // the same moment by clock_gettime
+}
+
+// NewClock returns a running clock. The runtime reads CLOCK_MONOTONIC through the vDSO but hands out differences only, so
+// one clock_gettime anchors it; of a few tries the one with the tightest bracket counts (well below a microsecond).
+func NewClock() Clock {
+	var c Clock
+	best := time.Duration(1<<63 - 1)
+	for range 8 {
+		before := time.Now()
+		at := monotonic()
+		if width := time.Since(before); width < best {
+			best, c = width, Clock{base: before, at: at.Add(-width / 2)}
+		}
+	}
+	return c
+}
+
+// Now returns the present instant.
+func (c Clock) Now() conntrack.Instant { return c.at.Add(time.Since(c.base)) }
+
+// Offset returns what must be added to an instant to get Unix nanoseconds, as the wall clock stands at present. Whoever
+// converts many instants reads it once (a batch, a listing); it changes when the wall clock is set or slewed.
+func (c Clock) Offset() int64 {
+	now := time.Now()
+	return now.UnixNano() - int64(c.at.Add(now.Sub(c.base)))
+}
+
+// Wall returns the wall time of an instant, as the wall clock stands at present. [conntrack.Never] gives the zero time.
+func (c Clock) Wall(i conntrack.Instant) time.Time {
+	if i == conntrack.Never {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(i)+c.Offset())
+}
+
+// monotonic reads CLOCK_MONOTONIC by system call.
+func monotonic() conntrack.Instant {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic("clock: clock_gettime(CLOCK_MONOTONIC): " + err.Error()) // the kernel has had it since 2.6
+	}
+	return conntrack.Instant(ts.Nano())
+}

@@ -1,0 +1,37 @@
+package proxy
+
+import (
+	"testing"
+	"time"
+
+	"halfopen/conntrack"
+)
+
+func TestClockIsTheKernelsMonotonicClock(t *testing.T) {
+	c := NewClock()
+	before := monotonic()
+	now := c.Now()
+	after := monotonic()
+	const slack = 100 * time.Microsecond // what the anchor may be off by
+	if now < before.Add(-slack) || now > after.Add(slack) {
+		t.Errorf("clock says %d, clock_gettime %d to %d", now, before, after)
+	}
+}
+
+func TestClockWall(t *testing.T) {
+	c := NewClock()
+	before := time.Now()
+	got := c.Wall(c.Now())
+	after := time.Now()
+	const slack = time.Millisecond
+	if got.Before(before.Add(-slack)) || got.After(after.Add(slack)) {
+		t.Errorf("wall time %v, want between %v and %v", got, before, after)
+	}
+	i := c.Now()
+	if d := c.Wall(i.Add(-time.Hour)).Sub(c.Wall(i)); d > -time.Hour+slack || d < -time.Hour-slack {
+		t.Errorf("an hour earlier is %v away", d)
+	}
+	if !c.Wall(conntrack.Never).IsZero() {
+		t.Error("never has a wall time")
+	}
+}
