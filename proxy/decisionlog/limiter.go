@@ -7,62 +7,57 @@ import (
 
 // Limiter bounds how many individual records per reason and second are written,
 // so that a flood cannot drown the log. It decides about records only: what it
-// holds back is counted, and the counts must go into the next stats record
-// (TakeSuppressed). It belongs to one goroutine and reads no clock.
+// holds back its owner counts, and the counts must go into the next stats
+// record. It belongs to one goroutine and reads no clock.
 type Limiter struct {
-	interval int64 // nanoseconds per record; 0: no limit
-	depth    int64 // nanoseconds of credit that a burst may use
-	buckets  []bucket
+	buckets []bucket
 }
 
 // bucket is a generic cell rate algorithm's state: a token bucket in one number.
 type bucket struct {
-	next       int64 // when the bucket would be full again
-	suppressed uint64
+	interval int64 // nanoseconds per record; 0: no limit; negative: no record at all
+	depth    int64 // nanoseconds of credit that a burst may use
+	next     int64 // when the bucket would be full again
 }
 
-// NewLimiter limits each of so many reasons to rate records a second, with
-// bursts of up to burst records (at least 1). A rate of 0 or less is no limit.
-func NewLimiter(reasons int, rate float64, burst int) *Limiter {
-	l := &Limiter{buckets: make([]bucket, reasons)}
-	if rate > 0 {
-		l.interval = max(int64(1e9/rate), 1)
-		l.depth = int64(max(burst, 1)-1) * l.interval
+// NewLimiter limits each reason (the index) to so many records a second, with
+// bursts of up to a second's worth. A negative rate is no limit, 0 lets nothing
+// through.
+func NewLimiter(perSecond []int32) *Limiter {
+	l := &Limiter{buckets: make([]bucket, len(perSecond))}
+	for i, rate := range perSecond {
+		b := &l.buckets[i]
+		switch {
+		case rate == 0:
+			b.interval = -1
+		case rate > 0:
+			b.interval = 1e9 / int64(rate)
+			b.depth = int64(rate-1) * b.interval
+		}
 	}
 	return l
 }
 
 // Allow says whether a record of this reason may be written now (nanoseconds of
-// any clock that the caller keeps to); if not it counts it as suppressed. A
-// reason outside the range given to NewLimiter is always allowed.
+// any clock that the caller keeps to). A reason outside the range given to
+// NewLimiter is always allowed.
 func (l *Limiter) Allow(reason int, now int64) bool {
-	if l.interval == 0 || reason < 0 || reason >= len(l.buckets) {
+	if reason < 0 || reason >= len(l.buckets) {
 		return true
 	}
 	b := &l.buckets[reason]
+	if b.interval <= 0 {
+		return b.interval == 0
+	}
 	ahead := b.next - now
-	if ahead <= 0 || ahead > l.depth+l.interval { // full, or the clock jumped back
+	if ahead <= 0 || ahead > b.depth+b.interval { // full, or the clock jumped back
 		b.next, ahead = now, 0
 	}
-	if ahead > l.depth {
-		b.suppressed++
+	if ahead > b.depth {
 		return false
 	}
-	b.next += l.interval
+	b.next += b.interval
 	return true
-}
-
-// TakeSuppressed returns the counts since the last call, named by words (indexed
-// like the reasons), and sets them to zero.
-func (l *Limiter) TakeSuppressed(words []string) []Count {
-	var out []Count
-	for i := range l.buckets {
-		if n := l.buckets[i].suppressed; n > 0 {
-			out = append(out, Count{words[i], n})
-			l.buckets[i].suppressed = 0
-		}
-	}
-	return out
 }
 
 // sortedCounts turns a map into counts in the order of their words.
