@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -39,7 +41,6 @@ const (
 
 	// Which fields of a tuple a dump is filtered by (CTA_FILTER_FLAG in nf_conntrack_netlink.c, since Linux 5.8; older
 	// kernels ignore the filter and list everything).
-	filterIPSrc    = 1 << 0
 	filterProtoNum = 1 << 3
 	filterSrcPort  = 1 << 4
 )
@@ -48,27 +49,35 @@ const (
 // table takes more than microseconds.
 const askLimit = 500 * time.Millisecond
 
-// hostConntrack asks the connection tracking of the thread's network namespace. It connects when first asked.
-type hostConntrack struct{ conn *netlink.Conn }
+// maxListed bounds how many entries of a dump are read: a kernel that knows no filter lists its whole table.
+const maxListed = 1 << 17
+
+// hostConntrack asks the connection tracking of the thread's network namespace. It opens its socket when first asked. The
+// socket is driven by hand: ctnetlink marks the single answer to a plain request as part of several, and mdlayher/netlink
+// then waits for an end that never comes.
+type hostConntrack struct {
+	fd     int // valid while open
+	open   bool
+	seq    uint32
+	buffer []byte
+}
 
 // get returns the entry, in the default zone, that has the tuple in either direction.
-func (h *hostConntrack) get(tu conntrack.Tuple) (natEntry, bool, error) {
+func (h *hostConntrack) get(tu conntrack.Tuple) (found natEntry, ok bool, err error) {
 	ae := netlink.NewAttributeEncoder()
 	ae.Nested(ctaTupleOrig, encodeTuple(tu))
-	entries, err := h.ask(&tu, ae, netlink.Request|netlink.Acknowledge)
-	if errors.Is(err, unix.ENOENT) || err == nil && len(entries) == 0 {
-		return natEntry{}, false, nil
+	err = h.ask(&tu, ae, netlink.Request, func(e natEntry) bool { found, ok = e, true; return false })
+	if errors.Is(err, unix.ENOENT) {
+		err = nil
 	}
-	if err != nil {
-		return natEntry{}, false, err
-	}
-	return entries[0], true, nil
+	return found, ok, err
 }
 
 // walk returns the entry, in any zone, whose original direction comes from from.Src and whose reply direction comes from
-// to.Src, ports included. The kernel walks its whole table for it.
-func (h *hostConntrack) walk(from, to conntrack.Tuple) (natEntry, bool, error) {
-	const fields = filterIPSrc | filterProtoNum | filterSrcPort
+// to.Src, ports included. The kernel walks its whole table for it and lists those with the ports; it cannot be asked for addresses,
+// because ctnetlink_filter_match_tuple compares those of IPv6 the wrong way round (seen in Linux 6.18).
+func (h *hostConntrack) walk(from, to conntrack.Tuple) (found natEntry, ok bool, err error) {
+	const fields = filterProtoNum | filterSrcPort
 	ae := netlink.NewAttributeEncoder()
 	ae.Nested(ctaTupleOrig, encodeTuple(from))
 	ae.Nested(ctaTupleReply, encodeTuple(to))
@@ -77,67 +86,112 @@ func (h *hostConntrack) walk(from, to conntrack.Tuple) (natEntry, bool, error) {
 		ae.Uint32(ctaFilterReplyFlags, fields)
 		return nil
 	})
-	entries, err := h.ask(&from, ae, netlink.Request|netlink.Dump)
-	if err != nil {
-		return natEntry{}, false, err
-	}
-	for _, e := range entries { // an older kernel lists everything
-		if e.forward() == (conntrack.Tuple{Src: from.Src, SrcPort: from.SrcPort, Dst: to.Src, DstPort: to.SrcPort}) {
-			return e, true, nil
+	want := conntrack.Tuple{Src: from.Src, SrcPort: from.SrcPort, Dst: to.Src, DstPort: to.SrcPort}
+	err = h.ask(&from, ae, netlink.Request|netlink.Dump, func(e natEntry) bool {
+		if e.forward() == want {
+			found, ok = e, true
 		}
-	}
-	return natEntry{}, false, nil
+		return true // to the end, which the socket must see
+	})
+	return found, ok, err
 }
 
-// ask sends a request about the family of tu and returns the entries in the answer.
-func (h *hostConntrack) ask(tu *conntrack.Tuple, ae *netlink.AttributeEncoder, flags netlink.HeaderFlags) ([]natEntry, error) {
+// ask sends a request about the family of tu and hands over the entries in the answer until each says false or the answer
+// ends. After an error that is not the kernel's plain refusal the socket is closed, so that the rest of an answer is not taken
+// for the next one.
+func (h *hostConntrack) ask(tu *conntrack.Tuple, ae *netlink.AttributeEncoder, flags netlink.HeaderFlags, each func(natEntry) bool) error {
 	attrs, err := ae.Encode()
 	if err != nil {
-		return nil, fmt.Errorf("ctnetlink: encode: %w", err)
+		return fmt.Errorf("ctnetlink: encode: %w", err)
 	}
-	if h.conn == nil {
-		if h.conn, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
-			return nil, fmt.Errorf("ctnetlink: %w", err)
-		}
+	if err := h.connect(); err != nil {
+		return fmt.Errorf("ctnetlink: %w", err)
 	}
 	family := byte(unix.AF_INET)
 	if !tu.Is4() {
 		family = unix.AF_INET6
 	}
+	h.seq++
 	request := netlink.Message{
-		Header: netlink.Header{Type: ctnlGet, Flags: flags},
+		Header: netlink.Header{Length: uint32(unix.NLMSG_HDRLEN + 4 + len(attrs)), Type: ctnlGet, Flags: flags, Sequence: h.seq},
 		Data:   append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attrs...), // struct nfgenmsg
 	}
-	if err := h.conn.SetDeadline(time.Now().Add(askLimit)); err != nil {
-		return nil, fmt.Errorf("ctnetlink: %w", err)
-	}
-	answers, err := h.conn.Execute(request)
+	bytes, err := request.MarshalBinary()
 	if err != nil {
-		if !errors.Is(err, unix.ENOENT) { // what is left of the answer must not be taken for the next one
-			_ = h.close()
-		}
-		return nil, fmt.Errorf("ctnetlink: %w", err)
+		return fmt.Errorf("ctnetlink: encode: %w", err)
 	}
-	var entries []natEntry
-	for _, m := range answers {
-		if m.Header.Type != ctnlGet&^0xff { // entries come as IPCTNL_MSG_CT_NEW
-			continue
-		}
-		if e, ok := decodeNATEntry(m.Data); ok {
-			entries = append(entries, e)
-		}
+	if err := unix.Sendto(h.fd, bytes, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("ctnetlink: %w", errors.Join(os.NewSyscallError("sendto", err), h.close()))
 	}
-	return entries, nil
+	refusal, err := h.answer(each)
+	if err != nil {
+		return fmt.Errorf("ctnetlink: %w", errors.Join(err, h.close()))
+	}
+	if refusal != 0 {
+		return fmt.Errorf("ctnetlink: %w", refusal)
+	}
+	return nil
 }
 
-// close closes the connection; the next question opens another.
-func (h *hostConntrack) close() error {
-	if h.conn == nil {
+// connect opens the socket.
+func (h *hostConntrack) connect() error {
+	if h.open {
 		return nil
 	}
-	conn := h.conn
-	h.conn = nil
-	return conn.Close()
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	limit := unix.NsecToTimeval(int64(askLimit))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
+		return errors.Join(os.NewSyscallError("setsockopt SO_RCVTIMEO", err), unix.Close(fd))
+	}
+	if h.buffer == nil {
+		h.buffer = make([]byte, 1<<16) // the kernel fills at most 32 KiB at a time (netlink_dump)
+	}
+	h.fd, h.open = fd, true
+	return nil
+}
+
+// answer reads the answer to the last request. refusal is the error number with which the kernel refused it.
+func (h *hostConntrack) answer(each func(natEntry) bool) (refusal unix.Errno, err error) {
+	for listed, end := 0, time.Now().Add(askLimit); listed < maxListed && time.Now().Before(end); {
+		n, _, err := unix.Recvfrom(h.fd, h.buffer, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, os.NewSyscallError("recvfrom", err)
+		}
+		messages, err := syscall.ParseNetlinkMessage(h.buffer[:n])
+		if err != nil {
+			return 0, fmt.Errorf("answer: %w", err)
+		}
+		for _, m := range messages {
+			switch {
+			case m.Header.Seq != h.seq: // of a request that was given up
+			case m.Header.Type == unix.NLMSG_DONE:
+				return 0, nil
+			case m.Header.Type == unix.NLMSG_ERROR && len(m.Data) >= 4:
+				return unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data))), nil
+			default:
+				listed++
+				if e, ok := decodeNATEntry(m.Data); ok && !each(e) {
+					return 0, nil
+				}
+			}
+		}
+	}
+	return 0, errors.New("the answer does not end")
+}
+
+// close closes the socket; the next question opens another.
+func (h *hostConntrack) close() error {
+	if !h.open {
+		return nil
+	}
+	h.open = false
+	return os.NewSyscallError("close", unix.Close(h.fd))
 }
 
 // encodeTuple writes the inside of CTA_TUPLE_ORIG or CTA_TUPLE_REPLY.
