@@ -16,7 +16,8 @@ const (
 	SideMaxAck                         // MaxAck is valid
 	SideLiberal                        // its window is not known well: judge liberally
 	SideRST                            // its last segment was a RST
-	SideProgress                       // tracked data or ACK progress since pick-up or reload
+	SideProgress                       // tracked data or ACK progress since pick-up, restore or a gap
+	SideKnown                          // End is valid: seen, or taken from what the other end acknowledged
 )
 
 // Side is what is remembered of one end: the window bounds of netfilter's ip_ct_tcp_state, after Guido van Rooij, "Real
@@ -40,18 +41,21 @@ type EntryFlags uint16
 
 // Facts about a connection.
 const (
-	EntryAssured   EntryFlags = 1 << iota // traffic in both directions after the handshake
-	EntryReplied                          // the other end has answered
-	EntryPickedUp                         // created mid-stream, without its SYN
-	EntryCandidate                        // Candidate is valid
-	EntryChallenge                        // Challenge is valid: a bare ACK answered the SYN
-	EntryRearmed                          // the reply side takes the next SYN/ACK fresh (pf)
+	EntryAssured      EntryFlags = 1 << iota // traffic in both directions after the handshake
+	EntryReplied                             // the other end has answered
+	EntryPickedUp                            // created mid-stream, without its SYN
+	EntryCandidate                           // Candidate is valid
+	EntryChallenge                           // Challenge is valid: a bare ACK answered the SYN
+	EntryRearmed                             // the reply side takes the next SYN/ACK fresh (pf)
+	EntrySimultaneous                        // both ends sent a SYN before either was answered
+	EntryShortened                           // the timer was shortened and not refreshed since
 )
 
 // Candidate is a SYN that was let through on a live entry, remembered in case the other end proves it (netfilter's
 // last_seq/last_end/last_wscale/last_flags).
 type Candidate struct {
 	ISN   Seq
+	End   Seq // number after the SYN and its data: what a SYN/ACK or RST for it acknowledges
 	Win   uint16
 	Scale uint8
 	Flags SideFlags // SideScale, SideSACK
@@ -83,9 +87,13 @@ type Entry struct {
 	HistoryN  uint8
 	History   [16]byte // Zeek's history letters, the first 16
 
-	timerNext, timerPrev int32 // timer wheel
-	timerSlot            int32
-	listNext, listPrev   int32 // list of embryonic entries, oldest first
+	relaxed              Instant // the table's Relax that was last applied
+	timerTick            int64   // wheel tick that it is queued for, never later than the deadline's
+	timerNext, timerPrev int32   // timer wheel
+	timerSlot            int32   // level*slots + slot, none when not queued
+	listNext, listPrev   int32   // list of embryonic or of closing entries, oldest first
+	list                 int8    // which list, none for neither
+	index                int32   // its own place in the slab
 }
 
 // EndReason is why an entry ended.
@@ -134,6 +142,8 @@ type View struct {
 	Expired   *Entry
 	Tombstone Tombstone
 	HasTomb   bool
+	// Relaxed: segments were lost to the gateway since the entry was last tracked; judge it liberally.
+	Relaxed bool
 }
 
 // Effect is what a decision tells the table to remember.

@@ -1,0 +1,295 @@
+package conntrack
+
+// legal are the combinations of FIN, SYN, RST, ACK and URG that a TCP sends; PSH, ECE, CWR and AE go with any
+// (tcp_valid_flags in nf_conntrack_proto_tcp.c).
+func legal(f Flags) bool {
+	switch f & (FIN | SYN | RST | ACK | URG) {
+	case SYN, SYN | URG, SYN | ACK, RST, RST | ACK, FIN | ACK, FIN | ACK | URG, ACK, ACK | URG:
+		return true
+	}
+	return false
+}
+
+// Classify says what segment s is against what v remembers, judged by r. It is pure.
+func Classify(now Instant, v *View, s *Segment, r *Rules) Class {
+	switch {
+	case s.Defect != DefectNone:
+		return Class{Finding: Malformed}
+	case s.Checksum == ChecksumBad:
+		return Class{Finding: ChecksumWrong}
+	case !legal(s.Flags):
+		return Class{Finding: FlagsIllegal}
+	case v.Entry == nil:
+		return classifyUnknown(now, v, s, r)
+	}
+	c := Class{Expect: v.Entry.expect(v.Dir)}
+	j := judgement{e: v.Entry, dir: v.Dir, s: s, r: r, liberal: r.Check != SeqStrict || v.Relaxed}
+	j.snd, j.rcv = &j.e.Side[j.dir], &j.e.Side[j.dir.Other()]
+	if j.snd.Flags&SideLiberal != 0 {
+		j.liberal = true
+	}
+	switch s.Kind() {
+	case KindSYN:
+		c.Finding = j.syn()
+	case KindSYNACK:
+		c.Finding = j.synAck()
+	case KindRST:
+		c.Finding = j.rst()
+	default:
+		c.Finding = j.data()
+	}
+	return c
+}
+
+// classifyUnknown is Classify where nothing is remembered, or only what was.
+func classifyUnknown(now Instant, v *View, s *Segment, r *Rules) Class {
+	k := s.Kind()
+	if k == KindSYN {
+		return Class{Finding: New}
+	}
+	if v.HasTomb && (r.TombLate == 0 || now.Sub(v.Tombstone.Forgotten) <= r.TombLate) {
+		tomb := &v.Tombstone
+		d := 0
+		if tomb.From != s.Tuple {
+			d = 1
+		}
+		return Class{LateAfterExpiry, Expect{Has: ExpectSeq | ExpectAck, Seq: tomb.Next[d], Ack: tomb.Next[1-d]}}
+	}
+	switch {
+	case k == KindSYNACK:
+		return Class{Finding: SynAckNoState}
+	case k == KindRST:
+		return Class{Finding: RstNoState}
+	case k == KindFIN:
+		return Class{Finding: FinNoState}
+	case s.Len > 0:
+		return Class{Finding: DataNoState}
+	}
+	return Class{Finding: AckNoState}
+}
+
+// judgement is a segment beside the entry that it is judged by.
+type judgement struct {
+	e        *Entry
+	dir      Direction
+	s        *Segment
+	r        *Rules
+	snd, rcv *Side
+	liberal  bool
+}
+
+func (j *judgement) syn() Finding {
+	again := j.snd.Flags&SideSYN != 0 && j.snd.ISN == j.s.Seq
+	switch j.e.State {
+	case SynSent, SynSent2:
+		switch {
+		case again:
+			return SynRetransmit
+		case j.snd.Flags&SideSYN == 0:
+			return SimultaneousOpen
+		case j.r.SynBand != 0 && distance(j.s.Seq, j.snd.ISN) > j.r.SynBand:
+			return SynNewISNFar
+		}
+		return SynNewISN
+	case SynRecv:
+		if again {
+			return SynRetransmit
+		}
+		return SynInHandshake
+	case FinWait, CloseWait:
+		return SynHalfClosed
+	case LastAck:
+		return SynClosing
+	case TimeWait:
+		return SynTimeWait
+	case Close:
+		return SynAfterRst
+	}
+	if j.dir == Reply {
+		return SynEstablishedReverse
+	}
+	return SynEstablished
+}
+
+func distance(a, b Seq) uint32 {
+	if d := a.Diff(b); d < 0 {
+		return uint32(-d)
+	}
+	return uint32(a - b)
+}
+
+// proves reports whether s acknowledges the candidate SYN exactly, coming from the end that it was sent to.
+func (j *judgement) proves() bool {
+	return j.e.Flags&EntryCandidate != 0 && j.dir != j.e.Candidate.Dir && j.s.Flags&ACK != 0 &&
+		j.s.Ack != j.e.Candidate.ISN && j.s.Ack.In(j.e.Candidate.ISN.Add(1), j.e.Candidate.End)
+}
+
+// answers reports whether s acknowledges the other end's SYN.
+func (j *judgement) answers() bool {
+	return j.rcv.Flags&SideSYN != 0 && j.s.Ack.In(j.rcv.ISN.Add(1), j.rcv.End)
+}
+
+func (j *judgement) synAck() Finding {
+	again := j.snd.Flags&SideSYN != 0 && j.snd.ISN == j.s.Seq && j.e.Flags&EntryRearmed == 0
+	switch {
+	case again && j.rcv.Flags&SideSYN != 0 && j.answers() && j.e.State != SynSent2 && j.e.Flags&EntrySimultaneous == 0:
+		return SynAckRetransmit
+	case j.proves():
+		return SynAckResync
+	case !j.e.State.Embryonic():
+		switch {
+		case j.dir == Original && j.e.Flags&(EntrySimultaneous|EntryPickedUp) == 0:
+			return SynAckWrongDirection
+		case again && j.answers():
+			return SynAckRetransmit
+		}
+		return SynAckEstablished
+	case j.dir == Original && j.e.Flags&EntrySimultaneous == 0:
+		return SynAckWrongDirection
+	case j.answers() || j.rcv.Flags&SideSYN == 0:
+		return SynAck
+	}
+	return SynAckBadAck
+}
+
+func (j *judgement) rst() Finding {
+	e, s := j.e, j.s
+	switch {
+	case j.proves():
+		return RstForSyn
+	case e.Flags&EntryChallenge != 0 && s.Seq == e.Challenge && j.dir == e.challenged():
+		return RstAfterChallenge
+	case j.r.Check == SeqOff:
+		return Rst
+	case j.snd.Flags&SideKnown == 0:
+		return j.rstForHandshake()
+	}
+	return j.rstByNumbers()
+}
+
+// challenged returns the end that a challenge ACK went to: the one whose SYN it answered.
+func (e *Entry) challenged() Direction {
+	if e.Flags&EntryCandidate != 0 {
+		return e.Candidate.Dir
+	}
+	return Original
+}
+
+// rstForHandshake judges a RST from an end that sent nothing else: it must acknowledge the SYN (RFC 9293 section
+// 3.10.7.3). Netfilter also takes one without ACK, or with ack 0.
+func (j *judgement) rstForHandshake() Finding {
+	switch {
+	case j.s.Flags&ACK != 0 && (j.answers() || j.rcv.Flags&SideSYN == 0):
+		return Rst
+	case j.r.RST == RSTLinux && (j.s.Flags&ACK == 0 || j.s.Ack == 0):
+		return Rst
+	}
+	return RstOutOfWindow
+}
+
+func (j *judgement) rstByNumbers() Finding {
+	s, snd, rcv := j.s, j.snd, j.rcv
+	lowest := snd.End.Add(-max(rcv.MaxWin, 1))
+	if rcv.Flags&SideMaxAck != 0 {
+		lowest = rcv.MaxAck
+	}
+	inside := s.Seq.In(lowest, snd.MaxEnd) || s.Seq == snd.End
+	exact := s.Seq == snd.End || rcv.Flags&SideMaxAck != 0 && s.Seq == rcv.MaxAck
+	switch j.r.RST {
+	case RSTPF:
+		exact = distance(s.Seq, snd.End) <= 1 || inside && s.Flags&ACK != 0 && s.Ack == rcv.End
+	case RSTLinux:
+		if _, sack := ackOf(rcv, s); rcv.Flags&SideKnown != 0 && !sack.In(rcv.End.Add(-lag(snd)), rcv.End) {
+			return RstOutOfWindow
+		}
+	}
+	switch {
+	case exact:
+		return Rst
+	case inside:
+		return RstInexact
+	}
+	return RstOutOfWindow
+}
+
+// data judges ACKs, data and FINs.
+func (j *judgement) data() Finding {
+	switch j.e.State {
+	case SynSent, SynSent2:
+		return j.dataInSynSent()
+	case SynRecv:
+		return j.dataInSynRecv()
+	case Close:
+		return DataAfterRst
+	}
+	f := j.window()
+	if f == InWindow && j.s.Flags&FIN != 0 {
+		return Fin
+	}
+	return f
+}
+
+func (j *judgement) window() Finding {
+	if j.snd.Flags&SideFIN != 0 && j.snd.FINEnd.Less(j.s.End()) && j.r.Check != SeqOff {
+		return DataAfterFin
+	}
+	if j.liberal {
+		return InWindow
+	}
+	w := judge(j.e, j.dir, j.s, j.r.Near)
+	switch {
+	case w == fits:
+		return InWindow
+	case j.e.Flags&EntryCandidate != 0 && j.dir != j.e.Candidate.Dir && j.s.Kind() == KindACK && j.s.Len == 0:
+		return AckForSyn
+	case j.s.Flags&FIN != 0:
+		return FinOutOfWindow
+	case w == seqNear:
+		return SeqAboveNear
+	case w == seqHigh:
+		return SeqAbove
+	case w == seqLow:
+		return SeqBelow
+	case w == ackHigh:
+		return AckAbove
+	}
+	return AckBelow
+}
+
+func (j *judgement) dataInSynSent() Finding {
+	switch {
+	case j.s.Flags&FIN != 0:
+		return FinOutOfWindow
+	case j.s.Len > 0:
+		return DataBeforeHandshake
+	case j.dir == Reply:
+		return AckForSyn
+	}
+	return HandshakeBadAck
+}
+
+func (j *judgement) dataInSynRecv() Finding {
+	w := fits
+	if !j.liberal {
+		w = judge(j.e, j.dir, j.s, j.r.Near)
+		if w == fits && j.rcv.Flags&SideSYN != 0 && j.s.Ack == j.rcv.ISN {
+			w = ackLow // the SYN/ACK itself is not acknowledged
+		}
+	}
+	completes := j.dir == Original || j.e.Flags&EntrySimultaneous != 0
+	switch {
+	case j.s.Flags&FIN != 0 && w == fits:
+		return Fin
+	case j.s.Flags&FIN != 0:
+		return FinOutOfWindow
+	case completes && w == fits:
+		return Handshake
+	case completes:
+		return HandshakeBadAck
+	case j.s.Len > 0:
+		return DataBeforeHandshake
+	case w == fits:
+		return InWindow
+	}
+	return AckForSyn
+}

@@ -1,0 +1,145 @@
+package conntrack
+
+// Kill ends v's entry, if it has one.
+func (t *Table) Kill(now Instant, v *View, why EndReason) {
+	if v.Entry != nil {
+		t.bury(v.Entry, why, now)
+		v.Entry = nil
+	}
+}
+
+// KillAt ends the entries that match among at most limit places from cursor on (0 at first). It returns how many it ended
+// and where to go on, below 0 at the end, so that a worker can do it in chunks. Expired entries end by their timer.
+func (t *Table) KillAt(now Instant, cursor, limit int, why EndReason, match func(*Entry) bool) (killed, next int) {
+	next = t.Walk(cursor, limit, func(e *Entry) bool {
+		switch {
+		case e.Deadline <= now:
+			t.bury(e, expiryReason(e.State), e.Deadline)
+		case match(e):
+			t.bury(e, why, now)
+			killed++
+		}
+		return true
+	})
+	return killed, next
+}
+
+// Walk visits the entries among at most limit places from cursor on (0 at first) and returns where to go on, below 0 at
+// the end. An entry stays at its place for life, so a walk in chunks meets each entry that lives throughout exactly once;
+// entries that expired and were not swept are met too. fn must not change the table or the entry; false stops the walk
+// after this entry.
+func (t *Table) Walk(cursor, limit int, fn func(*Entry) bool) (next int) {
+	for i := max(cursor, 0); i < int(t.used); i++ {
+		if limit--; limit < 0 {
+			return i
+		}
+		if e := t.at(int32(i)); e.State != StateNone && !fn(e) {
+			if i+1 < int(t.used) {
+				return i + 1
+			}
+			break
+		}
+	}
+	return -1
+}
+
+// Restore inserts a copy of saved entry e. Its times must already be on the table's clock. It is refused when its tuple is
+// taken, its deadline has passed, there is no room, or its state is none. Segments may have passed since it was saved, so it is
+// judged liberally until both directions have progressed. Flow ids stay; p may be nil to keep the rule and timers as saved.
+func (t *Table) Restore(now Instant, e *Entry, p *Params) bool {
+	key, _ := e.Tuple.Canonical()
+	if _, taken := t.lookup[key]; taken || e.State == StateNone || e.State >= NumStates || e.Deadline <= now {
+		return false
+	}
+	if t.Len() >= t.cfg.Max || e.State.Embryonic() && t.Embryonic() >= t.cfg.MaxEmbryonic {
+		return false
+	}
+	n := t.alloc()
+	index := n.index
+	*n = *e
+	n.index, n.timerSlot, n.list = index, none, none
+	n.loosen(t.relax)
+	if p != nil {
+		n.Timers, n.Rule, n.Epoch = p.Timers, p.Rule, p.Epoch
+	}
+	t.insert(n)
+	return true
+}
+
+// Retime gives e the timeouts, rule and epoch of p, as after a reload: the deadline is reckoned anew from when the timer was last
+// set. A shortened timer is not lengthened.
+func (t *Table) Retime(now Instant, e *Entry, p *Params) {
+	e.Timers, e.Rule, e.Epoch = p.Timers, p.Rule, p.Epoch
+	d := e.Refreshed.Add(p.Timeouts[e.State])
+	if e.Flags&EntryShortened != 0 && d >= e.Deadline {
+		return
+	}
+	e.Timeout, e.Deadline = p.Timeouts[e.State], d
+	t.retimed(e)
+}
+
+// Relax says that segments may have passed the gateway unseen up to now (a gap): every entry is judged liberally until both
+// of its directions have progressed.
+func (t *Table) Relax(now Instant) {
+	t.relax, t.gaps = now, true
+	if t.relax == 0 {
+		t.relax = 1
+	}
+}
+
+// Progress is what a fast path saw of a flow since it was last taken over. Side 0 is the source of the tuple that names the
+// flow to Absorb.
+type Progress struct {
+	Side [2]struct {
+		End, MaxEnd, MaxAck Seq
+		Win                 uint32 // bytes, scaled
+		Packets, Bytes      uint64 // since the last Absorb
+	}
+	LastSeen Instant
+}
+
+// Absorb enters what a fast path saw of the flow tu and refreshes its timer from when it saw it last. It reports whether the flow
+// is remembered and alive afterwards: an entry that looked expired comes back to life.
+func (t *Table) Absorb(now Instant, tu *Tuple, p *Progress) bool {
+	key, reversed := tu.Canonical()
+	i, ok := t.lookup[key]
+	if !ok {
+		return false
+	}
+	e := t.at(i)
+	_, entryReversed := e.Tuple.Canonical()
+	for n := range p.Side {
+		at := n
+		if reversed != entryReversed {
+			at = 1 - n
+		}
+		s, q := &e.Side[at], &p.Side[n]
+		s.Packets += q.Packets
+		s.Bytes += q.Bytes
+		if q.Packets == 0 {
+			continue
+		}
+		s.Flags |= SideSeen | SideKnown
+		if s.End.Less(q.End) {
+			s.End = q.End
+			s.Flags |= SideProgress
+		}
+		if s.MaxEnd.Less(q.MaxEnd) {
+			s.MaxEnd = q.MaxEnd
+		}
+		if s.Flags&SideMaxAck == 0 || s.MaxAck.Less(q.MaxAck) {
+			s.MaxAck = q.MaxAck
+			s.Flags |= SideMaxAck | SideProgress
+		}
+		s.Win = q.Win
+		s.MaxWin = max(s.MaxWin, q.Win)
+	}
+	if p.LastSeen > e.LastSeen {
+		e.LastSeen = p.LastSeen
+	}
+	if p.LastSeen > e.Refreshed && e.Flags&EntryShortened == 0 {
+		e.Refreshed, e.Deadline = p.LastSeen, p.LastSeen.Add(e.Timeout)
+		t.retimed(e)
+	}
+	return e.Deadline > now
+}

@@ -1,0 +1,188 @@
+package conntrack
+
+import "github.com/hashicorp/golang-lru/v2/simplelru"
+
+// Config bounds a Table.
+type Config struct {
+	Max          int // entries in all; below 1 it is 1
+	MaxEmbryonic int // entries whose handshake is not complete; 0 or above Max means Max
+	Tombstones   int // forgotten connections remembered; 0 means none
+	// Ended is called once for each entry that ends, just before it is freed. It must not call the table. At is the deadline
+	// where the timer ended it, so it does not depend on when the table was swept. Nil: nobody is told.
+	Ended func(e *Entry, why EndReason, at Instant)
+	// FirstID is the first flow id; 51 bits are used. A random one keeps the ids of two runs apart. 0 means 1.
+	FirstID uint64
+}
+
+// idMask keeps flow ids within 51 bits, so that a JSON reader that holds numbers as doubles can still tell them apart.
+const idMask = 1<<51 - 1
+
+// Slabs of entries: an entry never moves, and a table that is never full never takes the memory of one that is.
+const (
+	slabBits = 10
+	slabSize = 1 << slabBits
+)
+
+type slab [slabSize]Entry
+
+// Table is the bounded set of remembered connections. It belongs to one goroutine.
+type Table struct {
+	cfg    Config
+	lookup map[Tuple]int32 // by canonical tuple
+	slabs  []*slab
+	used   int32 // slots ever taken
+	free   int32 // free slots, chained by listNext
+	lists  [numLists]list
+	counts [NumStates]int
+	wheel  wheel
+	tombs  *simplelru.LRU[Tuple, Tombstone]
+	lastID uint64
+	relax  Instant // of the latest Relax
+	gaps   bool    // whether there was one
+}
+
+// NewTable returns an empty table.
+func NewTable(cfg Config) *Table {
+	cfg.Max = max(cfg.Max, 1)
+	if cfg.MaxEmbryonic <= 0 || cfg.MaxEmbryonic > cfg.Max {
+		cfg.MaxEmbryonic = cfg.Max
+	}
+	t := &Table{cfg: cfg, lookup: make(map[Tuple]int32), free: none, lastID: (cfg.FirstID - 1) & idMask}
+	if cfg.FirstID == 0 {
+		t.lastID = 0
+	}
+	for i := range t.lists {
+		t.lists[i] = list{none, none}
+	}
+	t.wheel.init()
+	if cfg.Tombstones > 0 {
+		t.tombs, _ = simplelru.NewLRU[Tuple, Tombstone](cfg.Tombstones, nil) // fails for sizes below 1 only
+	}
+	return t
+}
+
+// Len returns the number of entries, expired ones that were not swept yet included.
+func (t *Table) Len() int { return len(t.lookup) }
+
+// Count returns the number of entries in state s.
+func (t *Table) Count(s State) int { return t.counts[s] }
+
+// Embryonic returns the number of entries whose handshake is not complete.
+func (t *Table) Embryonic() int { return t.counts[SynSent] + t.counts[SynRecv] + t.counts[SynSent2] }
+
+// Limits returns the bounds that the table works with.
+func (t *Table) Limits() (entries, embryonic int) { return t.cfg.Max, t.cfg.MaxEmbryonic }
+
+// Lookup fills v with what is remembered of tu at now. It changes nothing. An entry whose deadline is now or earlier is
+// seen as expired, swept or not.
+func (t *Table) Lookup(now Instant, tu *Tuple, v *View) {
+	key, reversed := tu.Canonical()
+	i, ok := t.lookup[key]
+	if !ok {
+		*v = View{}
+		v.Tombstone, v.HasTomb = t.tombstone(key)
+		return
+	}
+	e := t.at(i)
+	v.Dir = Original
+	if _, entryReversed := e.Tuple.Canonical(); entryReversed != reversed {
+		v.Dir = Reply
+	}
+	if e.Deadline <= now {
+		v.Entry, v.Expired, v.Relaxed = nil, e, false
+		v.Tombstone, v.HasTomb = e.tombstone(expiryReason(e.State), e.Deadline), true
+		return
+	}
+	v.Entry, v.Expired, v.HasTomb = e, nil, false
+	v.Relaxed = t.gaps && e.relaxed < t.relax
+	// A handshake on a tuple that was forgotten lately: its surprises are explained by what was forgotten.
+	if e.Previous != 0 && e.State.Embryonic() {
+		v.Tombstone, v.HasTomb = t.tombstone(key)
+	}
+}
+
+// at returns the entry at slab place i.
+func (t *Table) at(i int32) *Entry { return &t.slabs[i>>slabBits][i&(slabSize-1)] }
+
+// alloc returns a zeroed entry, not yet in the map, the wheel or a list. The caller has checked the bound.
+func (t *Table) alloc() *Entry {
+	if i := t.free; i != none {
+		e := t.at(i)
+		t.free = e.listNext
+		*e = Entry{index: i, timerSlot: none, list: none}
+		return e
+	}
+	if int(t.used) == len(t.slabs)*slabSize {
+		t.slabs = append(t.slabs, new(slab))
+	}
+	i := t.used
+	t.used++
+	e := t.at(i)
+	e.index, e.timerSlot, e.list = i, none, none
+	return e
+}
+
+// insert puts a filled entry (tuple, state, deadline) into map, wheel and list.
+func (t *Table) insert(e *Entry) {
+	key, _ := e.Tuple.Canonical()
+	t.lookup[key] = e.index
+	t.counts[e.State]++
+	t.enlist(e)
+	t.queue(e)
+}
+
+// bury ends e: tells the owner, leaves a tombstone, frees the place.
+func (t *Table) bury(e *Entry, why EndReason, at Instant) {
+	if t.cfg.Ended != nil {
+		t.cfg.Ended(e, why, at)
+	}
+	key, _ := e.Tuple.Canonical()
+	if t.tombs != nil {
+		t.tombs.Add(key, e.tombstone(why, at)) // overwrites an older one; there is no eviction callback to miss
+	}
+	delete(t.lookup, key)
+	t.counts[e.State]--
+	t.unlist(e)
+	t.unqueue(e)
+	i := e.index
+	*e = Entry{index: i, timerSlot: none, list: none, listNext: t.free}
+	t.free = i
+}
+
+// setState moves e to state s, in the counts and lists too.
+func (t *Table) setState(e *Entry, s State) {
+	if e.State == s {
+		return
+	}
+	t.counts[e.State]--
+	t.counts[s]++
+	e.State = s
+	if listOf(s) != e.list {
+		t.unlist(e)
+		t.enlist(e)
+	}
+}
+
+func (t *Table) newID() uint64 {
+	t.lastID = (t.lastID + 1) & idMask
+	if t.lastID == 0 {
+		t.lastID = 1
+	}
+	return t.lastID
+}
+
+func (t *Table) tombstone(key Tuple) (Tombstone, bool) {
+	if t.tombs == nil {
+		return Tombstone{}, false
+	}
+	return t.tombs.Peek(key)
+}
+
+func (e *Entry) tombstone(why EndReason, at Instant) Tombstone {
+	return Tombstone{
+		ID: e.ID, Forgotten: at, Created: e.Created, LastSeen: e.LastSeen, Timeout: e.Timeout, Reason: why, State: e.State,
+		Next:    [2]Seq{e.Side[0].End, e.Side[1].End},
+		LastAck: [2]Seq{e.Side[0].MaxAck, e.Side[1].MaxAck},
+		From:    e.Tuple,
+	}
+}
