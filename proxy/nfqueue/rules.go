@@ -21,8 +21,8 @@ const (
 	chainForward = "forward"
 	chainInput   = "input"
 	chainOutput  = "output"
-	chainInject  = "inject"  // raw output: what we made ourselves is not tracked
-	chainNoTrack = "notrack" // raw prerouting, with NoTrack only
+	chainInject  = "inject"    // raw output: what we made ourselves is not tracked
+	chainNoTrack = "untracked" // raw prerouting, with NoTrack only
 )
 
 // queuePriority puts our chains right before the host's own filter chains, which therefore see whatever we accept.

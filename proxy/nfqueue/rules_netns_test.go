@@ -5,8 +5,12 @@ package nfqueue
 import (
 	"errors"
 	"fmt"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/nftables"
 )
 
 func match(t *testing.T, expr string) Match {
@@ -113,5 +117,91 @@ func TestNoTrackRefused(t *testing.T) {
 			t.Log(err)
 		}
 		run(t, "nft", "flush ruleset")
+	}
+}
+
+// TestPrintedIptables pastes the printed lines into a shell, sends through them, and pastes the removal.
+func TestPrintedIptables(t *testing.T) {
+	w := newWorld(t)
+	rs := RuleSet{Queues: [2]uint16{4, 5}, Hooks: Forward | Input | Output, FailOpen: true, NoTrack: true, Form: XT,
+		Match: match(t, "src 10.0.0.0/8,fd00::/8 dst 10.2.0.0/16,fd02::/16 dport 80,1000-2000")}
+	var text strings.Builder
+	check(t, rs.Print(&text))
+	run(t, "sh", "-ec", text.String())
+	a := open(t, Config{Number: 4, CopyRange: 256, GSO: true, FailOpen: true})
+	b := open(t, Config{Number: 5, CopyRange: 256, GSO: true, FailOpen: true})
+	for _, addr := range []string{server4 + ":1500", "[" + server6 + "]:80"} {
+		before := a.Stats().Received + b.Stats().Received
+		w.transfer(t, addr, 1<<20, func(done <-chan struct{}) { acceptBoth(t, a, b, done) })
+		if n := a.Stats().Received + b.Stats().Received - before; n < 10 {
+			t.Errorf("%s: %d packets queued", addr, n)
+		}
+	}
+	_, undo, _ := strings.Cut(text.String(), "# To remove them:\n")
+	run(t, "sh", "-ec", strings.ReplaceAll(undo, "# ", ""))
+	for _, ipt := range []string{"iptables-save", "ip6tables-save"} { // iptables itself leaves its empty tables
+		if after := run(t, ipt); strings.Contains(after, "halfopen") || strings.Contains(after, "\n-A") {
+			t.Errorf("left behind:\n%s", after)
+		}
+	}
+}
+
+// TestPrintedNft loads the printed script into the kernel. Where the kernel lacks the queue statement, that statement
+// alone is taken out; nft still parses every line of the original.
+func TestPrintedNft(t *testing.T) {
+	newWorld(t)
+	rs := RuleSet{Queues: [2]uint16{0, 1}, Hooks: Forward | Input | Output, FailOpen: true, NoTrack: true, Form: Native,
+		Match: match(t, "src 10.0.0.0/8,fd00::/8 dst 10.2.0.0/16,fd02::/16 sport 1024-65535 dport 80,1000-2000")}
+	var text strings.Builder
+	check(t, rs.Print(&text))
+	script := text.String()
+	if accepts(nftables.TableFamilyINet, nativeQueue(0, 0, true)) != nil {
+		cmd := exec.Command("nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(script)
+		if out, _ := cmd.CombinedOutput(); strings.Contains(string(out), "syntax error") {
+			t.Errorf("nft does not parse it: %s", out)
+		}
+		script = strings.ReplaceAll(script, " queue num 0-1 bypass", " accept")
+	}
+	for range 2 { // the second time it replaces itself
+		cmd := exec.Command("nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(script)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s\n%s", err, out, script)
+		}
+	}
+	if _, ok, err := rs.Counter(); !ok || err != nil {
+		t.Errorf("counter of the pasted table: %v %v", ok, err)
+	}
+	check(t, rs.Remove())
+}
+
+// acceptBoth serves two queues from one thread.
+func acceptBoth(t *testing.T, a, b *Queue, done <-chan struct{}) {
+	t.Helper()
+	wait, err := NewWaiter(a, b)
+	check(t, err)
+	defer wait.Close()
+	batch := make([]Packet, DefaultBatch)
+	for {
+		_, err := wait.Wait(10 * time.Millisecond)
+		check(t, err)
+		total := 0
+		for _, q := range []*Queue{a, b} {
+			n, err := q.Recv(batch, 0)
+			check(t, err)
+			for i := range n {
+				q.Accept(batch[i].ID)
+			}
+			check(t, q.Flush())
+			total += n
+		}
+		if total == 0 {
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
 	}
 }
