@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"halfopen/conntrack"
 )
@@ -13,34 +15,35 @@ type Resolver func(from, ref string) (*Spec, Problems)
 const maxChain = 16
 
 // Compile resolves what a spec inherits from and makes the policy. It returns a nil Policy exactly when there are
-// problems.
-func Compile(s *Spec, resolve Resolver) (*Policy, Problems) {
-	chain := []*Spec{s}
-	preset := ""
-	if _, ok := Preset(s.Name); ok {
-		preset = s.Name
+// problems. A nil Resolver knows the embedded presets only.
+func Compile(s *Spec, resolve Resolver) (*Policy, Problems) { return compile(s, nil, resolve) }
+
+// compile is Compile with the specs of overrides, of which the last has the last say.
+func compile(s *Spec, overrides []*Spec, resolve Resolver) (*Policy, Problems) {
+	if resolve == nil {
+		resolve = PresetResolver
 	}
-	for at := s; at.Preset != ""; {
-		if len(chain) == maxChain {
-			return nil, Problems{at.problemAtPreset(fmt.Sprintf("more than %d policies inherit from each other", maxChain), "a shorter chain that ends in a preset")}
+	chain, problems := ancestors(s, resolve)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	preset := ""
+	for _, s := range chain {
+		if _, ok := Preset(s.Name); ok {
+			preset = s.Name
+			break
 		}
-		if _, ok := Preset(at.Preset); ok && preset == "" {
-			preset = at.Preset
-		}
-		next, problems := resolve(at.Name, at.Preset)
-		if len(problems) > 0 {
-			return nil, problems
-		}
-		if next == nil {
-			return nil, Problems{at.problemAtPreset(fmt.Sprintf("unknown preset %q", at.Preset), "the name of a preset, or a file")}
-		}
-		for _, seen := range chain {
-			if seen.Name == next.Name {
-				return nil, Problems{at.problemAtPreset(fmt.Sprintf("%q inherits from itself", next.Name), "a chain that ends in a preset")}
+	}
+	for _, o := range overrides {
+		for name := range o.patches {
+			if !hasRule(chain, name) {
+				problems = append(problems, o.src.problem(position{}, "no rule "+quote(name), "the name of a rule in "+s.Name))
 			}
 		}
-		chain = append(chain, next)
-		at = next
+		chain = append([]*Spec{o}, chain...)
+	}
+	if len(problems) > 0 {
+		return nil, problems
 	}
 	p := build(chain)
 	p.name, p.preset, p.description = s.Name, preset, s.Description
@@ -48,12 +51,47 @@ func Compile(s *Spec, resolve Resolver) (*Policy, Problems) {
 	return p, nil
 }
 
+// ancestors returns a spec and all that it inherits from, itself first.
+func ancestors(s *Spec, resolve Resolver) ([]*Spec, Problems) {
+	chain := []*Spec{s}
+	for at := s; at.Preset != ""; at = chain[len(chain)-1] {
+		if len(chain) == maxChain {
+			return nil, at.presetProblem(fmt.Sprintf("more than %d policies that inherit from each other", maxChain), "a shorter chain that ends in a preset")
+		}
+		next, problems := resolve(at.Name, at.Preset)
+		switch {
+		case len(problems) > 0:
+			return nil, problems
+		case next == nil:
+			return nil, at.presetProblem("unknown preset "+quote(at.Preset), presetHint(at.Preset))
+		}
+		for _, seen := range chain {
+			if seen.Name == next.Name {
+				return nil, at.presetProblem(quote(at.Preset)+", which inherits from itself", "a chain that ends in a preset")
+			}
+		}
+		chain = append(chain, next)
+	}
+	return chain, nil
+}
+
+func (s *Spec) presetProblem(found, expected string) Problems {
+	return Problems{s.src.problem(s.presetAt, found, expected)}
+}
+
+func hasRule(chain []*Spec, name string) bool {
+	for _, s := range chain {
+		if slices.ContainsFunc(s.Rules, func(r Rule) bool { return r.Name == name }) {
+			return true
+		}
+	}
+	return false
+}
+
 // build merges a chain, whose first spec is the last to have its say.
 func build(chain []*Spec) *Policy {
 	p := &Policy{adopt: DefaultAdopt, limits: Limits{Flows: DefaultFlows, Tombstones: DefaultTombstones}}
-	for f := range p.log.Rate {
-		p.log.Rate[f] = DefaultRate
-	}
+	rates := map[conntrack.Finding]int32{}
 	embryonic := 0
 	base := newTables()
 	for i := len(chain) - 1; i >= 0; i-- {
@@ -65,21 +103,30 @@ func build(chain []*Spec) *Policy {
 		set(&p.adopt, s.Adopt)
 		set(&p.log.Detail, s.Detail)
 		set(&p.reload, s.Reload)
-		for f, n := range s.Rate {
-			p.log.Rate[f] = n
-		}
+		maps.Copy(rates, s.Rate)
 		base.apply(&s.Block, Both)
 	}
 	if p.limits.Embryonic = embryonic; embryonic == 0 {
 		p.limits.Embryonic = (p.limits.Flows + 1) / 2
 	}
 	p.limits.Embryonic = min(p.limits.Embryonic, p.limits.Flows)
+	for f := range conntrack.NumFindings {
+		p.log.Rate[f] = DefaultRate
+		if n, ok := rates[f]; ok {
+			p.log.Rate[f] = n
+		}
+	}
 	p.add(base)
 	for _, s := range chain {
 		for i := range s.Rules {
 			r := &s.Rules[i]
 			t := base.clone()
 			t.apply(&r.Block, r.Match.Direction)
+			for j := len(chain) - 1; j >= 0; j-- {
+				if patch, ok := chain[j].patches[r.Name]; ok {
+					t.apply(&patch.Block, r.Match.Direction)
+				}
+			}
 			p.add(t)
 			p.matches = append(p.matches, r.Match)
 			name := r.Name

@@ -23,7 +23,10 @@ type Spec struct {
 	Rate      map[conntrack.Finding]int32 // records per second, or Unlimited
 	Reload    *Reload
 
-	presetAt position // for problems with the preset
+	src      *source // nil for a spec made by hand
+	presetAt position
+	notes    map[string]string    // comments, by "timeouts.KEY" and "on.FINDING"
+	patches  map[string]rulePatch // of an override, by rule name
 }
 
 // Block is the part of a policy that a rule can have of its own.

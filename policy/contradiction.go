@@ -1,0 +1,138 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	ct "halfopen/conntrack"
+)
+
+// maxHold bounds packet: hold. RFC 5382 REQ-4 holds a SYN for 6 s; a sender gives up on more than this.
+const maxHold = 60 * time.Second
+
+// contradiction is a part of an action that cannot be done about a finding.
+type contradiction struct{ part, found, expected string }
+
+// contradictions returns what in an action cannot be done about finding f.
+func (p *actionParts) contradictions(f ct.Finding, a *Action) []contradiction {
+	if p.bad {
+		return nil
+	}
+	var out []contradiction
+	say := func(part, found, expected string) { out = append(out, contradiction{part, found, expected}) }
+	if !f.Info().Packet {
+		expiry(p, a, say)
+	} else {
+		packetParts(p, f, a, say)
+	}
+	if allowed := effectsOn(f, a); !slices.Contains(allowed, a.State) {
+		words := make([]string, len(allowed))
+		for i, e := range allowed {
+			words[i] = e.String()
+		}
+		how := "forwarded"
+		if dropped(a) {
+			how = "dropped"
+		}
+		say("state", fmt.Sprintf("state: %s on %s, which is %s", a.State, f, how), list(words))
+	}
+	if p.has("window") && a.Reply != ReplyACKTracked {
+		say("window", "window without reply: ack-tracked", "no window, or that reply")
+	}
+	return out
+}
+
+// dropped reports whether the segment does not reach the other end.
+func dropped(a *Action) bool { return a.Packet == Drop || a.Packet == Hold && a.HoldThen == Drop }
+
+func expiry(p *actionParts, a *Action, say func(part, found, expected string)) {
+	if a.Packet != Forward {
+		say("packet", fmt.Sprintf("packet: %s on idle-expired, which is about no packet", a.Packet), "reply and peer only")
+	}
+	if a.Reply != ReplyNone && a.Reply != ReplyRSTTracked {
+		say("reply", fmt.Sprintf("reply: %s on idle-expired", a.Reply), "none or rst-tracked")
+	}
+	if p.has("timer") {
+		say("timer", "timer on idle-expired, whose timer has run out", "no timer")
+	}
+}
+
+func packetParts(p *actionParts, f ct.Finding, a *Action, say func(part, found, expected string)) {
+	if a.Packet == Hold {
+		if !p.has("hold") || a.HoldFor <= 0 || a.HoldFor > maxHold {
+			say("hold", "packet: hold for "+durationText(a.HoldFor), "hold: a duration up to "+durationText(maxHold))
+		}
+		if !p.has("then") {
+			say("then", "packet: hold and nothing after it", "then: forward or then: drop")
+		}
+	} else {
+		for _, part := range []string{"hold", "then"} {
+			if p.has(part) {
+				say(part, fmt.Sprintf("%s with packet: %s", part, a.Packet), "packet: hold beside it")
+			}
+		}
+	}
+	if unanswerable(f) && a.Reply != ReplyNone {
+		say("reply", fmt.Sprintf("reply: %s on %s, whose sender is not known for sure", a.Reply, f), "none")
+	} else if (a.Reply == ReplyACKTracked || a.Reply == ReplyRSTTracked) && !tracked(f) {
+		say("reply", fmt.Sprintf("reply: %s on %s, where no numbers are tracked", a.Reply, f), "none, rst, icmp-port or icmp-admin")
+	} else if (a.Reply == ReplyRST || a.Reply == ReplyRSTTracked) && isRST(f) {
+		say("reply", fmt.Sprintf("reply: %s on %s: no RST answers a RST (RFC 9293 section 3.5.2)", a.Reply, f), "another reply or none")
+	}
+	if a.Peer != PeerNone && !tracked(f) {
+		say("peer", fmt.Sprintf("peer: %s on %s, where no numbers are tracked", a.Peer, f), "none")
+	}
+}
+
+// unanswerable reports whether a finding's packet cannot be trusted to name its sender.
+func unanswerable(f ct.Finding) bool { return f == ct.Malformed || f == ct.ChecksumWrong }
+
+// tracked reports whether a finding is about a connection that the table holds.
+func tracked(f ct.Finding) bool {
+	switch f {
+	case ct.Malformed, ct.ChecksumWrong, ct.FlagsIllegal, ct.New, ct.SynAckNoState, ct.AckNoState, ct.DataNoState, ct.FinNoState,
+		ct.RstNoState, ct.LateAfterExpiry, ct.Adopted, ct.TableFull, ct.EmbryonicLimit:
+		return false
+	}
+	return true
+}
+
+// isRST reports whether a finding is about a RST.
+func isRST(f ct.Finding) bool {
+	switch f {
+	case ct.Rst, ct.RstInexact, ct.RstOutOfWindow, ct.RstAfterChallenge, ct.RstForSyn, ct.RstNoState:
+		return true
+	}
+	return false
+}
+
+// effectsOn returns the effects that make sense for a finding: a segment that is dropped tells the table nothing but to
+// forget, and an entry can only be made from what its making needs.
+func effectsOn(f ct.Finding, a *Action) []ct.Effect {
+	if f == ct.IdleExpired {
+		return []ct.Effect{ct.Delete}
+	}
+	if !tracked(f) {
+		switch {
+		case dropped(a):
+		case f == ct.New:
+			return []ct.Effect{ct.Create, ct.Keep}
+		case f == ct.Adopted || slices.Contains(findingsOf("mid-stream"), f):
+			return []ct.Effect{ct.CreateLiberal, ct.Keep}
+		}
+		return []ct.Effect{ct.Keep}
+	}
+	if dropped(a) {
+		return []ct.Effect{ct.Keep, ct.Delete, ct.Rearm}
+	}
+	out := []ct.Effect{ct.Keep, ct.Track, ct.Delete, ct.Rearm}
+	switch f {
+	case ct.SynRetransmit, ct.SynNewISN, ct.SynNewISNFar, ct.SynInHandshake, ct.SimultaneousOpen, ct.SynEstablished,
+		ct.SynEstablishedReverse, ct.SynHalfClosed, ct.SynClosing, ct.SynTimeWait, ct.SynAfterRst:
+		out = append(out, ct.Annotate, ct.Replace, ct.ReplaceIfClosed)
+	case ct.SynAckResync:
+		out = append(out, ct.Resync)
+	}
+	return out
+}

@@ -1,0 +1,217 @@
+package policy
+
+import (
+	"strings"
+
+	"halfopen/conntrack"
+)
+
+// valueKind is what the value of a key looks like.
+type valueKind uint8
+
+const (
+	kindText     valueKind = iota
+	kindDuration           // a number with a unit, or several: 30s, 2h4m, 5d
+	kindCount              // a whole number
+	kindWord               // one of the key's words
+	kindTimer              // one of the key's words or a duration
+	kindPrefixes           // an address or CIDR prefix, or a list of them
+	kindPorts              // a port, a range LO-HI, or a list of them
+	kindRates              // records per second, or a mapping from findings to that
+	kindSection            // a mapping with keys of its own
+	kindFindings           // a mapping from findings to actions
+	kindRules              // a list of rules
+)
+
+// key is one key of the language. The tables below are the language: the parser knows no other keys, and the JSON
+// Schema and the manual are held to them.
+type key struct {
+	name    string
+	kind    valueKind
+	words   []string // with kindWord and kindTimer
+	lo, hi  int64    // with kindCount
+	unit    string   // with kindCount
+	dflt    string   // what holds without the key, and without a preset that has it
+	meaning string
+	section []key // with kindSection and kindRules
+}
+
+// Bounds of values.
+const (
+	maxWindowBytes = 1 << 30 // the largest window that scaling allows (RFC 7323 section 2.3)
+	maxRate        = 1e6     // records per second
+)
+
+var (
+	seqCheckWords = []string{"strict", "liberal", "off"}
+	rstRuleWords  = []string{"linux", "pf", "rfc5961"}
+	windowWords   = []string{"0", "tracked"}
+	timerKeywords = []string{"refresh", "leave"}
+	thenWords     = []string{"forward", "drop"}
+	// packetKeywords are the packet actions of the language: a segment is rewritten only by what a later part of the
+	// language will name.
+	packetKeywords = []string{"forward", "drop", "hold"}
+)
+
+// effectKeywords returns the words of all effects.
+func effectKeywords() []string {
+	words := make([]string, conntrack.NumEffects)
+	for e := range conntrack.NumEffects {
+		words[e] = e.String()
+	}
+	return words
+}
+
+// fileKeys returns the keys of a policy file.
+func fileKeys() []key {
+	return []key{
+		{name: "preset", kind: kindText, dflt: "none", meaning: "the policy to inherit from: a preset's name, or a file (with a slash or ending in .yaml or .yml) relative to this one"},
+		{name: "description", kind: kindText, dflt: "none", meaning: "what the policy is for, in a line or two; means nothing to the gateway"},
+		{name: "timeouts", kind: kindSection, section: timeoutKeys(), meaning: "after how much silence a connection is forgotten, by its state"},
+		{name: "window", kind: kindSection, section: windowKeys(), meaning: "how sequence numbers are judged"},
+		{name: "limits", kind: kindSection, section: limitKeys(), meaning: "what each worker's table may hold (there is one worker per queue)"},
+		{name: "on_full", kind: kindWord, words: onFullWords[:], dflt: "refuse", meaning: "how room is made for a new connection when a limit is reached: not at all; by forgetting the oldest connection whose handshake is not complete; or, where there is none of those, one that is closing"},
+		{name: "on", kind: kindFindings, meaning: "what to do about each finding"},
+		{name: "rules", kind: kindRules, section: ruleKeys(), meaning: "other timeouts, windows and actions for some connections; the first rule that matches a connection governs it, and a file's rules come before those of its preset"},
+		{name: "adopt", kind: kindDuration, dflt: "10m", meaning: "for how long after a start connections that are older than the gateway are taken up (finding adopted); 0s for not at all"},
+		{name: "late", kind: kindDuration, dflt: "10m", meaning: "for how long after its end a connection's segments are late-after-expiry; 0s for as long as it is remembered among the tombstones"},
+		{name: "log", kind: kindSection, section: logKeys(), meaning: "what the decision log records"},
+		{name: "reload", kind: kindWord, words: reloadWords[:], dflt: "keep", meaning: "what becomes of live connections when this policy takes another's place: they keep their rule, are matched to the rules anew, or are forgotten"},
+	}
+}
+
+func timeoutKeys() []key {
+	what := [conntrack.NumStates]string{
+		conntrack.SynSent:     "a SYN was seen",
+		conntrack.SynRecv:     "a SYN/ACK was seen",
+		conntrack.Established: "the handshake is complete",
+		conntrack.FinWait:     "one end has sent its FIN",
+		conntrack.CloseWait:   "that FIN was acknowledged",
+		conntrack.LastAck:     "both ends have sent their FINs",
+		conntrack.TimeWait:    "both FINs were acknowledged",
+		conntrack.Close:       "a RST was seen",
+		conntrack.SynSent2:    "both ends have sent a SYN",
+	}
+	var keys []key
+	for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
+		keys = append(keys, key{name: stateKey(s), kind: kindDuration, dflt: durationText(defaultTimeouts[s]), meaning: what[s]})
+	}
+	return keys
+}
+
+// stateKey returns the key of a state's timeout.
+func stateKey(s conntrack.State) string { return strings.ToLower(s.String()) }
+
+func windowKeys() []key {
+	return []key{
+		{name: "check", kind: kindWord, words: seqCheckWords, dflt: "strict", meaning: "what is judged: everything, RST segments only, or nothing"},
+		{name: "rst", kind: kindWord, words: rstRuleWords, dflt: "linux", meaning: "which RST is exact, inexact or out of window: as nf_conntrack judges, as pf does, or as RFC 5961 section 3.2 asks"},
+		{name: "near", kind: kindCount, hi: maxWindowBytes, unit: "bytes", dflt: "0", meaning: "how far beyond the window data is seq-above-near rather than seq-above; 0 for the receiver's largest window"},
+		{name: "syn_band", kind: kindCount, hi: maxWindowBytes, unit: "bytes", dflt: "0", meaning: "how far from the first a SYN's number may be before the SYN is syn-new-isn-far; 0 for any distance"},
+	}
+}
+
+func limitKeys() []key {
+	return []key{
+		{name: "flows", kind: kindCount, lo: 1, hi: MaxFlows, unit: "connections", dflt: "262144", meaning: "connections in all"},
+		{name: "embryonic", kind: kindCount, lo: 1, hi: MaxFlows, unit: "connections", dflt: "half of flows", meaning: "of those, ones whose handshake is not complete"},
+		{name: "tombstones", kind: kindCount, hi: MaxFlows, unit: "connections", dflt: "65536", meaning: "ended connections that are remembered for the log and for late-after-expiry; 0 for none"},
+	}
+}
+
+func logKeys() []key {
+	return []key{
+		{name: "detail", kind: kindWord, words: logDetailWords[:], dflt: "decision", meaning: "which segments get a record of their own: all but plain in-window ones, or every one"},
+		{name: "rate", kind: kindRates, hi: maxRate, unit: "records per second", dflt: "1000", meaning: "how many records of its own a finding may write, per worker; a number for all findings or a mapping from findings to numbers, with unlimited as a number; what goes beyond is counted in the log as suppressed"},
+	}
+}
+
+func ruleKeys() []key {
+	return []key{
+		{name: "name", kind: kindText, meaning: "the rule's name in the log; required"},
+		{name: "match", kind: kindSection, section: matchKeys(), meaning: "which connections; without it all"},
+		{name: "timeouts", kind: kindSection, section: timeoutKeys(), meaning: "as in the file"},
+		{name: "window", kind: kindSection, section: windowKeys(), meaning: "as in the file"},
+		{name: "on", kind: kindFindings, meaning: "as in the file"},
+	}
+}
+
+func matchKeys() []key {
+	return []key{
+		{name: "src", kind: kindPrefixes, dflt: "any", meaning: "addresses of the end that opens the connection"},
+		{name: "dst", kind: kindPrefixes, dflt: "any", meaning: "addresses of the other end"},
+		{name: "src_port", kind: kindPorts, dflt: "any", meaning: "ports of the end that opens the connection"},
+		{name: "dst_port", kind: kindPorts, dflt: "any", meaning: "ports of the other end"},
+		{name: "direction", kind: kindWord, words: directionWords[:], dflt: "any", meaning: "which segments of the connection the rule's on holds for; the others are decided by the file's own. Timeouts and window hold for the connection"},
+	}
+}
+
+func actionKeys() []key {
+	return []key{
+		{name: "packet", kind: kindWord, words: packetKeywords, dflt: "forward", meaning: "what becomes of the segment"},
+		{name: "reply", kind: kindWord, words: replyWords[:], dflt: "none", meaning: "what its sender gets, in the other end's name"},
+		{name: "peer", kind: kindWord, words: peerWords[:], dflt: "none", meaning: "what the end that it was meant for gets, in the sender's name"},
+		{name: "state", kind: kindWord, words: effectKeywords(), dflt: "what the finding does by itself where the segment is forwarded, keep where it is dropped", meaning: "what the table remembers"},
+		{name: "timer", kind: kindTimer, words: timerKeywords, dflt: "what the finding does by itself where the segment is forwarded, leave where it is dropped", meaning: "what becomes of the idle timer: set anew, left alone, or cut to a duration if it has longer to run"},
+		{name: "window", kind: kindWord, words: windowWords, dflt: "0", meaning: "the window that an ack-tracked reply advertises"},
+		{name: "hold", kind: kindDuration, meaning: "with packet: hold, for how long; at most 60s"},
+		{name: "then", kind: kindWord, words: thenWords, meaning: "with packet: hold, what becomes of the segment after that"},
+	}
+}
+
+// group is a word for several findings.
+type group struct {
+	word, meaning string
+	findings      []conntrack.Finding
+}
+
+// groups returns the group words of the language.
+func groups() []group {
+	all := group{word: "all", meaning: "every finding about a segment"}
+	for f := range conntrack.NumFindings {
+		if f.Info().Packet {
+			all.findings = append(all.findings, f)
+		}
+	}
+	return []group{
+		{"mid-stream", "segments other than a SYN of which nothing is remembered", []conntrack.Finding{conntrack.SynAckNoState, conntrack.AckNoState,
+			conntrack.DataNoState, conntrack.FinNoState, conntrack.RstNoState, conntrack.LateAfterExpiry}},
+		{"out-of-window", "segments whose numbers do not fit, RST segments included", []conntrack.Finding{conntrack.SeqAboveNear, conntrack.SeqAbove,
+			conntrack.SeqBelow, conntrack.AckAbove, conntrack.AckBelow, conntrack.FinOutOfWindow, conntrack.RstOutOfWindow}},
+		all,
+	}
+}
+
+// findingsOf returns what a key of on names: one finding, the findings of a group, or with a trailing "*" all findings
+// whose words begin so. It is empty for a word that names none.
+func findingsOf(word string) []conntrack.Finding {
+	if f, ok := conntrack.FindingByWord(word); ok {
+		return []conntrack.Finding{f}
+	}
+	for _, g := range groups() {
+		if g.word == word {
+			return g.findings
+		}
+	}
+	var out []conntrack.Finding
+	if prefix, ok := strings.CutSuffix(word, "*"); ok && prefix != "" {
+		for f := range conntrack.NumFindings {
+			if strings.HasPrefix(f.String(), prefix) {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+// findingKeywords returns every word and group that on knows.
+func findingKeywords() []string {
+	var words []string
+	for f := range conntrack.NumFindings {
+		words = append(words, f.String())
+	}
+	for _, g := range groups() {
+		words = append(words, g.word)
+	}
+	return words
+}

@@ -1,0 +1,77 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// Load parses and compiles a policy file with what it inherits from. Files that it names are read by read, relative to
+// name; a nil read knows the embedded presets only. Overrides have the last word, the later ones over the earlier. Load
+// returns a nil Policy exactly when there are problems.
+func Load(name string, data []byte, read func(string) ([]byte, error), overrides ...Override) (*Policy, Problems) {
+	s, problems := Parse(name, data)
+	var layers []*Spec // of the overrides
+	for _, o := range overrides {
+		layer, more := o.spec()
+		problems = append(problems, more...)
+		layers = append(layers, layer)
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return compile(s, layers, FileResolver(read))
+}
+
+// Open loads a policy by what a user calls it: a preset's name or a file's. The error is for a policy that cannot be
+// found or read; problems are wrapped in it too (as [Problems]).
+func Open(ref string, read func(string) ([]byte, error), overrides ...Override) (*Policy, error) {
+	data, ok := Preset(ref)
+	if !ok {
+		var err error
+		if data, err = read(ref); err != nil {
+			if errors.Is(err, fs.ErrNotExist) && !isFile(ref) {
+				return nil, fmt.Errorf("policy: %s is no file and no preset (presets are %s)", quote(ref), oneOf(ref, Presets()))
+			}
+			return nil, fmt.Errorf("policy: %w", err)
+		}
+	}
+	p, problems := Load(ref, data, read, overrides...)
+	if p == nil {
+		return nil, problems
+	}
+	return p, nil
+}
+
+// isFile reports whether a reference is to a file and not to a preset.
+func isFile(ref string) bool {
+	return strings.Contains(ref, "/") || strings.HasSuffix(ref, ".yaml") || strings.HasSuffix(ref, ".yml")
+}
+
+// FileResolver returns a resolver for presets, and for files by way of read.
+func FileResolver(read func(string) ([]byte, error)) Resolver {
+	return func(from, ref string) (*Spec, Problems) {
+		if data, ok := Preset(ref); ok {
+			return Parse(ref, data)
+		}
+		if !isFile(ref) || read == nil {
+			return nil, nil
+		}
+		if !path.IsAbs(ref) {
+			ref = path.Join(path.Dir(from), ref)
+		}
+		data, err := read(ref)
+		if err != nil {
+			return nil, Problems{{File: from, Found: "the file that preset names cannot be read: " + oneLine(err.Error())}}
+		}
+		return Parse(ref, data)
+	}
+}
+
+// PresetResolver resolves embedded presets only.
+func PresetResolver(from, ref string) (*Spec, Problems) { return FileResolver(nil)(from, ref) }
+
+// presetHint says what preset can name.
+func presetHint(ref string) string { return oneOf(ref, Presets()) + ", or a file (./NAME.yaml)" }

@@ -1,0 +1,127 @@
+package policy
+
+import (
+	"testing"
+	"time"
+
+	"halfopen/conntrack"
+)
+
+// load compiles a preset.
+func load(t testing.TB, name string) *Policy {
+	t.Helper()
+	p, err := Open(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestPresetValues holds the presets to what their sources say.
+func TestPresetValues(t *testing.T) {
+	const (
+		annotate = "forward none none annotate leave"
+		replace  = "forward none none replace refresh"
+		forward  = "forward none none keep leave"
+		drop     = "drop none none keep leave"
+		answer   = "drop ack-tracked none keep leave"
+		rearm    = "drop rst none rearm leave"
+		liberal  = "forward none none create-liberal refresh"
+		track    = "forward none none track refresh"
+	)
+	for _, c := range []struct {
+		name     string
+		timeouts conntrack.Timeouts // seconds
+		on       map[string]string
+	}{
+		{"linux-default", conntrack.Timeouts{0, 120, 60, 432000, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"syn-established": annotate, "syn-established-reverse": drop, "syn-half-closed": annotate, "syn-closing": annotate,
+			"syn-time-wait": replace, "syn-after-rst": replace, "ack-no-state": liberal, "data-no-state": liberal,
+			"synack-no-state": drop, "fin-no-state": drop, "rst-no-state": drop, "ack-for-syn": forward, "rst-after-challenge": track,
+			"seq-below": forward, "ack-below": forward, "seq-above-near": forward, "seq-above": drop, "ack-above": drop,
+			"rst-out-of-window": drop, "rst-inexact": "forward none none keep shorten 10s", "table-full": drop}},
+		{"openbsd-pf", conntrack.Timeouts{0, 120, 30, 86400, 900, 900, 45, 90, 90, 30}, map[string]string{
+			"syn-established": answer, "syn-established-reverse": answer, "syn-half-closed": answer,
+			"syn-closing": replace, "syn-time-wait": replace, "syn-after-rst": replace, "ack-for-syn": rearm, "synack-bad-ack": rearm,
+			"syn-new-isn": "forward none none track leave", "syn-new-isn-far": drop, "seq-above": drop, "seq-below": drop,
+			"ack-above": drop, "rst-inexact": drop, "rst-out-of-window": drop, "ack-no-state": drop, "late-after-expiry": drop}},
+		{"freebsd-pf-classic", conntrack.Timeouts{0, 120, 30, 86400, 900, 900, 45, 90, 90, 30}, map[string]string{
+			"syn-established": drop, "syn-established-reverse": drop, "syn-half-closed": drop, "syn-closing": replace, "ack-for-syn": rearm}},
+		{"lpd-case-2015", conntrack.Timeouts{0, 30, 30, 3600, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"syn-established": answer, "ack-for-syn": forward, "rst-after-challenge": track, "syn-after-rst": replace,
+			"ack-no-state": liberal, "idle-expired": "forward none none delete leave"}},
+		{"transparent-resync", conntrack.Timeouts{0, 120, 60, 432000, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"syn-established": annotate, "ack-for-syn": forward, "rst-after-challenge": track, "synack-bad-ack": forward,
+			"idle-expired": "forward none none delete leave"}},
+		{"observe", conntrack.Timeouts{0, 120, 60, 432000, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"syn-established": annotate, "ack-for-syn": forward, "ack-no-state": liberal, "malformed": forward, "table-full": forward}},
+	} {
+		p := load(t, c.name)
+		if p.Name() != c.name || p.Preset() != c.name || p.Description() == "" {
+			t.Errorf("%s: name %q, preset %q, description %q", c.name, p.Name(), p.Preset(), p.Description())
+		}
+		for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
+			if want := c.timeouts[s] * time.Second; p.Timeouts(-1)[s] != want {
+				t.Errorf("%s: timeout %s %v, want %v", c.name, s, p.Timeouts(-1)[s], want)
+			}
+		}
+		for word, want := range c.on {
+			f, ok := conntrack.FindingByWord(word)
+			if !ok {
+				t.Fatalf("no finding %q", word)
+			}
+			for dir := conntrack.Original; dir <= conntrack.Reply; dir++ {
+				a := p.Action(-1, dir, f)
+				got := a.Packet.String() + " " + a.Reply.String() + " " + a.Peer.String() + " " + a.State.String() + " " + a.Timer.Op.String()
+				if a.Timer.D != 0 {
+					got += " " + durationText(a.Timer.D)
+				}
+				if got != want {
+					t.Errorf("%s: %s is %q, want %q", c.name, word, got, want)
+				}
+			}
+		}
+	}
+}
+
+// TestObserveIsInvisible: the preset that only watches neither drops nor injects, whatever it finds.
+func TestObserveIsInvisible(t *testing.T) {
+	p := load(t, "observe")
+	for f := range conntrack.NumFindings {
+		a := p.Action(-1, conntrack.Original, f)
+		if a.Packet != Forward || a.Reply != ReplyNone || a.Peer != PeerNone {
+			t.Errorf("%s: %+v", f, *a)
+		}
+	}
+}
+
+// TestPresetWindows: numbers that the sources give.
+func TestPresetWindows(t *testing.T) {
+	w := load(t, "openbsd-pf").Window(-1)
+	if w.RST != conntrack.RSTPF || w.SynBand != 67035 || w.Check != conntrack.SeqStrict {
+		t.Errorf("openbsd-pf window %+v", *w)
+	}
+	if w := load(t, "linux-default").Window(-1); w.RST != conntrack.RSTLinux || w.SynBand != 0 || w.TombLate != DefaultLate {
+		t.Errorf("linux-default window %+v", *w)
+	}
+}
+
+// TestFarPolicy is the customer's own firewall of the print-server case, as the lab writes it.
+func TestFarPolicy(t *testing.T) {
+	p, problems := Load("far.yaml", []byte("preset: observe\non: {syn-established: {packet: forward, state: replace}, ack-for-syn: {packet: drop}}\n"), nil)
+	if p == nil {
+		t.Fatal(problems)
+	}
+	if a := p.Action(-1, conntrack.Original, conntrack.SynEstablished); a.Packet != Forward || a.State != conntrack.Replace || a.Timer.Op != conntrack.TimerRefresh {
+		t.Errorf("syn-established %+v", *a)
+	}
+	if a := p.Action(-1, conntrack.Reply, conntrack.AckForSyn); a.Packet != Drop || a.State != conntrack.Keep || a.Reply != ReplyNone {
+		t.Errorf("ack-for-syn %+v", *a)
+	}
+	if a := p.Action(-1, conntrack.Original, conntrack.AckNoState); a.State != conntrack.CreateLiberal {
+		t.Errorf("ack-no-state %+v", *a)
+	}
+	if p.Preset() != "observe" || p.Name() != "far.yaml" {
+		t.Errorf("name %q, preset %q", p.Name(), p.Preset())
+	}
+}
