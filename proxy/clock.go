@@ -40,12 +40,12 @@ func (c Clock) Offset() int64 {
 	return now.UnixNano() - int64(c.at.Add(now.Sub(c.base)))
 }
 
-// Wall returns the wall time of an instant, as the wall clock stands at present. [conntrack.Never] gives the zero time.
-func (c Clock) Wall(i conntrack.Instant) time.Time {
+// Wall returns an instant as Unix nanoseconds, as the wall clock stands at present; 0 for [conntrack.Never].
+func (c Clock) Wall(i conntrack.Instant) int64 {
 	if i == conntrack.Never {
-		return time.Time{}
+		return 0
 	}
-	return time.Unix(0, int64(i)+c.Offset())
+	return int64(i) + c.Offset()
 }
 
 // monotonic reads CLOCK_MONOTONIC by system call.
