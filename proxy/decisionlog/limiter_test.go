@@ -1,6 +1,7 @@
 package decisionlog
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -36,5 +37,27 @@ func TestLimiter(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { l.Allow(0, 1) }); n != 0 {
 		t.Errorf("Allow allocates %v times", n)
+	}
+}
+
+// In any window of any traffic no more than a burst and rate * time passes.
+func TestLimiterBound(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	const rate = 100
+	l := NewLimiter([]int32{rate})
+	var times []int64
+	now := int64(0)
+	for range 50000 {
+		now += rng.Int64N(4e6)
+		if l.Allow(0, now) {
+			times = append(times, now)
+		}
+	}
+	for i := range times {
+		for _, n := range []int{rate, 2 * rate, 5 * rate} {
+			if j := i + n; j < len(times) && times[j]-times[i] < int64(n-rate)*1e9/rate {
+				t.Fatalf("%d records within %d ns", n+1, times[j]-times[i])
+			}
+		}
 	}
 }

@@ -27,6 +27,7 @@ type sink interface {
 // streamSink writes to a stream that cannot be cut back, such as stdout.
 type streamSink struct {
 	w      io.Writer
+	own    *os.File // to close; nil if the stream is the caller's
 	header func(fileSeq uint64) []byte
 	begun  bool
 	cut    bool // the stream ends inside a line
@@ -52,7 +53,30 @@ func (s *streamSink) append(buf []byte) (int, error) {
 }
 
 func (s *streamSink) tick(time.Time) {}
-func (s *streamSink) close() error   { return nil }
+
+func (s *streamSink) close() error {
+	if s.own != nil {
+		return s.own.Close()
+	}
+	return nil
+}
+
+// openStream prepares a stream. The process's own stdout is written through a
+// second descriptor: the Go runtime ends a process whose descriptor 1 is a broken
+// pipe (os/signal, "SIGPIPE"), and a log's reader that goes away must not take the
+// gateway with it.
+func openStream(w io.Writer) (*streamSink, error) {
+	f, ok := w.(*os.File)
+	if !ok || f != os.Stdout {
+		return &streamSink{w: w}, nil
+	}
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("decision log: stdout: %w", err)
+	}
+	own := os.NewFile(uintptr(fd), "stdout")
+	return &streamSink{w: own, own: own}, nil
+}
 
 // dirSink writes files into a directory, rotates them and keeps them to a size
 // and an age.
@@ -135,7 +159,7 @@ func (s *dirSink) put(buf []byte) (int, error) {
 // open makes the next file and writes its header line. A file without a whole
 // header is removed again.
 func (s *dirSink) open() error {
-	now := s.opt.Now().UTC()
+	now := s.opt.Now().UTC().Truncate(time.Millisecond) // as exact as names are
 	if t, ok := nameTime(s.last); ok && !now.After(t) {
 		now = t.Add(time.Millisecond) // names sort by time even if the clock steps back
 	}

@@ -116,7 +116,12 @@ func Open(opt Options) (*Writer, error) {
 	}
 	w.run = ID{Hi: w.runHi}.Run()
 	if opt.Dir == "-" {
-		w.sink = &streamSink{w: opt.Stdout, header: w.headerLine}
+		s, err := openStream(opt.Stdout)
+		if err != nil {
+			return nil, err
+		}
+		s.header = w.headerLine
+		w.sink = s
 	} else {
 		d, err := openDir(&w.opt)
 		if err != nil {
