@@ -60,6 +60,15 @@ func (e *End) Say(text string, limit time.Duration) error {
 	return err
 }
 
+// Hear waits for n bytes from the other end.
+func (e *End) Hear(n int, limit time.Duration) error {
+	if err := e.conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(e.conn, make([]byte, n))
+	return err
+}
+
 // Finish closes the sending direction (FIN); the socket lives on until Close or Silence.
 func (e *End) Finish() error { return e.conn.CloseWrite() }
 

@@ -94,11 +94,29 @@ func removeNamed(name string) error {
 	return os.Remove(path)
 }
 
-// newNamed makes a namespace with a name without moving the calling thread into it for longer than that takes. The thread must be
-// locked.
+// newNamed makes a namespace with a name and leaves the calling thread, which must be locked, inside it.
 func newNamed(name string) (netns.NsHandle, error) {
 	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
 		return netns.None(), err
 	}
+	if err := shareDir(); err != nil {
+		return netns.None(), err
+	}
 	return netns.NewNamed(name)
+}
+
+// shareDir makes the directory a shared mount of its own, exactly as ip-netns(8) does at its first use. If it were left to ip, a later
+// "ip netns add" would do it on top of our mounts and hide them.
+func shareDir() error {
+	err := unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+	if errors.Is(err, unix.EINVAL) { // not a mount point yet
+		if err := unix.Mount(netnsDir, netnsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("bind %s: %w", netnsDir, err)
+		}
+		err = unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+	}
+	if err != nil {
+		return fmt.Errorf("share %s: %w", netnsDir, err)
+	}
+	return nil
 }
