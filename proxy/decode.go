@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -190,16 +191,17 @@ func pseudoSum(tu *conntrack.Tuple, length int) uint64 {
 	return sumBytes(sumBytes(sum, tu.Src[:]), tu.Dst[:])
 }
 
-// sumBytes adds b, seen as 32-bit words padded with zeros, to sum. Carries stay in the upper half, where 2^32 packets' worth
-// of words fit.
+// sumBytes adds b, seen as 64-bit words padded with zeros, to a sum in one's complement: the carry out goes back in. A sum of
+// wide words folds to the sum of their 16-bit halves (RFC 1071 section 2).
 func sumBytes(sum uint64, b []byte) uint64 {
-	for len(b) >= 4 {
-		sum += uint64(binary.BigEndian.Uint32(b))
-		b = b[4:]
+	var carry uint64
+	for ; len(b) >= 8; b = b[8:] {
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
 	}
-	var tail [4]byte
+	var tail [8]byte
 	copy(tail[:], b)
-	return sum + uint64(binary.BigEndian.Uint32(tail[:]))
+	sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(tail[:]), carry)
+	return sum + carry
 }
 
 // foldSum folds a sum into 16 bits with end-around carry (RFC 1071).

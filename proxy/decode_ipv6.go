@@ -17,10 +17,12 @@ func network6(data []byte, origLen int, f *frame, seg *conntrack.Segment) conntr
 	copy(seg.Tuple.Dst[:], data[24:40])
 	seg.TTL = data[7]
 	total := ip6HeaderLen + int(binary.BigEndian.Uint16(data[4:6]))
-	if total == ip6HeaderLen && origLen > 0xffff+ip6HeaderLen {
-		total = origLen
-	} else if n, ok := jumboLength(data); ok && total == ip6HeaderLen {
-		total = ip6HeaderLen + n
+	if total == ip6HeaderLen {
+		if n, ok := jumboLength(data); ok {
+			total += n
+		} else if origLen > 0xffff+ip6HeaderLen {
+			total = origLen
+		}
 	}
 	if total > origLen {
 		return conntrack.DefectIPLength
