@@ -77,11 +77,12 @@ const (
 	DefectDataOffset        // data offset below 5 or beyond the segment
 	DefectOptions           // an option whose length does not fit
 	DefectIPv6Chain         // an extension header chain that does not end in TCP, or is cut
+	DefectMapped            // an IPv6 header with IPv4-mapped addresses: its tuple would be that of IPv4
 	NumDefects              // not a defect
 )
 
 var defectWords = [NumDefects]string{"", "short-ip-header", "bad-ip-length", "not-tcp", "fragment", "short-tcp-header",
-	"bad-data-offset", "bad-options", "bad-ipv6-chain"}
+	"bad-data-offset", "bad-options", "bad-ipv6-chain", "ipv4-mapped"}
 
 // String returns the defect's word, "" for DefectNone.
 func (d Defect) String() string { return defectWords[d] }

@@ -28,6 +28,9 @@ func network6(data []byte, origLen int, f *frame, seg *conntrack.Segment) conntr
 		return conntrack.DefectIPLength
 	}
 	seg.Bytes = uint32(total)
+	if isMapped(data[8:24]) || isMapped(data[24:40]) {
+		return conntrack.DefectMapped // Linux drops these on arrival (ip6_rcv_core); a capture may hold one
+	}
 	f.first = true
 	at, defect := walk6(data[:min(len(data), total)], f)
 	if defect != conntrack.DefectNone {
@@ -109,3 +112,6 @@ func jumboLength(data []byte) (int, bool) {
 	}
 	return 0, false
 }
+
+// isMapped reports whether an address is an IPv4-mapped one (RFC 4291 section 2.5.5.2).
+func isMapped(a []byte) bool { return binary.BigEndian.Uint64(a) == 0 && binary.BigEndian.Uint32(a[8:]) == 0xffff }

@@ -99,6 +99,7 @@ func TestDefects(t *testing.T) {
 	}
 	hbh := extension{0, unhex(t, "00 00 01 04 00000000")}
 	dst := extension{60, unhex(t, "00 01 01 0c 000000000000000000000000")}
+	mapped := unhex(t, "00000000 00000000 0000ffff c0000201")
 	auth := extension{51, unhex(t, "00 04 0000 00000001 00000001 000000000000000000000000")}
 	for _, c := range []struct {
 		name   string
@@ -141,6 +142,8 @@ func TestDefects(t *testing.T) {
 		{"v6 chain cut by the copy range", with(p6, hbh, dst)[:60], 94, conntrack.DefectIPv6Chain, 1},
 		{"v6 chain that claims more than there is", edit(with(p6, dst), 41, 200), 0, conntrack.DefectIPv6Chain, 1},
 		{"v6 chain that ends with the packet", edit(with(p6, hbh), 4, 0, 8)[:48], 0, conntrack.DefectShortTCP, 1},
+		{"v6 with an IPv4-mapped source", edit(p6, 8, mapped...), 0, conntrack.DefectMapped, 1},
+		{"v6 with an IPv4-mapped destination", edit(p6, 24, mapped...), 0, conntrack.DefectMapped, 1},
 		{"v4 option beyond the header", spliced(p4, 0x83, 9, 0, 0), 0, conntrack.DefectOptions, 1},
 		{"v4 option of length 2", spliced(p4, 0x83, 2, 0, 0), 0, conntrack.DefectOptions, 1},
 		{"v4 no-operations", spliced(p4, 1, 1, 1, 1), 0, conntrack.DefectNone, 2},
