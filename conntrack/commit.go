@@ -28,7 +28,7 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 	c := Change{Entry: ent, Effect: e, Before: ent.State}
 	if e == ReplaceIfClosed {
 		c.Effect = Keep
-		if ent.closed() {
+		if ent.Closed() {
 			c.Effect = Replace
 		}
 	}

@@ -64,8 +64,8 @@ func (e *Entry) loosen(at Instant) {
 	e.relaxed = at
 }
 
-// closed reports whether both ends have closed, or one has reset.
-func (e *Entry) closed() bool {
+// Closed reports whether both ends have closed, or one has reset: what [ReplaceIfClosed] asks.
+func (e *Entry) Closed() bool {
 	return e.State == Close || e.State == TimeWait || e.Side[0].Flags&e.Side[1].Flags&SideFIN != 0
 }
 

@@ -1,5 +1,7 @@
 package conntrack
 
+import "github.com/hashicorp/golang-lru/v2/simplelru"
+
 // Kill ends v's entry, if it has one.
 func (t *Table) Kill(now Instant, v *View, why EndReason) {
 	if v.Entry != nil {
@@ -76,6 +78,24 @@ func (t *Table) Retime(now Instant, e *Entry, p *Params) {
 	}
 	e.Timeout, e.Deadline = p.Timeouts[e.State], d
 	t.retimed(e)
+}
+
+// SetLimits changes the table's bounds, as a reload may. Entries beyond a smaller bound stay; they only make no room for
+// others. The values mean what they do in [Config].
+func (t *Table) SetLimits(entries, embryonic, tombstones int) {
+	c := &t.cfg
+	c.Max, c.MaxEmbryonic = max(entries, 1), embryonic
+	if embryonic <= 0 || embryonic > c.Max {
+		c.MaxEmbryonic = c.Max
+	}
+	switch {
+	case tombstones <= 0:
+		t.tombs = nil
+	case t.tombs != nil:
+		t.tombs.Resize(tombstones)
+	default:
+		t.tombs, _ = simplelru.NewLRU[Tuple, Tombstone](tombstones, nil) // fails for sizes below 1 only
+	}
 }
 
 // Relax says that segments may have passed the gateway unseen up to now (a gap): every entry is judged liberally until both

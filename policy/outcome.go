@@ -31,6 +31,12 @@ type Outcome struct {
 	Peer              Emit // to the end that the segment was meant for; to be sent before the segment gets its verdict
 	Reply             Emit // to the segment's sender; to be sent after
 	HasPeer, HasReply bool
+	// What the action asked for and could not be made, and why (see the Omit words); "" where nothing was left out.
+	PeerOmitted, ReplyOmitted string
+
+	// With Verdict Hold: the name under which the segment is let go again ([TimeRelease]), and when at the latest.
+	Hold      uint64
+	HoldUntil conntrack.Instant
 
 	// Counted: the segment is a plain in-window forward that the flow's next flow record accounts for. Otherwise the
 	// segment needs a record (or a suppression count) of its own.
@@ -50,11 +56,36 @@ const (
 	FlowEnd
 )
 
-// FlowEvent is something that happened to an entry. Entry is a copy.
+// FlowEvent is something that happened to an entry. Entry is a copy; its Counted is what this event accounts for: the plain
+// forwards since the flow's event before it.
 type FlowEvent struct {
 	Kind  FlowEventKind
 	Why   conntrack.EndReason // with FlowEnd
 	At    conntrack.Instant
 	Rule  string
 	Entry conntrack.Entry
+}
+
+// TimeKind says what a TimeEvent is.
+type TimeKind uint8
+
+// Time events.
+const (
+	TimeFlow    TimeKind = iota // Flow happened
+	TimeExpired                 // finding idle-expired on Flow.Entry, whose action makes Emit; its FlowEnd is told apart
+	TimeRelease                 // the segment held as Hold gets Verdict, and its sender Emit[0]
+)
+
+// TimeEvent is something that no segment caused: time alone, or the operator. It is valid during the call that tells it.
+type TimeEvent struct {
+	Kind    TimeKind
+	At      conntrack.Instant
+	Flow    FlowEvent // TimeFlow and TimeExpired
+	Action  Action    // TimeExpired: as resolved from the policy
+	Emit    [2]Emit   // TimeExpired: to the originator and to the other end; valid with HasEmit
+	HasEmit [2]bool
+	Omitted [2]string    // what could not be made of Emit, and why
+	Hold    uint64       // TimeRelease
+	Verdict PacketAction // TimeRelease: Forward or Drop
+	Rule    string       // TimeExpired: the rule that decided
 }

@@ -1,0 +1,114 @@
+package policy
+
+import (
+	"halfopen/conntrack"
+)
+
+// EngineConfig says how an engine begins. Policy is required.
+type EngineConfig struct {
+	Policy *Policy
+	// Start is when the gateway began to see traffic. For [Policy.Adopt] from then on, connections that are older than
+	// the gateway are taken up (finding adopted).
+	Start   conntrack.Instant
+	NoAdopt bool // take nothing up: the engine knows its connections from their first segment, as in a test
+	// FirstID is the id of the first flow; a random one keeps the ids of two runs apart. 0 means 1.
+	FirstID uint64
+	// MaxHolds bounds the segments held at a time; 0 means [DefaultHolds].
+	MaxHolds int
+	// BeforeExpire is asked about an entry whose timer has run out, before it is given up: a fast path may have seen
+	// segments of it since. What it returns with true is absorbed, and may keep the entry alive. It must not call the
+	// engine. Nil: the engine has seen everything itself.
+	BeforeExpire func(e *conntrack.Entry) (conntrack.Progress, bool)
+}
+
+// Engine decides segments by a policy and remembers their connections. It is pure: time comes in as a value, and what
+// must be sent or logged goes out as a value. It belongs to one goroutine; none of its functions may be called from
+// within a function that was handed to it.
+type Engine struct {
+	cfg    EngineConfig
+	policy *Policy
+	table  *conntrack.Table
+	epoch  uint32 // of the policy in force, from 1; entries remember which one matched rules to them
+	timers timerSets
+	reload reload
+
+	now     conntrack.Instant // the latest that the engine was told
+	view    conntrack.View
+	out     Outcome
+	counted *conntrack.Entry // the entry that the last step counted its segment in, for Uncount
+
+	emit    func(*TimeEvent) // where events go while Advance or Kill runs; nil within Step
+	event   TimeEvent        // reused for emit
+	pending []TimeEvent      // what a step found that is for Advance to tell
+	holds   holds
+	flush   int // where FlushCounted goes on
+}
+
+// NewEngine returns an engine with an empty table. The bounds of the table are the policy's.
+func NewEngine(cfg EngineConfig) *Engine {
+	e := &Engine{cfg: cfg, policy: cfg.Policy, epoch: 1, now: cfg.Start}
+	e.timers.use(cfg.Policy)
+	e.holds.init(cfg.MaxHolds)
+	l := cfg.Policy.Limits()
+	e.table = conntrack.NewTable(conntrack.Config{Max: l.Flows, MaxEmbryonic: l.Embryonic, Tombstones: l.Tombstones,
+		FirstID: cfg.FirstID, Ended: e.ended})
+	return e
+}
+
+// Policy returns the policy in force.
+func (e *Engine) Policy() *Policy { return e.policy }
+
+// Len returns how many connections are remembered, expired ones that were not swept yet included.
+func (e *Engine) Len() int { return e.table.Len() }
+
+// Count returns how many connections are in state s.
+func (e *Engine) Count(s conntrack.State) int { return e.table.Count(s) }
+
+// Embryonic returns how many connections have not completed their handshake.
+func (e *Engine) Embryonic() int { return e.table.Embryonic() }
+
+// Gap tells the engine that segments passed it unseen up to now. Every connection is judged liberally until both of its
+// directions have progressed.
+func (e *Engine) Gap(now conntrack.Instant) { e.table.Relax(now) }
+
+// Absorb takes over what a fast path saw of the flow tu, and reports whether the flow is remembered and alive.
+func (e *Engine) Absorb(now conntrack.Instant, tu *conntrack.Tuple, p *conntrack.Progress) bool {
+	return e.table.Absorb(now, tu, p)
+}
+
+// Uncount takes the last step's segment out of its flow's count, because the caller gives it a record of its own after
+// all. It does nothing where the step's Outcome was not Counted, and must directly follow the step.
+func (e *Engine) Uncount() {
+	if e.counted != nil && e.counted.Counted > 0 {
+		e.counted.Counted--
+	}
+	e.counted = nil
+	e.out.Counted = false
+}
+
+// ended is the table's callback: it turns an entry's end into events.
+func (e *Engine) ended(ent *conntrack.Entry, why conntrack.EndReason, at conntrack.Instant) {
+	rule := e.ruleOf(ent)
+	if why == conntrack.EndIdle {
+		e.expired(ent, rule, at)
+	}
+	ev := FlowEvent{Kind: FlowEnd, Why: why, At: at, Rule: e.policy.RuleName(rule)}
+	if e.emit == nil {
+		ev.Entry = *ent
+		e.out.Flows = append(e.out.Flows, ev)
+		return
+	}
+	e.event = TimeEvent{Kind: TimeFlow, At: at, Flow: ev}
+	e.event.Flow.Entry = *ent
+	e.emit(&e.event)
+}
+
+// tell hands a time event out: at once within Advance, by the next Advance from within a step.
+func (e *Engine) tell(ev *TimeEvent) {
+	if e.emit == nil {
+		e.pending = append(e.pending, *ev)
+		return
+	}
+	e.event = *ev
+	e.emit(&e.event)
+}

@@ -1,0 +1,236 @@
+package policy
+
+import (
+	"halfopen/conntrack"
+)
+
+// Step takes one segment through look up, classify, decide and commit. The outcome belongs to the engine and is valid until its
+// next call. For a segment of a known flow Step does not allocate.
+func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
+	e.now = now
+	out := &e.out
+	*out = Outcome{Flows: out.Flows[:0]}
+	e.counted = nil
+	v := &e.view
+	e.lookup(now, s, v)
+	rule, dir := e.governs(v, s)
+	class := conntrack.Classify(now, v, s, e.policy.Window(rule))
+	out.Finding, out.Expect = class.Finding, class.Expect
+	if e.adopts(now, v, s, out.Finding) {
+		out.Finding = conntrack.Adopted
+	}
+	e.describe(now, v, dir)
+	a := e.policy.Action(rule, dir, out.Finding)
+	effect := resolve(a, v)
+	if f, ok := e.room(now, v, effect); !ok {
+		out.Finding = f
+		a = e.policy.Action(rule, dir, f)
+		effect = barren(resolve(a, v))
+	}
+	out.Action, out.Rule, out.Verdict = *a, e.policy.RuleName(rule), a.Packet
+	e.answer(v, s, a)
+	if a.Packet == Hold {
+		e.hold(now, s, a)
+	}
+	e.commit(now, v, s, a, effect, rule)
+	if e.holds.n() > 0 {
+		e.decideHolds(now, s)
+	}
+	return out
+}
+
+// lookup fills v, after settling what a reload or a fast path has left to do about the entry.
+func (e *Engine) lookup(now conntrack.Instant, s *conntrack.Segment, v *conntrack.View) {
+	e.table.Lookup(now, &s.Tuple, v)
+	if v.Expired != nil && e.cfg.BeforeExpire != nil {
+		if p, ok := e.cfg.BeforeExpire(v.Expired); ok && e.table.Absorb(now, &v.Expired.Tuple, &p) {
+			e.table.Lookup(now, &s.Tuple, v)
+		}
+	}
+	if v.Entry == nil || v.Entry.Epoch == e.epoch {
+		return
+	}
+	if e.reloaded(now, v) {
+		e.table.Lookup(now, &s.Tuple, v)
+	}
+}
+
+// markFlipped on an entry says that its original direction is the rules' reply direction: it was picked up from a segment of
+// the end that was dialled.
+const markFlipped = 1 << 0
+
+// governs returns the rule for a segment, and the segment's direction as that rule's findings mean it.
+func (e *Engine) governs(v *conntrack.View, s *conntrack.Segment) (int32, conntrack.Direction) {
+	switch ent := v.Entry; {
+	case ent != nil && ent.Epoch == e.epoch:
+		return ent.Rule, v.Dir ^ conntrack.Direction(ent.Marks&markFlipped)
+	case ent != nil:
+		rule, flipped := e.match(ent)
+		return rule, v.Dir ^ flipped
+	}
+	switch k := s.Kind(); {
+	case k == conntrack.KindSYN:
+		return e.policy.Match(&s.Tuple, true), conntrack.Original
+	case v.HasTomb:
+		dir := conntrack.Original
+		if v.Tombstone.From != s.Tuple {
+			dir = conntrack.Reply
+		}
+		return e.policy.Match(&v.Tombstone.From, true), dir
+	case k == conntrack.KindSYNACK: // answers a SYN that went another way
+		tu := s.Tuple.Reverse()
+		return e.policy.Match(&tu, true), conntrack.Reply
+	}
+	return e.policy.MatchSegment(&s.Tuple)
+}
+
+// match returns the rule for an entry under the policy in force, and Reply where the entry's original direction is the
+// rule's reply direction.
+func (e *Engine) match(ent *conntrack.Entry) (int32, conntrack.Direction) {
+	if ent.Flags&conntrack.EntryPickedUp != 0 {
+		return e.policy.MatchSegment(&ent.Tuple)
+	}
+	return e.policy.Match(&ent.Tuple, true), conntrack.Original
+}
+
+// ruleOf returns the rule that governs an entry under the policy in force.
+func (e *Engine) ruleOf(ent *conntrack.Entry) int32 {
+	if ent.Epoch == e.epoch {
+		return ent.Rule
+	}
+	rule, _ := e.match(ent)
+	return rule
+}
+
+// adopts reports whether a mid-stream segment is of a connection older than the gateway. A FIN is adopted like data: it may
+// be the first segment that a restarted gateway sees of a live connection, whose receiver waits for it. A SYN/ACK belongs to a
+// handshake, which its ends can repeat; a RST is the end in any case.
+func (e *Engine) adopts(now conntrack.Instant, v *conntrack.View, s *conntrack.Segment, f conntrack.Finding) bool {
+	switch f {
+	case conntrack.AckNoState, conntrack.DataNoState, conntrack.FinNoState:
+		return !e.cfg.NoAdopt && v.Entry == nil && now < e.cfg.Start.Add(e.policy.Adopt())
+	}
+	return false
+}
+
+// describe writes the facts from before the commit.
+func (e *Engine) describe(now conntrack.Instant, v *conntrack.View, dir conntrack.Direction) {
+	out := &e.out
+	out.Tombstone, out.HasTomb = v.Tombstone, v.HasTomb
+	if v.HasTomb {
+		out.Previous = v.Tombstone.ID
+	}
+	ent := v.Entry
+	if ent == nil {
+		out.Dir = dir
+		return
+	}
+	out.Dir, out.Flow, out.Previous = v.Dir, ent.ID, ent.Previous
+	out.Before, out.After = ent.State, ent.State
+	out.Idle, out.Age = now.Sub(ent.LastSeen), now.Sub(ent.Created)
+	out.Remaining = ent.Deadline.Sub(now)
+}
+
+// passes reports whether the segment reaches the other end as far as the table is concerned: a held one does if it is let
+// go by time.
+func passes(a *Action) bool {
+	return a.Packet == Forward || a.Packet == Rewrite || a.Packet == Hold && a.HoldThen == Forward
+}
+
+// resolve returns the effect of an action on what v shows. A segment that does not reach the other end creates nothing and
+// moves nothing: neither end will act on it.
+func resolve(a *Action, v *conntrack.View) conntrack.Effect {
+	effect := a.State
+	if effect == conntrack.ReplaceIfClosed {
+		effect = conntrack.Keep
+		if v.Entry != nil && v.Entry.Closed() {
+			effect = conntrack.Replace
+		}
+	}
+	if !passes(a) {
+		switch effect {
+		case conntrack.Track, conntrack.Annotate:
+			return conntrack.Keep
+		}
+		return barren(effect)
+	}
+	return effect
+}
+
+// barren returns the effect without what creates entries.
+func barren(effect conntrack.Effect) conntrack.Effect {
+	switch effect {
+	case conntrack.Create, conntrack.CreateLiberal, conntrack.Replace, conntrack.Resync:
+		return conntrack.Keep
+	}
+	return effect
+}
+
+// room makes sure that an entry can be created, evicting as the policy says, and returns the bound that stands against it.
+func (e *Engine) room(now conntrack.Instant, v *conntrack.View, effect conntrack.Effect) (conntrack.Finding, bool) {
+	var heeds func(f conntrack.Finding) bool
+	switch {
+	case v.Entry == nil && effect == conntrack.Create:
+		heeds = func(conntrack.Finding) bool { return true }
+	case v.Entry == nil && effect == conntrack.CreateLiberal:
+		heeds = func(f conntrack.Finding) bool { return f == conntrack.TableFull }
+	case v.Entry != nil && effect == conntrack.Replace && !v.Entry.State.Embryonic():
+		heeds = func(f conntrack.Finding) bool { return f == conntrack.EmbryonicLimit }
+	default:
+		return conntrack.New, true
+	}
+	f, ok := e.table.Room(now)
+	if ok || !heeds(f) {
+		return f, true
+	}
+	if e.policy.OnFull() == Refuse || !e.table.Evict(now, e.policy.OnFull() == EvictClosing && f == conntrack.TableFull) {
+		return f, false
+	}
+	f, ok = e.table.Room(now)
+	return f, ok || !heeds(f)
+}
+
+// commit makes the table remember the decision, and writes what it really did.
+func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.Segment, a *Action, effect conntrack.Effect, rule int32) {
+	out := &e.out
+	p := conntrack.Params{Rule: rule, Epoch: e.epoch}
+	switch {
+	case effect == conntrack.Replace:
+		p.Rule = e.policy.Match(&s.Tuple, true)
+		p.Timers = e.timers.ofRule(p.Rule)
+	case effect == conntrack.Resync:
+		tu := s.Tuple.Reverse()
+		p.Rule = e.policy.Match(&tu, true)
+		p.Timers = e.timers.ofRule(p.Rule)
+	case v.Entry != nil:
+		p.Timers = v.Entry.Timers
+	default:
+		p.Timers = e.timers.ofRule(rule)
+	}
+	p.Timeouts = e.timers.set(p.Timers)
+	tm := a.Timer
+	if a.State == conntrack.ReplaceIfClosed && effect == conntrack.Keep {
+		tm = conntrack.Timer{}
+	}
+	before := out.Flow
+	c := e.table.Commit(now, v, s, out.Finding, effect, tm, &p)
+	out.Effect, out.After = c.Effect, c.After
+	if c.Entry == nil {
+		return
+	}
+	if c.Entry.Epoch == e.epoch && c.Entry.Flags&conntrack.EntryPickedUp != 0 {
+		_, flipped := e.match(c.Entry)
+		c.Entry.Marks = c.Entry.Marks&^markFlipped | uint8(flipped)
+	}
+	out.Flow, out.Previous = c.Entry.ID, c.Entry.Previous
+	if c.Entry.ID != before {
+		out.Flows = append(out.Flows, FlowEvent{Kind: FlowNew, At: now, Rule: e.policy.RuleName(p.Rule), Entry: *c.Entry})
+		return
+	}
+	if out.Finding == conntrack.InWindow && out.Verdict == Forward && !out.HasReply && !out.HasPeer &&
+		e.policy.Log().Detail == LogDecision {
+		out.Counted = true
+		c.Entry.Counted++
+		e.counted = c.Entry
+	}
+}

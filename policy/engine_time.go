@@ -1,0 +1,46 @@
+package policy
+
+import "halfopen/conntrack"
+
+// Advance does what time alone causes, up to now: entries whose timer ran out end, held segments are let go, and what a
+// reload left to do goes on. It takes at most limit entries of each, tells every event to emit in order, and reports
+// whether there is more to do now.
+func (e *Engine) Advance(now conntrack.Instant, limit int, emit func(*TimeEvent)) (more bool) {
+	e.now = now
+	e.emit = emit
+	for i := range e.pending {
+		emit(&e.pending[i])
+	}
+	e.pending = e.pending[:0]
+	e.table.Advance(now, limit)
+	e.releaseDue(now)
+	e.reloadChunk(now, limit)
+	e.emit = nil
+	return e.Next() <= now
+}
+
+// Next returns an instant before which Advance has nothing to do; [conntrack.Never] when nothing is to come.
+func (e *Engine) Next() conntrack.Instant {
+	if len(e.pending) > 0 || e.reload.walking {
+		return e.now
+	}
+	return min(e.table.Next(), e.holds.next)
+}
+
+// expired applies the action on finding idle-expired to an entry that ends by its timer: a RST to the originator for its
+// reply part, one to the other end for its peer part.
+func (e *Engine) expired(ent *conntrack.Entry, rule int32, at conntrack.Instant) {
+	a := e.policy.Action(rule, conntrack.Original, conntrack.IdleExpired)
+	if a.Reply == ReplyNone && a.Peer == PeerNone {
+		return
+	}
+	ev := TimeEvent{Kind: TimeExpired, At: at, Action: *a, Rule: e.policy.RuleName(rule),
+		Flow: FlowEvent{Kind: FlowEnd, Why: conntrack.EndIdle, At: at, Rule: e.policy.RuleName(rule), Entry: *ent}}
+	if a.Reply != ReplyNone {
+		ev.HasEmit[conntrack.Original], ev.Omitted[conntrack.Original] = expiryReply(&ev.Emit[conntrack.Original], ent, a)
+	}
+	if a.Peer == PeerRSTTracked {
+		ev.HasEmit[conntrack.Reply], ev.Omitted[conntrack.Reply] = rstToward(&ev.Emit[conntrack.Reply], ent, conntrack.Reply)
+	}
+	e.tell(&ev)
+}
