@@ -69,6 +69,30 @@ func (q *Queue) Close() error {
 	return err
 }
 
+// Abandon unbinds a queue whose owner is stuck, so that it can be opened anew; of all methods this is the one for other
+// goroutines. What is queued goes on first where the queue fails open. The owner finds a silent queue, Alive no more,
+// and still has to Close it.
+func (q *Queue) Abandon() error {
+	var out []byte
+	if st, ok, err := q.Kernel(); q.cfg.FailOpen && err == nil && ok {
+		e := encoder{queue: q.cfg.Number}
+		e.verdict(typeVerdictBatch, st.LastID+1<<30, verdictAccept, 0, false)
+		out = e.buf
+	}
+	out = append(out, commandMessage(q.cfg.Number, cfgCmdUnbind)...)
+	var errno error
+	err := q.raw.Control(func(fd uintptr) {
+		errno = unix.Sendto(int(fd), out, unix.MSG_DONTWAIT, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	})
+	if err != nil {
+		return ErrClosed
+	}
+	if errno != nil {
+		return fmt.Errorf("nfqueue: unbinding queue %d: %w", q.cfg.Number, errno)
+	}
+	return nil
+}
+
 // Waiter waits for several queues at once, so that one thread can serve a main queue and its second queue.
 type Waiter struct {
 	queues []*Queue
@@ -87,7 +111,7 @@ func NewWaiter(queues ...*Queue) (*Waiter, error) {
 	for i, q := range queues {
 		if err := q.raw.Control(func(fd uintptr) { w.fds[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} }); err != nil {
 			unix.Close(wake)
-			return nil, q.closed(err)
+			return nil, ErrClosed
 		}
 	}
 	return w, nil

@@ -15,7 +15,8 @@ const (
 	cfgAttrMask   = 4
 	cfgAttrFlags  = 5
 
-	cfgCmdBind = 1
+	cfgCmdBind   = 1
+	cfgCmdUnbind = 2
 )
 
 // configMessage is the whole configuration in one message. nfqnl_recv_config checks the flags first, then binds, then
@@ -42,4 +43,12 @@ func configMessage(c *Config) []byte {
 	}
 	msg := appendHeader(nil, nlmsgHeaderLen+genmsgLen+len(body), typeConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, 1, c.Number)
 	return append(msg, body...)
+}
+
+// commandMessage is a configuration of one command, without an acknowledgement.
+func commandMessage(queue uint16, cmd byte) []byte {
+	msg := appendHeader(nil, nlmsgHeaderLen+genmsgLen+attrHeaderLen+4, typeConfig, unix.NLM_F_REQUEST, 1, queue)
+	msg = binary.NativeEndian.AppendUint16(msg, attrHeaderLen+4)
+	msg = binary.NativeEndian.AppendUint16(msg, cfgAttrCmd)
+	return append(msg, cmd, 0, 0, unix.AF_UNSPEC)
 }

@@ -21,7 +21,7 @@ var (
 	ErrPrivilege = errors.New("missing privilege")
 	// ErrUnsupported: the kernel lacks NFQUEUE or one of the options asked for.
 	ErrUnsupported = errors.New("not supported by this kernel")
-	// ErrClosed: the queue has been closed.
+	// ErrClosed: the queue has been closed. It is the only way in which a raw socket call itself can fail.
 	ErrClosed = errors.New("nfqueue: queue closed")
 )
 
@@ -80,7 +80,7 @@ type Stats struct {
 	VerdictsLost  uint64 // verdict messages given up after every retry; the kernel still holds those packets
 }
 
-// Queue is one bound queue number. It belongs to one goroutine, except for Close.
+// Queue is one bound queue number. It belongs to one goroutine; only Abandon, Kernel and Alive are for others, too.
 type Queue struct {
 	cfg    Config
 	nf     *gonfqueue.Nfqueue
@@ -102,6 +102,7 @@ type Queue struct {
 
 	// Arguments and results of the calls below; closures that are made once cost no allocation per call.
 	call           rawCall
+	pollfd         [1]unix.PollFd
 	recvFn, sendFn func(fd uintptr)
 	pollFn         func(fd uintptr)
 }
@@ -231,6 +232,9 @@ func (q *Queue) bound() error {
 		return err
 	case kind == messageError:
 		return ke.errno
+	case kind == messageAck: // nothing that Recv should see
+		q.call = rawCall{want: 1, flags: unix.MSG_DONTWAIT}
+		return q.raw.Control(q.recvFn)
 	}
 	return nil
 }

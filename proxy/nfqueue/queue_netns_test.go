@@ -136,3 +136,5 @@ func TestInUse(t *testing.T) {
 	}
 	t.Log(err)
 }
+
+func isPrivilege(err error) bool { return errors.Is(err, ErrPrivilege) && !errors.Is(err, ErrInUse) }

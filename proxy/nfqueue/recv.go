@@ -1,9 +1,7 @@
 package nfqueue
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"time"
 	"unsafe"
@@ -22,7 +20,7 @@ func (q *Queue) Recv(batch []Packet, timeout time.Duration) (int, error) {
 	}
 	q.call = rawCall{ms: milliseconds(timeout), event: unix.POLLIN}
 	if err := q.raw.Control(q.pollFn); err != nil {
-		return 0, q.closed(err)
+		return 0, ErrClosed
 	}
 	return q.recvReady(batch)
 }
@@ -32,7 +30,7 @@ func (q *Queue) recvReady(batch []Packet) (int, error) {
 	for range maxReceives {
 		q.call = rawCall{want: min(len(batch), q.cfg.Batch), flags: unix.MSG_DONTWAIT}
 		if err := q.raw.Control(q.recvFn); err != nil {
-			return 0, q.closed(err)
+			return 0, ErrClosed
 		}
 		switch q.call.errno {
 		case 0:
@@ -98,20 +96,12 @@ func (q *Queue) rawRecv(fd uintptr) {
 
 // rawPoll waits for q.call.event.
 func (q *Queue) rawPoll(fd uintptr) {
-	fds := [1]unix.PollFd{{Fd: int32(fd), Events: q.call.event}}
-	n, err := unix.Poll(fds[:], q.call.ms)
+	q.pollfd[0] = unix.PollFd{Fd: int32(fd), Events: q.call.event}
+	n, err := unix.Poll(q.pollfd[:], q.call.ms)
 	q.call.n, q.call.errno = n, 0
 	if err != nil {
 		q.call.errno, _ = err.(unix.Errno)
 	}
-}
-
-// closed names the one error that Control gives: the socket is closed.
-func (q *Queue) closed(err error) error {
-	if errors.Is(err, os.ErrClosed) {
-		return ErrClosed
-	}
-	return fmt.Errorf("%w: %w", ErrClosed, err)
 }
 
 // milliseconds rounds up, so that a short wait is a wait.

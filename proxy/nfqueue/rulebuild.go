@@ -105,7 +105,10 @@ func choose(want Form) (Form, []nftables.TableFamily, error) {
 		if err == nil {
 			return Native, inet, nil
 		}
-		tried = errors.Join(tried, explainRules("nft's queue statement", err))
+		tried = explainRules("nft's queue statement", err)
+		if errors.Is(tried, ErrPrivilege) || errors.Is(tried, ErrUnsupported) {
+			return want, nil, tried
+		}
 	}
 	if want != Native {
 		err := accepts(nftables.TableFamilyINet, xtQueue(0, 0, true))
@@ -117,7 +120,7 @@ func choose(want Form) (Form, []nftables.TableFamily, error) {
 			return XT, []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6}, nil
 		}
 	}
-	if errors.Is(tried, ErrPrivilege) || errors.Is(tried, ErrUnsupported) {
+	if errors.Is(tried, ErrPrivilege) {
 		return want, nil, tried
 	}
 	return want, nil, fmt.Errorf("rules: %w: it can queue neither by nft's queue statement (CONFIG_NFT_QUEUE) nor by the xtables target NFQUEUE (CONFIG_NETFILTER_XT_TARGET_NFQUEUE with CONFIG_NFT_COMPAT): %w", ErrUnsupported, tried)

@@ -113,7 +113,7 @@ func (q *Queue) send(b []byte, tries int) error {
 	for range tries {
 		q.call = rawCall{out: b}
 		if err := q.raw.Control(q.sendFn); err != nil {
-			return q.closed(err)
+			return ErrClosed
 		}
 		switch q.call.errno {
 		case 0:
@@ -123,7 +123,7 @@ func (q *Queue) send(b []byte, tries int) error {
 		case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
 			q.call = rawCall{ms: sendWaitMs, event: unix.POLLERR}
 			if err := q.raw.Control(q.pollFn); err != nil {
-				return q.closed(err)
+				return ErrClosed
 			}
 		default:
 			return fmt.Errorf("nfqueue: verdicts on queue %d: %w", q.cfg.Number, q.call.errno)
