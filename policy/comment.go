@@ -24,6 +24,9 @@ func (s *source) comment(line int) string {
 
 // head returns the comment that opens the file, line by line.
 func (s *source) head() []string {
+	if s == nil {
+		return nil
+	}
 	var out []string
 	for _, l := range s.lines {
 		c, ok := strings.CutPrefix(strings.TrimSpace(l), "#")

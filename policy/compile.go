@@ -48,6 +48,8 @@ func compile(s *Spec, overrides []*Spec, resolve Resolver) (*Policy, Problems) {
 	p := build(chain)
 	p.name, p.preset, p.description = s.Name, preset, s.Description
 	p.rev = revision(p)
+	p.notes = notes(chain)
+	p.head = s.src.head()
 	return p, nil
 }
 
@@ -86,6 +88,17 @@ func hasRule(chain []*Spec, name string) bool {
 		}
 	}
 	return false
+}
+
+// notes merges the comments of a chain, whose first spec has the last say.
+func notes(chain []*Spec) map[string]Note {
+	out := map[string]Note{}
+	for i := len(chain) - 1; i >= 0; i-- {
+		for k, text := range chain[i].notes {
+			out[k] = Note{text, chain[i].Name}
+		}
+	}
+	return out
 }
 
 // build merges a chain, whose first spec is the last to have its say.

@@ -61,7 +61,7 @@ func expiry(p *actionParts, a *Action, say func(part, found, expected string)) {
 func packetParts(p *actionParts, f ct.Finding, a *Action, say func(part, found, expected string)) {
 	if a.Packet == Hold {
 		if !p.has("hold") || a.HoldFor <= 0 || a.HoldFor > maxHold {
-			say("hold", "packet: hold for "+durationText(a.HoldFor), "hold: a duration up to "+durationText(maxHold))
+			say("hold", "packet: hold for "+FormatDuration(a.HoldFor), "hold: a duration up to "+FormatDuration(maxHold))
 		}
 		if !p.has("then") {
 			say("then", "packet: hold and nothing after it", "then: forward or then: drop")

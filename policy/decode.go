@@ -14,12 +14,12 @@ import (
 func Parse(name string, data []byte) (*Spec, Problems) {
 	src := newSource(name, data)
 	root, problems := parseTree(src, data)
-	if len(problems) > 0 {
+	if root == nil {
 		return nil, problems
 	}
-	d := &decoder{src: src}
+	d := &decoder{src: src, problems: problems}
 	if root.kind == nodeNull || root.kind == nodeMapping && len(root.entries) == 0 {
-		return nil, Problems{src.problem(root.at, "an empty policy", "at least the line \"preset: NAME\" (presets are "+list(Presets())+")")}
+		d.problem(root.at, "an empty policy", "at least the line \"preset: NAME\" (presets are "+list(Presets())+")")
 	}
 	s := d.file(root)
 	if len(d.problems) > 0 {

@@ -102,7 +102,7 @@ func (d *decoder) action(e *entry) *actionParts {
 	n := e.value
 	if n.kind == nodeScalar {
 		if i := wordIndex(n.text, packetKeywords); i >= 0 {
-			p.set("packet", n.at, func() { p.action.Packet = packetOf(packetKeywords[i]) })
+			p.given["packet"], p.action.Packet = n.at, packetOf(packetKeywords[i])
 		} else {
 			d.problem(n.at, quote(n.text), oneOf(n.text, packetKeywords)+", or a mapping such as {packet: drop, reply: rst}")
 		}
@@ -113,11 +113,6 @@ func (d *decoder) action(e *entry) *actionParts {
 	}
 	p.bad = len(d.problems) > before
 	return p
-}
-
-func (p *actionParts) set(part string, at position, fn func()) {
-	p.given[part] = at
-	fn()
 }
 
 func (d *decoder) part(p *actionParts, k *key, e *entry) {

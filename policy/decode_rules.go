@@ -91,13 +91,11 @@ func (d *decoder) match(n *node) Match {
 			}
 		}
 	})
-	if f, g := family(m.Src), family(m.Dst); f&g == 0 && f|g == fourAndSix {
+	if f, g := family(m.Src), family(m.Dst); f != 0 && g != 0 && f&g == 0 {
 		d.problem(at["dst"], "src and dst of different address families", "both IPv4 or both IPv6: no connection has one of each")
 	}
 	return m
 }
-
-const fourAndSix = 3
 
 // family returns 1 for IPv4 prefixes, 2 for IPv6, their sum for both, and 0 for none.
 func family(ps []netip.Prefix) int {

@@ -74,8 +74,8 @@ func scaled(number, unit string, next *int) (time.Duration, error) {
 	return 0, errDuration
 }
 
-// durationText returns a duration as a policy file has it: the text that ParseDuration reads back.
-func durationText(d time.Duration) string {
+// FormatDuration returns a duration as a policy file has it: 2h4m, 5d, 0s. ParseDuration reads it back.
+func FormatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0s"
 	}

@@ -94,7 +94,7 @@ func timeoutKeys() []key {
 	}
 	var keys []key
 	for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
-		keys = append(keys, key{name: stateKey(s), kind: kindDuration, dflt: durationText(defaultTimeouts[s]), meaning: what[s]})
+		keys = append(keys, key{name: stateKey(s), kind: kindDuration, dflt: FormatDuration(defaultTimeouts[s]), meaning: what[s]})
 	}
 	return keys
 }

@@ -40,6 +40,14 @@ func (d Directions) Holds(dir conntrack.Direction) bool {
 	return d == Both || (d == OnlyOriginal) == (dir == conntrack.Original)
 }
 
+// first returns the first direction that d includes.
+func (d Directions) first() conntrack.Direction {
+	if d == OnlyReply {
+		return conntrack.Reply
+	}
+	return conntrack.Original
+}
+
 // matches reports whether a tuple in original direction is the rule's.
 func (m *Match) matches(tu *conntrack.Tuple) bool {
 	return inPorts(m.DstPort, tu.DstPort) && inPorts(m.SrcPort, tu.SrcPort) &&

@@ -25,6 +25,15 @@ type Policy struct {
 	adopt  time.Duration
 	log    Log
 	reload Reload
+
+	notes map[string]Note // for people; no part of the revision
+	head  []string
+}
+
+// Note is what the author of a policy file wrote about a key.
+type Note struct {
+	Text string // the comment, "" for none
+	From string // the name of the file or preset whose word holds
 }
 
 // Limits bound what a worker's table may hold, in entries. A gateway with several queues has one table per queue.
@@ -121,6 +130,22 @@ func (p *Policy) RuleName(rule int32) string {
 	return p.names[rule]
 }
 
+// RuleMatch returns what a rule matches, rule from 0. It is shared and must not be changed.
+func (p *Policy) RuleMatch(rule int32) *Match { return &p.matches[rule] }
+
+// RuleChanges returns in what a rule differs from the policy's own tables, as lines "timeouts.established: 2h4m".
+func (p *Policy) RuleChanges(rule int32) []string {
+	dir := p.matches[rule].Direction.first()
+	base := p.facts(-1, dir)
+	var out []string
+	for i, f := range p.facts(rule, dir) {
+		if f != base[i] {
+			out = append(out, f.key+": "+f.value)
+		}
+	}
+	return out
+}
+
 // RuleByName returns the index of the first rule of that name, or -1.
 func (p *Policy) RuleByName(name string) int32 {
 	for i, n := range p.names {
@@ -189,3 +214,12 @@ func (p *Policy) Log() *Log { return &p.log }
 
 // Reload returns what becomes of live flows when this policy takes another's place.
 func (p *Policy) Reload() Reload { return p.reload }
+
+// TimeoutNote returns what the author wrote about a state's timeout; From is "" where it is the default.
+func (p *Policy) TimeoutNote(s conntrack.State) Note { return p.notes["timeouts."+stateKey(s)] }
+
+// FindingNote returns what the author wrote about the action on a finding; From is "" where no file names the finding.
+func (p *Policy) FindingNote(f conntrack.Finding) Note { return p.notes["on."+f.String()] }
+
+// Head returns the comment that opens the policy's file, line by line.
+func (p *Policy) Head() []string { return p.head }

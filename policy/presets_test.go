@@ -74,7 +74,7 @@ func TestPresetValues(t *testing.T) {
 				a := p.Action(-1, dir, f)
 				got := a.Packet.String() + " " + a.Reply.String() + " " + a.Peer.String() + " " + a.State.String() + " " + a.Timer.Op.String()
 				if a.Timer.D != 0 {
-					got += " " + durationText(a.Timer.D)
+					got += " " + FormatDuration(a.Timer.D)
 				}
 				if got != want {
 					t.Errorf("%s: %s is %q, want %q", c.name, word, got, want)

@@ -52,16 +52,28 @@ type entry struct {
 	merged bool // taken over by a merge key
 }
 
-// parseTree reads a document. It returns nil exactly when there is a problem.
+// maxRecovered is how many lines that are no YAML are left out to find what is wrong with the others.
+const maxRecovered = 4
+
+// parseTree reads a document. It returns nil where there is nothing to read on, and then there is a problem. With lines
+// that are no YAML, or keys that come twice, it returns the rest beside the problems.
 func parseTree(src *source, data []byte) (*node, Problems) {
 	if p := unfit(src, data); p != nil {
 		return nil, Problems{*p}
 	}
+	var problems Problems
 	file, err := parseYAML(data)
-	if err != nil {
-		return nil, Problems{syntaxProblem(src, err)}
+	for err != nil {
+		p := syntaxProblem(src, err)
+		problems = append(problems, p)
+		rest, ok := without(data, p.Line)
+		if !ok || len(problems) > maxRecovered {
+			return nil, problems[:1] // it is no YAML at all: the rest of the messages would only confuse
+		}
+		data = rest
+		file, err = parseYAML(data)
 	}
-	t := &treeBuilder{src: src, anchors: map[string]ast.Node{}, budget: maxNodes}
+	t := &treeBuilder{src: src, anchors: map[string]ast.Node{}, budget: maxNodes, problems: problems}
 	var root *node
 	for _, doc := range file.Docs {
 		if doc.Body == nil || doc.Body.Type() == ast.CommentType {
@@ -73,13 +85,23 @@ func parseTree(src *source, data []byte) (*node, Problems) {
 		}
 		root = t.build(doc.Body, 0)
 	}
-	if len(t.problems) > 0 {
-		return nil, t.problems.inOrder()
-	}
 	if root == nil {
 		root = &node{at: position{1, 1}}
 	}
-	return root, nil
+	return root, t.problems
+}
+
+// without returns data with a line emptied, false where it is empty already or a comment.
+func without(data []byte, line int) ([]byte, bool) {
+	lines := bytes.Split(data, []byte("\n"))
+	if line < 1 || line > len(lines) {
+		return nil, false
+	}
+	if text := bytes.TrimSpace(lines[line-1]); len(text) == 0 || text[0] == '#' {
+		return nil, false
+	}
+	lines[line-1] = nil
+	return bytes.Join(lines, []byte("\n")), true
 }
 
 // unfit returns what makes data no YAML at all, before a parser spends time on it.
@@ -90,7 +112,7 @@ func unfit(src *source, data []byte) *Problem {
 	}
 	if len(data) > MaxFileSize {
 		src.lines = nil
-		return problem(0, fmt.Sprintf("%d bytes", len(data)), fmt.Sprintf("a policy file of at most %d bytes", MaxFileSize))
+		return problem(0, fmt.Sprintf("more than %d bytes", MaxFileSize), "a smaller policy file")
 	}
 	open := 0
 	for i := 0; i < len(data); {
@@ -146,15 +168,21 @@ func parseYAML(data []byte) (file *ast.File, err error) {
 }
 
 func syntaxProblem(src *source, err error) Problem {
+	at, message := position{1, 1}, err.Error()
 	var e yaml.Error
 	if errors.As(err, &e) {
-		at := position{1, 1}
+		message = e.GetMessage()
 		if tok := e.GetToken(); tok != nil && tok.Position != nil {
 			at = position{tok.Position.Line, tok.Position.Column}
 		}
-		return src.problem(at, "no YAML: "+oneLine(e.GetMessage()), "")
 	}
-	return src.problem(position{1, 1}, "no YAML: "+oneLine(err.Error()), "")
+	if at.line >= 1 && at.line <= len(src.lines) {
+		line := src.lines[at.line-1]
+		if indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]; strings.Contains(indent, "\t") {
+			return src.problem(position{at.line, strings.Index(indent, "\t") + 1}, "a tab at the start of a line", "blanks: YAML takes no tabs for indentation")
+		}
+	}
+	return src.problem(at, "no YAML: "+oneLine(message), "")
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

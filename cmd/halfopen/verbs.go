@@ -8,7 +8,9 @@ import (
 
 // verbs lists every verb, in the order of the manual.
 func verbs() []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{
+		newPolicyCmd(),
+	}
 }
 
 // version returns the module's version as the build knows it, with the revision of the source where there is one.
