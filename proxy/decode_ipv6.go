@@ -114,4 +114,6 @@ func jumboLength(data []byte) (int, bool) {
 }
 
 // isMapped reports whether an address is an IPv4-mapped one (RFC 4291 section 2.5.5.2).
-func isMapped(a []byte) bool { return binary.BigEndian.Uint64(a) == 0 && binary.BigEndian.Uint32(a[8:]) == 0xffff }
+func isMapped(a []byte) bool {
+	return binary.BigEndian.Uint64(a) == 0 && binary.BigEndian.Uint32(a[8:]) == 0xffff
+}

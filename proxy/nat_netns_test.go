@@ -79,6 +79,12 @@ func run(t *testing.T, ns *lab.Namespace, stdin string, args ...string) string {
 	return string(out)
 }
 
+// nft loads rules; its grammar wants a closing brace on a line of its own.
+func nft(t *testing.T, ns *lab.Namespace, rules string) {
+	t.Helper()
+	run(t, ns, strings.ReplaceAll(rules, "}", "\n}\n"), "nft", "-f", "-")
+}
+
 func newGateway(t *testing.T, fam natFamily, rules string) *gateway {
 	t.Helper()
 	top, err := lab.Build(false)
@@ -92,9 +98,10 @@ func newGateway(t *testing.T, fam natFamily, rules string) *gateway {
 	rules = strings.NewReplacer("FAMILY", fam.table, "VIRTUAL", fam.virtual.String(), "SERVER", brackets(fam.server),
 		"GATEWAY", brackets(fam.gateway)).Replace(rules)
 	// The forward chain makes the host track connections, NAT or not; the output chain is the one that halfopen installs.
-	run(t, top.Gateway, fmt.Sprintf("table %s host { chain through { type filter hook forward priority 0; ct state established counter accept; }\n%s\n }\n"+
-		"table inet made { chain out { type filter hook output priority raw; meta mark & 0xff000000 == %#x counter notrack; }\n }\n",
-		fam.table, rules, injectMark), "nft", "-f", "-")
+	nft(t, top.Gateway, fmt.Sprintf("table %s host { chain through { type filter hook forward priority 0; ct state established counter accept; } %s }",
+		fam.table, rules))
+	nft(t, top.Gateway, fmt.Sprintf("table inet made { chain out { type filter hook output priority raw; meta mark & 0xff000000 == %#x counter notrack; } }",
+		injectMark))
 	err = top.Gateway.Do(func() error {
 		var err error
 		if g.inject, err = proxy.OpenRawInjector(injectMark); err != nil {
@@ -260,7 +267,7 @@ func testTranslated(t *testing.T, fam natFamily, rules string, source, destinati
 	g.send(rst, conntrack.Original)
 	rst.Tuple, rst.Seq = forward.Reverse(), next[1]+5
 	g.send(rst, conntrack.Reply)
-	if err := end.Say("hello", patience); !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
+	if err := end.Drained(patience); !errors.Is(err, unix.ECONNRESET) {
 		t.Errorf("the client's socket says %v, not reset", err)
 	}
 	for end := time.Now().Add(patience); service.Held() > 0; time.Sleep(10 * time.Millisecond) {
@@ -270,6 +277,9 @@ func testTranslated(t *testing.T, fam natFamily, rules string, source, destinati
 	}
 	if after := g.entry(forward); after != before {
 		t.Errorf("the host's entry changed from %s to %s", before, after)
+	}
+	if out := run(t, g.top.Gateway, "", "nft", "list", "table", "inet", "made"); !strings.Contains(out, "counter packets 4 ") {
+		t.Errorf("not all that was made carries the mark:\n%s", out)
 	}
 	g.judge(fam, source, destination)
 }
