@@ -34,7 +34,9 @@ func (ns *Namespace) start(cmd *exec.Cmd, stderr string) (*process, error) {
 	// A process group of its own: ^C at the terminal reaches the lab alone, which then stops its children in order.
 	cmd.SysProcAttr.Setpgid = true
 	// The signal is sent when the *thread* that started the child ends: it therefore waits with the child (below).
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
+	if cmd.SysProcAttr.Pdeathsig == 0 {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
+	}
 
 	p := &process{cmd: cmd, stderr: stderr, done: make(chan struct{})}
 	started := make(chan error, 1)
@@ -70,6 +72,12 @@ func (p *process) stop(limit time.Duration) error {
 		<-p.done
 		return fmt.Errorf("lab: %s did not end %v after SIGTERM and was killed%s", p.name(), limit, p.said())
 	}
+}
+
+// kill ends the child at once, if it has not ended.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
 }
 
 // failure describes how an ended child failed; nil if it did not.

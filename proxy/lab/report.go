@@ -30,6 +30,7 @@ type Phase struct {
 	FarGateway *GatewayView   `json:"far_gateway,omitempty"`
 	Facts      map[string]any `json:"facts"`
 
+	fromTrace  bool // whether and when the client connected is read from the trace: a program dialled, not the lab
 	translated bool // addresses are translated: the facts list injected segments as each end sees them
 
 	title    string     // what happens in this phase
@@ -44,7 +45,7 @@ type ClientView struct {
 	Seconds          float64 `json:"seconds"` // until connected or given up
 	SYNSent          int     `json:"syn_sent"`
 	BareACKsReceived int     `json:"bare_acks_received"` // before the connection stood
-	RSTSent          int     `json:"rst_sent"`
+	RSTSent          int     `json:"rst_sent"`           // before the connection stood
 }
 
 // ServerView is what reached the server and what it answered.
@@ -72,7 +73,7 @@ func (p *Phase) view() {
 			count(&p.Client.SYNSent, fromEnd)
 			count(&p.Server.SYNReceived, arrived)
 		case s.toServer && s.flags&flagRST != 0:
-			count(&p.Client.RSTSent, fromEnd)
+			count(&p.Client.RSTSent, fromEnd && !stood)
 		case !s.toServer && s.synACK():
 			answered = answered || fromEnd
 			stood = stood || arrived
@@ -81,6 +82,9 @@ func (p *Phase) view() {
 			count(&p.Server.BareACKsSent, fromEnd && !answered)
 		}
 	}
+	if p.fromTrace {
+		p.Client.connect(incident)
+	}
 	far, near := p.FarGateway, &p.Gateway
 	if far != nil {
 		far.count(incident, 0)
@@ -88,6 +92,24 @@ func (p *Phase) view() {
 		return
 	}
 	near.count(incident, 0)
+}
+
+// connect reads from the trace when the client's dial succeeded: from its first SYN to the first SYN/ACK that reached it. If none did, the
+// seconds run to the last SYN.
+func (c *ClientView) connect(incident []*passage) {
+	var first *passage
+	for _, s := range incident {
+		switch {
+		case s.toServer && s.syn() && s.injectedBy() < 0:
+			if first == nil {
+				first = s
+			}
+			c.Seconds = seconds(s.at.Sub(first.at))
+		case !s.toServer && s.synACK() && s.droppedBy() < 0 && first != nil:
+			c.Connected, c.Seconds = true, seconds(s.end.Sub(first.at))
+			return
+		}
+	}
 }
 
 func count(n *int, really bool) {

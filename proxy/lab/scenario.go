@@ -36,7 +36,7 @@ var shortTimer = []string{"timeouts.established=" + idleTimer.String()}
 // Scenarios returns every scenario, in the order in which they are listed.
 func Scenarios() []Scenario {
 	return []Scenario{
-		silenceOnTheWire(), portReuse(), serverReboot(), idleExpiry(), natScenario(),
+		silenceOnTheWire(), portReuse(), serverReboot(), idleExpiry(), natScenario(), lpdScenario(),
 	}
 }
 
