@@ -13,27 +13,28 @@ import (
 	"time"
 
 	"halfopen/conntrack"
+	"halfopen/policy"
 )
 
 // A state file is what a gateway remembered when it stopped:
 //
 //	magic, version (2 bytes), length of the meta object (4), the meta object (JSON)
-//	records: 'R' length (2) name        names the next rule: the first is 1, 0 stands for none
-//	         'E' entry (entrySize)      one connection; see state_entry.go
-//	trailer: 'Z' number of entries (8), CRC-32C of everything before the sum (4)
+//	records: 'T' timeouts (8 each)      the next set of timeouts, numbered from 0
+//	         'E' flow (flowSize)        one connection; see state_entry.go
+//	trailer: 'Z' number of flows (8), CRC-32C of everything before the sum (4)
 //
 // Numbers are little-endian. A file counts as a whole or not at all: nothing of it is used before the sum was right.
 const (
 	stateMagic   = "halfopen state\n"
 	stateVersion = 1
 
-	recordRule  = 'R'
-	recordEntry = 'E'
-	recordEnd   = 'Z'
+	recordTimeouts = 'T'
+	recordFlow     = 'E'
+	recordEnd      = 'Z'
 
-	stateMetaLimit    = 1 << 20 // bytes of the meta object
-	stateRuleLimit    = 1 << 16 // names of rules
-	stateEntriesLimit = 1 << 25 // entries; more than any gateway's tables hold
+	stateMetaLimit  = 1 << 20 // bytes of the meta object
+	stateSetsLimit  = 1 << 16 // sets of timeouts
+	stateFlowsLimit = 1 << 25 // flows; more than any gateway's tables hold
 )
 
 // What can be wrong with a state file; errors of [LoadState] wrap one of these.
@@ -53,23 +54,17 @@ type StateMeta struct {
 	Rev     string            `json:"policy_rev"` // of the policy in force
 }
 
-// SavedEntry is a connection from a state file. Rule is the name of the rule that governed it, "" for none; Entry's Rule,
-// Epoch, Timers and Counted mean nothing outside the engine that it came from and are reset.
-type SavedEntry struct {
-	Entry conntrack.Entry
-	Rule  string
-}
-
 // State is a loaded state file.
 type State struct {
-	Meta    StateMeta
-	Entries []SavedEntry
+	Meta  StateMeta
+	Flows []policy.Saved // their instants are relative to when they were saved
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// SaveState writes a state file. The entries come with the names of their rules; they are read, not kept.
-func SaveState(w io.Writer, meta StateMeta, entries iter.Seq2[*conntrack.Entry, string]) error {
+// SaveState writes a state file. The flows are read, not kept. Flows beyond 65536 sets of timeouts are left out; a policy has
+// one set for each rule.
+func SaveState(w io.Writer, meta StateMeta, flows iter.Seq[*policy.Saved]) error {
 	sum := crc32.New(castagnoli)
 	out := bufio.NewWriterSize(w, 1<<16)
 	put := func(b []byte) { // bufio keeps the first error for Flush
@@ -85,18 +80,23 @@ func SaveState(w io.Writer, meta StateMeta, entries iter.Seq2[*conntrack.Entry, 
 	binary.LittleEndian.PutUint32(buf[len(stateMagic)+2:], uint32(len(doc)))
 	put(append(buf, doc...))
 
-	rules := map[string]uint16{"": 0}
+	sets := map[conntrack.Timeouts]uint16{}
 	var n uint64
-	for e, rule := range entries {
-		index, ok := rules[rule]
-		if !ok && len(rules) < stateRuleLimit && len(rule) < stateRuleLimit { // beyond that, rules are matched anew
-			index = uint16(len(rules))
-			rules[rule] = index
-			buf = append(buf[:0], recordRule)
-			buf = binary.LittleEndian.AppendUint16(buf, uint16(len(rule)))
-			put(append(buf, rule...))
+	for f := range flows {
+		set, ok := sets[f.Timeouts]
+		if !ok {
+			if len(sets) == stateSetsLimit {
+				continue
+			}
+			set = uint16(len(sets))
+			sets[f.Timeouts] = set
+			buf = append(buf[:0], recordTimeouts)
+			for _, d := range f.Timeouts {
+				buf = binary.LittleEndian.AppendUint64(buf, uint64(d))
+			}
+			put(buf)
 		}
-		buf = appendEntry(append(buf[:0], recordEntry), e, index)
+		buf = appendFlow(append(buf[:0], recordFlow), &f.Entry, set)
 		put(buf)
 		n++
 	}
@@ -122,10 +122,10 @@ func LoadState(r io.Reader) (*State, error) {
 type stateReader struct {
 	in  *bufio.Reader
 	sum hash.Hash32
-	buf [entrySize]byte
+	buf [flowSize]byte
 }
 
-// take reads n bytes, at most entrySize. They are valid until the next call.
+// take reads n bytes, at most flowSize. They are valid until the next call.
 func (d *stateReader) take(n int) ([]byte, error) {
 	b := d.buf[:n]
 	if _, err := io.ReadFull(d.in, b); err != nil {
@@ -158,45 +158,48 @@ func (d *stateReader) load() (*State, error) {
 	if err := d.header(&st.Meta); err != nil {
 		return nil, err
 	}
-	rules := []string{""}
+	var sets []conntrack.Timeouts
 	for {
 		kind, err := d.take(1)
 		if err != nil {
 			return nil, err
 		}
 		switch kind[0] {
-		case recordRule:
-			b, err := d.take(2)
+		case recordTimeouts:
+			b, err := d.take(8 * int(conntrack.NumStates))
 			if err != nil {
 				return nil, err
 			}
-			name, err := d.text(int(binary.LittleEndian.Uint16(b)))
+			if len(sets) == stateSetsLimit {
+				return nil, fmt.Errorf("%w: more than %d sets of timeouts", ErrStateCorrupt, stateSetsLimit)
+			}
+			set, err := parseTimeouts(b)
+			if err != nil {
+				return nil, fmt.Errorf("%w: set %d of timeouts is impossible: %w", ErrStateCorrupt, len(sets), err)
+			}
+			sets = append(sets, set)
+		case recordFlow:
+			b, err := d.take(flowSize)
 			if err != nil {
 				return nil, err
 			}
-			if len(rules) == stateRuleLimit {
-				return nil, fmt.Errorf("%w: more than %d rules", ErrStateCorrupt, stateRuleLimit)
+			if len(st.Flows) == stateFlowsLimit {
+				return nil, fmt.Errorf("%w: more than %d flows", ErrStateCorrupt, stateFlowsLimit)
 			}
-			rules = append(rules, string(name))
-		case recordEntry:
-			b, err := d.take(entrySize)
+			st.Flows = append(st.Flows, policy.Saved{})
+			f := &st.Flows[len(st.Flows)-1]
+			set, err := parseFlow(b, &f.Entry)
+			if err == nil && int(set) >= len(sets) {
+				err = errors.New("timeouts")
+			}
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%w: flow %d is impossible: %w", ErrStateCorrupt, len(st.Flows), err)
 			}
-			if len(st.Entries) == stateEntriesLimit {
-				return nil, fmt.Errorf("%w: more than %d entries", ErrStateCorrupt, stateEntriesLimit)
-			}
-			st.Entries = append(st.Entries, SavedEntry{})
-			saved := &st.Entries[len(st.Entries)-1]
-			rule, err := parseEntry(b, &saved.Entry)
-			if err != nil || int(rule) >= len(rules) {
-				return nil, fmt.Errorf("%w: entry %d is impossible: %w", ErrStateCorrupt, len(st.Entries), err)
-			}
-			saved.Rule = rules[rule]
+			f.Timeouts = sets[set]
 		case recordEnd:
-			return st, d.trailer(len(st.Entries))
+			return st, d.trailer(len(st.Flows))
 		default:
-			return nil, fmt.Errorf("%w: unknown record %q after %d entries", ErrStateCorrupt, kind, len(st.Entries))
+			return nil, fmt.Errorf("%w: unknown record %q after %d flows", ErrStateCorrupt, kind, len(st.Flows))
 		}
 	}
 }
@@ -232,14 +235,14 @@ func (d *stateReader) header(meta *StateMeta) error {
 	return nil
 }
 
-// trailer checks the number of entries and the sum.
-func (d *stateReader) trailer(entries int) error {
+// trailer checks the number of flows and the sum.
+func (d *stateReader) trailer(flows int) error {
 	b, err := d.take(8)
 	if err != nil {
 		return err
 	}
-	if n := binary.LittleEndian.Uint64(b); n != uint64(entries) {
-		return fmt.Errorf("%w: %d entries, but it says %d", ErrStateCorrupt, entries, n)
+	if n := binary.LittleEndian.Uint64(b); n != uint64(flows) {
+		return fmt.Errorf("%w: %d flows, but it says %d", ErrStateCorrupt, flows, n)
 	}
 	want := d.sum.Sum32()
 	if b, err = d.take(4); err != nil {

@@ -8,14 +8,15 @@ import (
 	"halfopen/conntrack"
 )
 
-// entrySize is the length of an entry in a state file: addresses and ports, ids, times, both sides, the candidate, the rest.
+// flowSize is the length of a flow in a state file: addresses and ports, ids, times, both sides, the candidate, the rest.
 const (
-	sideSize  = 7*4 + 2 + 1 + 2*8
-	entrySize = 2*16 + 2*2 + 2*8 + 5*8 + 2*sideSize + (4 + 2 + 1 + 2 + 1) + 4 + 2 + 2 + 5 + len(conntrack.Entry{}.History)
+	sideSize = 7*4 + 2 + 1 + 2*8
+	flowSize = 2*16 + 2*2 + 2*8 + 5*8 + 2*sideSize + (2*4 + 2 + 1 + 2 + 1) + 4 + 2 + 2 + 5 + len(conntrack.Entry{}.History)
 )
 
-// appendEntry encodes an entry; rule is the number of its rule's name in the file.
-func appendEntry(b []byte, e *conntrack.Entry, rule uint16) []byte {
+// appendFlow encodes a saved entry; set is the number of its timeouts in the file. Epoch, Rule, Timers and Counted mean nothing
+// outside the engine that the entry comes from.
+func appendFlow(b []byte, e *conntrack.Entry, set uint16) []byte {
 	le := binary.LittleEndian
 	b = append(b, e.Tuple.Src[:]...)
 	b = append(b, e.Tuple.Dst[:]...)
@@ -38,12 +39,13 @@ func appendEntry(b []byte, e *conntrack.Entry, rule uint16) []byte {
 	}
 	c := &e.Candidate
 	b = le.AppendUint32(b, uint32(c.ISN))
+	b = le.AppendUint32(b, uint32(c.End))
 	b = le.AppendUint16(b, c.Win)
 	b = append(b, c.Scale)
 	b = le.AppendUint16(b, uint16(c.Flags))
 	b = append(b, byte(c.Dir))
 	b = le.AppendUint32(b, uint32(e.Challenge))
-	b = le.AppendUint16(b, rule)
+	b = le.AppendUint16(b, set)
 	b = le.AppendUint16(b, uint16(e.Flags))
 	b = append(b, byte(e.State), byte(e.LastDir), byte(e.LastKind), e.Marks, e.HistoryN)
 	return append(b, e.History[:]...)
@@ -62,8 +64,8 @@ func (f *fields) u16() uint16 { return binary.LittleEndian.Uint16(f.next(2)) }
 func (f *fields) u32() uint32 { return binary.LittleEndian.Uint32(f.next(4)) }
 func (f *fields) u64() uint64 { return binary.LittleEndian.Uint64(f.next(8)) }
 
-// parseEntry decodes entrySize bytes into a zero entry and returns the number of its rule's name.
-func parseEntry(b []byte, e *conntrack.Entry) (rule uint16, err error) {
+// parseFlow decodes flowSize bytes into a zero entry and returns the number of its timeouts.
+func parseFlow(b []byte, e *conntrack.Entry) (set uint16, err error) {
 	f := fields{b}
 	copy(e.Tuple.Src[:], f.next(16))
 	copy(e.Tuple.Dst[:], f.next(16))
@@ -84,18 +86,29 @@ func parseEntry(b []byte, e *conntrack.Entry) (rule uint16, err error) {
 		s.Packets, s.Bytes = f.u64(), f.u64()
 	}
 	c := &e.Candidate
-	c.ISN = conntrack.Seq(f.u32())
+	c.ISN, c.End = conntrack.Seq(f.u32()), conntrack.Seq(f.u32())
 	c.Win, c.Scale = f.u16(), f.u8()
 	c.Flags = conntrack.SideFlags(f.u16())
 	c.Dir = conntrack.Direction(f.u8())
 	e.Challenge = conntrack.Seq(f.u32())
-	rule = f.u16()
+	set = f.u16()
 	e.Flags = conntrack.EntryFlags(f.u16())
 	e.State, e.LastDir, e.LastKind = conntrack.State(f.u8()), conntrack.Direction(f.u8()), conntrack.Kind(f.u8())
 	e.Marks, e.HistoryN = f.u8(), f.u8()
 	copy(e.History[:], f.next(len(e.History)))
 	e.Rule = -1
-	return rule, checkEntry(e)
+	return set, checkEntry(e)
+}
+
+// parseTimeouts decodes a set of timeouts.
+func parseTimeouts(b []byte) (set conntrack.Timeouts, err error) {
+	f := fields{b}
+	for s := range set {
+		if set[s] = time.Duration(f.u64()); set[s] < 0 {
+			err = errors.New("below zero")
+		}
+	}
+	return set, err
 }
 
 // maxScale is the largest window shift (RFC 7323 section 2.3).
@@ -122,5 +135,5 @@ func checkEntry(e *conntrack.Entry) error {
 	return nil
 }
 
-// saneInstant reports whether an instant lies within 73 years of its clock's zero, so that moving it cannot overflow.
+// saneInstant reports whether an instant lies within 73 years of zero, so that moving it cannot overflow.
 func saneInstant(i conntrack.Instant) bool { return i > -1<<61 && i < 1<<61 }

@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"iter"
 	"sync/atomic"
+	"time"
 
 	"halfopen/conntrack"
+	"halfopen/policy"
 )
 
 // Pending holds restored connections until a worker meets them. Which worker that will be only the kernel knows: it spreads
@@ -19,28 +22,40 @@ type Pending struct {
 
 // pendingSet is never changed but for its slots, which become nil once claimed.
 type pendingSet struct {
+	at      conntrack.Instant         // when the flows were saved, on the running clock
 	byTuple map[conntrack.Tuple]int32 // canonical tuple -> slot
-	slots   []atomic.Pointer[SavedEntry]
+	slots   []atomic.Pointer[policy.Saved]
+}
+
+// away is how long ago the flows were saved.
+func (s *pendingSet) away(now conntrack.Instant) time.Duration { return now.Sub(s.at) }
+
+// expired reports whether a flow's time is over.
+func (s *pendingSet) expired(f *policy.Saved, now conntrack.Instant) bool {
+	return f.Entry.Deadline != conntrack.Never && time.Duration(f.Entry.Deadline) <= s.away(now)
 }
 
 // NewPending returns an empty set.
 func NewPending() *Pending { return &Pending{} }
 
-// Load fills the set, instead of what it held, and returns how many connections it holds. Of several on one tuple the one
-// seen last counts. Those already expired are taken too: whoever claims one sees an expired entry, not an unknown tuple.
-func (p *Pending) Load(entries []SavedEntry) int {
-	set := &pendingSet{byTuple: make(map[conntrack.Tuple]int32, len(entries)), slots: make([]atomic.Pointer[SavedEntry], len(entries))}
-	for i := range entries {
-		e := entries[i] // a copy of its own, so that a claimed one can be collected
-		key, _ := e.Entry.Tuple.Canonical()
+// Load fills the set, instead of what it held, with flows that were saved at that instant (see [State.SavedAt]) and live now.
+// Of several on one tuple the one seen last counts. It returns how many the set holds.
+func (p *Pending) Load(flows []policy.Saved, at, now conntrack.Instant) int {
+	set := &pendingSet{at: at, byTuple: make(map[conntrack.Tuple]int32, len(flows)), slots: make([]atomic.Pointer[policy.Saved], len(flows))}
+	for i := range flows {
+		f := flows[i] // a copy of its own, so that a claimed one can be collected
+		if set.expired(&f, now) {
+			continue
+		}
+		key, _ := f.Entry.Tuple.Canonical()
 		slot, twice := set.byTuple[key]
 		if !twice {
 			slot = int32(len(set.byTuple))
 			set.byTuple[key] = slot
-		} else if set.slots[slot].Load().Entry.LastSeen >= e.Entry.LastSeen {
+		} else if set.slots[slot].Load().Entry.LastSeen >= f.Entry.LastSeen {
 			continue
 		}
-		set.slots[slot].Store(&e)
+		set.slots[slot].Store(&f)
 	}
 	p.set.Store(set)
 	p.left.Store(int64(len(set.byTuple)))
@@ -54,34 +69,34 @@ func (p *Pending) Any() bool { return p.left.Load() > 0 }
 // Len returns how many are left.
 func (p *Pending) Len() int { return int(max(p.left.Load(), 0)) }
 
-// Claim takes the connection of a segment's tuple, in either direction. Of several callers one gets it. The caller owns it.
-func (p *Pending) Claim(tu *conntrack.Tuple) (*SavedEntry, bool) {
+// Claim takes the flow of a segment's tuple, in either direction, and returns it with how long ago it was saved, as
+// policy.Engine.Restore wants them. Of several callers one gets it, and owns it. A flow whose time is over is not given.
+func (p *Pending) Claim(now conntrack.Instant, tu *conntrack.Tuple) (f *policy.Saved, away time.Duration, ok bool) {
 	set := p.set.Load()
 	if set == nil {
-		return nil, false
+		return nil, 0, false
 	}
 	key, _ := tu.Canonical()
 	slot, ok := set.byTuple[key]
 	if !ok {
-		return nil, false
+		return nil, 0, false
 	}
-	e := set.slots[slot].Swap(nil)
-	if e == nil {
-		return nil, false
+	f = set.slots[slot].Swap(nil)
+	if f == nil {
+		return nil, 0, false
 	}
 	p.took()
-	return e, true
+	return f, set.away(now), !set.expired(f, now)
 }
 
-// Take removes the connections that fn picks and returns how many it removed. A connection that a worker claims meanwhile is
-// not counted.
-func (p *Pending) Take(fn func(*SavedEntry) bool) (n int) {
+// Take removes the flows that fn picks and returns how many it removed. A flow that a worker claims meanwhile is not counted.
+func (p *Pending) Take(fn func(*conntrack.Entry) bool) (n int) {
 	set := p.set.Load()
 	if set == nil {
 		return 0
 	}
 	for i := range set.slots {
-		if e := set.slots[i].Load(); e != nil && fn(e) && set.slots[i].CompareAndSwap(e, nil) {
+		if f := set.slots[i].Load(); f != nil && fn(&f.Entry) && set.slots[i].CompareAndSwap(f, nil) {
 			p.took()
 			n++
 		}
@@ -89,21 +104,45 @@ func (p *Pending) Take(fn func(*SavedEntry) bool) (n int) {
 	return n
 }
 
-// Expire removes the connections whose time is over, so that what nobody claims does not stay for ever. Call it now and then.
+// Expire removes the flows whose time is over, so that what nobody claims does not stay for ever. Call it now and then.
 func (p *Pending) Expire(now conntrack.Instant) int {
-	return p.Take(func(e *SavedEntry) bool { return e.Entry.Deadline <= now })
-}
-
-// All yields what is left; the entries are read-only. It may be used with [SaveState]: a second stop saves what the first start
-// found no use for.
-func (p *Pending) All(yield func(*SavedEntry) bool) {
 	set := p.set.Load()
 	if set == nil {
-		return
+		return 0
 	}
-	for i := range set.slots {
-		if e := set.slots[i].Load(); e != nil && !yield(e) {
+	away := set.away(now)
+	return p.Take(func(e *conntrack.Entry) bool {
+		return e.Deadline != conntrack.Never && time.Duration(e.Deadline) <= away
+	})
+}
+
+// Left yields what is left and alive, as copies with instants relative to now: a second stop saves what the first start
+// found no use for.
+func (p *Pending) Left(now conntrack.Instant) iter.Seq[*policy.Saved] {
+	return func(yield func(*policy.Saved) bool) {
+		set := p.set.Load()
+		if set == nil {
 			return
+		}
+		for i := range set.slots {
+			f := set.slots[i].Load()
+			if f == nil || set.expired(f, now) {
+				continue
+			}
+			c := *f
+			shift(&c.Entry, -set.away(now))
+			if !yield(&c) {
+				return
+			}
+		}
+	}
+}
+
+// shift moves an entry's instants.
+func shift(e *conntrack.Entry, by time.Duration) {
+	for _, at := range [...]*conntrack.Instant{&e.Created, &e.LastSeen, &e.Refreshed, &e.Deadline} {
+		if *at != conntrack.Never {
+			*at = at.Add(by)
 		}
 	}
 }

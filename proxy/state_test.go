@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"iter"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"halfopen/conntrack"
+	"halfopen/policy"
 )
 
 // randomEntry fills every exported field of an entry, so that one that the file forgets is missed by the round trip.
@@ -59,33 +61,33 @@ func fill(r *rand.Rand, v reflect.Value) {
 	}
 }
 
-func pairs(entries []SavedEntry) iter.Seq2[*conntrack.Entry, string] {
-	return func(yield func(*conntrack.Entry, string) bool) {
-		for i := range entries {
-			if !yield(&entries[i].Entry, entries[i].Rule) {
+func each(flows []policy.Saved) iter.Seq[*policy.Saved] {
+	return func(yield func(*policy.Saved) bool) {
+		for i := range flows {
+			if !yield(&flows[i]) {
 				return
 			}
 		}
 	}
 }
 
-func savedState(t testing.TB, n int) ([]SavedEntry, StateMeta, []byte) {
+func savedState(t testing.TB, n int) ([]policy.Saved, StateMeta, []byte) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(1, 2))
-	entries := make([]SavedEntry, n)
-	for i := range entries {
-		entries[i] = SavedEntry{Entry: randomEntry(r), Rule: []string{"", "print-servers", "rest"}[i%3]}
+	flows := make([]policy.Saved, n)
+	for i := range flows {
+		flows[i] = policy.Saved{Entry: randomEntry(r), Timeouts: conntrack.Timeouts{conntrack.Established: time.Duration(i%3) * time.Hour}}
 	}
 	meta := StateMeta{Saved: time.Unix(1790000000, 5).UTC(), Instant: 7e12, BootID: "boot", Version: "v1", Rev: "sha256:12"}
 	var b bytes.Buffer
-	if err := SaveState(&b, meta, pairs(entries)); err != nil {
+	if err := SaveState(&b, meta, each(flows)); err != nil {
 		t.Fatal(err)
 	}
-	return entries, meta, b.Bytes()
+	return flows, meta, b.Bytes()
 }
 
 func TestStateRoundTrip(t *testing.T) {
-	entries, meta, file := savedState(t, 50)
+	flows, meta, file := savedState(t, 50)
 	st, err := LoadState(bytes.NewReader(file))
 	if err != nil {
 		t.Fatal(err)
@@ -93,14 +95,14 @@ func TestStateRoundTrip(t *testing.T) {
 	if st.Meta != meta {
 		t.Errorf("meta %+v, want %+v", st.Meta, meta)
 	}
-	if len(st.Entries) != len(entries) {
-		t.Fatalf("%d entries, want %d", len(st.Entries), len(entries))
+	if len(st.Flows) != len(flows) {
+		t.Fatalf("%d flows, want %d", len(st.Flows), len(flows))
 	}
-	for i := range entries {
-		want := entries[i]
+	for i := range flows {
+		want := flows[i]
 		want.Entry.Epoch, want.Entry.Timers, want.Entry.Counted, want.Entry.Rule = 0, 0, 0, -1
-		if !reflect.DeepEqual(st.Entries[i], want) {
-			t.Fatalf("entry %d\n got %+v\nwant %+v", i, st.Entries[i], want)
+		if !reflect.DeepEqual(st.Flows[i], want) {
+			t.Fatalf("flow %d\n got %+v\nwant %+v", i, st.Flows[i], want)
 		}
 	}
 }
@@ -137,7 +139,7 @@ func resum(file []byte) []byte {
 }
 
 func TestStateOtherVersionAndImpossibleEntries(t *testing.T) {
-	entries, meta, file := savedState(t, 1)
+	flows, meta, file := savedState(t, 1)
 	other := bytes.Clone(file)
 	other[len(stateMagic)] = 2
 	if _, err := LoadState(bytes.NewReader(resum(other))); !errors.Is(err, ErrStateVersion) {
@@ -155,10 +157,10 @@ func TestStateOtherVersionAndImpossibleEntries(t *testing.T) {
 		"deadline":  func(e *conntrack.Entry) { e.Deadline = -1 << 62 },
 		"timeout":   func(e *conntrack.Entry) { e.Timeout = -1 },
 	} {
-		bad := entries[0]
+		bad := flows[0]
 		spoil(&bad.Entry)
 		var b bytes.Buffer
-		if err := SaveState(&b, meta, pairs([]SavedEntry{bad})); err != nil {
+		if err := SaveState(&b, meta, each([]policy.Saved{bad})); err != nil {
 			t.Fatal(err)
 		}
 		if st, err := LoadState(&b); st != nil || !errors.Is(err, ErrStateCorrupt) {
@@ -168,51 +170,34 @@ func TestStateOtherVersionAndImpossibleEntries(t *testing.T) {
 }
 
 func TestStateSaveReportsTheWritersError(t *testing.T) {
-	entries, meta, _ := savedState(t, 1)
+	flows, meta, _ := savedState(t, 1)
 	r, w := io.Pipe()
 	_ = r.Close()
-	if err := SaveState(w, meta, pairs(entries)); !errors.Is(err, io.ErrClosedPipe) {
+	if err := SaveState(w, meta, each(flows)); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestStateRebase(t *testing.T) {
+func TestStateAway(t *testing.T) {
 	saved := time.Unix(1790000000, 0)
+	m := StateMeta{Saved: saved, Instant: 100e9, BootID: "a"}
 	for _, c := range []struct {
-		name   string
-		boot   string
-		now    conntrack.Instant
-		wall   time.Time
-		down   time.Duration
-		idle   time.Duration // of an entry that was idle for 10 s when it was saved
-		within time.Duration // what is left of its 60 s
+		name string
+		boot string
+		now  conntrack.Instant
+		wall time.Time
+		want time.Duration
 	}{
-		{"same boot", "a", 105e9, saved.Add(time.Hour), 5 * time.Second, 15 * time.Second, 45 * time.Second},
-		{"rebooted", "b", 3e9, saved.Add(30 * time.Second), 30 * time.Second, 40 * time.Second, 20 * time.Second},
-		{"rebooted, later clock", "b", 500e9, saved.Add(30 * time.Second), 30 * time.Second, 40 * time.Second, 20 * time.Second},
-		{"wall clock went back", "b", 3e9, saved.Add(-time.Hour), 0, 10 * time.Second, 50 * time.Second},
-		{"same boot id, another clock", "a", 3e9, saved.Add(20 * time.Second), 20 * time.Second, 30 * time.Second, 30 * time.Second},
-		{"for ever", "b", 3e9, saved.AddDate(200, 0, 0), maxDown, maxDown + 10*time.Second, 50*time.Second - maxDown},
+		{"same boot: the wall clock does not count", "a", 105e9, saved.Add(time.Hour), 5 * time.Second},
+		{"rebooted", "b", 3e9, saved.Add(30 * time.Second), 30 * time.Second},
+		{"rebooted, long up", "b", 500e9, saved.Add(30 * time.Second), 30 * time.Second},
+		{"rebooted, wall clock went back", "b", 3e9, saved.Add(-time.Hour), 0},
+		{"same boot id, another clock", "a", 3e9, saved.Add(20 * time.Second), 20 * time.Second},
+		{"boot id unknown", "", 105e9, saved.Add(20 * time.Second), 20 * time.Second},
+		{"for ever", "b", 3e9, saved.AddDate(200, 0, 0), maxAway},
 	} {
-		st := &State{Meta: StateMeta{Saved: saved, Instant: 100e9, BootID: "a"}, Entries: []SavedEntry{
-			{Entry: conntrack.Entry{Created: 1e9, LastSeen: 90e9, Refreshed: 90e9, Deadline: 150e9}},
-			{Entry: conntrack.Entry{Deadline: conntrack.Never}},
-		}}
-		if down := st.Rebase(c.now, c.wall, c.boot); down != c.down {
-			t.Errorf("%s: down for %v, want %v", c.name, down, c.down)
-		}
-		e := &st.Entries[0].Entry
-		if idle := c.now.Sub(e.LastSeen); idle != c.idle {
-			t.Errorf("%s: idle %v, want %v", c.name, idle, c.idle)
-		}
-		if left := e.Deadline.Sub(c.now); left != c.within {
-			t.Errorf("%s: %v left, want %v", c.name, left, c.within)
-		}
-		if e.LastSeen != e.Refreshed || e.LastSeen.Sub(e.Created) != 89*time.Second {
-			t.Errorf("%s: times moved apart: %+v", c.name, e)
-		}
-		if st.Entries[1].Entry.Deadline != conntrack.Never {
-			t.Errorf("%s: never became %d", c.name, st.Entries[1].Entry.Deadline)
+		if got := m.Away(c.now, c.wall, c.boot); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
 }
@@ -220,22 +205,24 @@ func TestStateRebase(t *testing.T) {
 func TestStateFile(t *testing.T) {
 	dir, clock := t.TempDir(), NewClock()
 	path := filepath.Join(dir, "state")
-	if st, err := LoadStateFile(path, clock); st != nil || err != nil {
+	if st, err := LoadStateFile(path); st != nil || err != nil {
 		t.Fatalf("no file: %v, %v", st, err)
 	}
-	entries, _, _ := savedState(t, 4)
-	if err := SaveStateFile(path, NewStateMeta(clock, "v1", "sha256:12"), pairs(entries)); err != nil {
+	flows, _, _ := savedState(t, 4)
+	before := clock.Now()
+	if err := SaveStateFile(path, NewStateMeta(clock, "v1", "sha256:12"), each(flows)); err != nil {
 		t.Fatal(err)
 	}
+	after := clock.Now()
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
-	st, err := LoadStateFile(path, clock)
-	if err != nil || len(st.Entries) != 4 {
+	st, err := LoadStateFile(path)
+	if err != nil || len(st.Flows) != 4 {
 		t.Fatalf("%v, %v", st, err)
 	}
-	if st.Entries[0].Entry.LastSeen != entries[0].Entry.LastSeen {
-		t.Error("times moved although the clock went on")
+	if at := st.SavedAt(clock); at < before || at > after {
+		t.Errorf("saved at %d, want %d to %d", at, before, after)
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
 		t.Errorf("a loaded file stays: %v", left)
@@ -243,13 +230,13 @@ func TestStateFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("noise"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if st, err := LoadStateFile(path, clock); st != nil || !errors.Is(err, ErrStateCorrupt) {
+	if st, err := LoadStateFile(path); st != nil || !errors.Is(err, ErrStateCorrupt) {
 		t.Errorf("noise: %v, %v", st, err)
 	}
 	if _, err := os.Stat(path + ".bad"); err != nil {
 		t.Error(err)
 	}
-	if st, err := LoadStateFile(path, clock); st != nil || err != nil {
+	if st, err := LoadStateFile(path); st != nil || err != nil {
 		t.Errorf("second try: %v, %v", st, err)
 	}
 }
@@ -269,93 +256,97 @@ func FuzzLoadState(f *testing.F) {
 			if st == nil {
 				continue
 			}
-			st.Rebase(1, time.Unix(0, 0), "other")
+			NewPending().Load(st.Flows, st.SavedAt(NewClock()), 1)
 			var out bytes.Buffer
-			if err := SaveState(&out, st.Meta, pairs(st.Entries)); err != nil {
+			if err := SaveState(&out, st.Meta, each(st.Flows)); err != nil {
 				t.Fatal(err)
 			}
 			again, err := LoadState(&out)
-			if err != nil || len(again.Entries) != len(st.Entries) {
+			if err != nil || len(again.Flows) != len(st.Flows) {
 				t.Fatalf("what was loaded cannot be loaded again: %v", err)
 			}
 		}
 	})
 }
 
-func pendingOf(n int) (*Pending, []SavedEntry) {
-	entries := make([]SavedEntry, n)
-	for i := range entries {
-		entries[i].Entry = conntrack.Entry{ID: uint64(i + 1), Deadline: conntrack.Instant(i), Tuple: conntrack.MakeTuple(
+// pendingOf holds n flows, saved at 1000; the time of flow i is over i after that.
+func pendingOf(n int) (*Pending, []policy.Saved) {
+	flows := make([]policy.Saved, n)
+	for i := range flows {
+		flows[i].Entry = conntrack.Entry{ID: uint64(i), Deadline: conntrack.Instant(i), LastSeen: -7, Tuple: conntrack.MakeTuple(
 			netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 721), netip.MustParseAddrPort("192.0.2.1:515"))}
 	}
 	p := NewPending()
-	p.Load(entries)
-	return p, entries
+	p.Load(flows, 1000, 1000) // flow 0 is over
+	return p, flows
 }
 
 func TestPendingClaimsOnce(t *testing.T) {
 	const n, workers = 2000, 4
-	p, entries := pendingOf(n)
+	p, flows := pendingOf(n)
 	var got atomic.Int64
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for i := range entries {
-				tu := entries[i].Entry.Tuple
+			for i := range flows {
+				tu := flows[i].Entry.Tuple
 				if w%2 == 1 {
 					tu = tu.Reverse()
 				}
-				if e, ok := p.Claim(&tu); ok {
+				if f, away, ok := p.Claim(1000, &tu); ok {
 					got.Add(1)
-					if e.Entry.ID != uint64(i+1) {
-						t.Errorf("claimed %d, want %d", e.Entry.ID, i+1)
+					if f.Entry.ID != uint64(i) || away != 0 {
+						t.Errorf("claimed %d after %v, want %d", f.Entry.ID, away, i)
 					}
 				}
 			}
 		}()
 	}
 	wg.Wait()
-	if got.Load() != n || p.Any() || p.Len() != 0 || p.set.Load() != nil {
-		t.Errorf("claimed %d of %d, %d left", got.Load(), n, p.Len())
+	if got.Load() != n-1 || p.Any() || p.Len() != 0 || p.set.Load() != nil {
+		t.Errorf("claimed %d of %d, %d left", got.Load(), n-1, p.Len())
 	}
 }
 
-func TestPendingExpireTakeAll(t *testing.T) {
-	p, entries := pendingOf(10)
-	if n := p.Expire(4); n != 5 { // deadlines 0 to 4: a deadline is the first instant without the entry
-		t.Errorf("%d expired", n)
+func TestPendingTimeGoesOn(t *testing.T) {
+	p, flows := pendingOf(12)
+	if n := p.Expire(1004); n != 4 || p.Len() != 7 { // 1 to 4: a deadline is the first instant without the flow
+		t.Errorf("%d expired, %d left", n, p.Len())
 	}
-	if _, ok := p.Claim(&entries[4].Entry.Tuple); ok {
-		t.Error("claimed an expired one")
+	if _, _, ok := p.Claim(1006, &flows[6].Entry.Tuple); ok {
+		t.Error("claimed a flow whose time is over")
 	}
-	if n := p.Take(func(e *SavedEntry) bool { return e.Entry.ID == 10 }); n != 1 {
+	if f, away, ok := p.Claim(1006, &flows[7].Entry.Tuple); !ok || f.Entry.ID != 7 || away != 6 {
+		t.Errorf("flow 7: %v, %v", away, ok)
+	}
+	if n := p.Take(func(e *conntrack.Entry) bool { return e.ID == 10 }); n != 1 {
 		t.Errorf("%d taken", n)
 	}
-	var ids []uint64
-	for e := range p.All {
-		ids = append(ids, e.Entry.ID)
+	var left []string
+	for f := range p.Left(1008) { // saved anew at 1008: flow 9 has 1 left, and its last segment is 8+7 ago
+		left = append(left, fmt.Sprint(f.Entry.ID, f.Entry.Deadline, f.Entry.LastSeen))
 	}
-	if !reflect.DeepEqual(ids, []uint64{6, 7, 8, 9}) || p.Len() != 4 {
-		t.Errorf("left %v, %d", ids, p.Len())
+	if fmt.Sprint(left) != "[9 1 -15 11 3 -15]" || p.Len() != 4 {
+		t.Errorf("left %v, %d", left, p.Len())
 	}
 }
 
 func TestPendingKeepsTheLatestOfATuple(t *testing.T) {
 	tu := conntrack.MakeTuple(netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:2"))
 	p := NewPending()
-	if p.Any() || p.Load(nil) != 0 || p.Any() {
+	if p.Any() || p.Load(nil, 0, 0) != 0 || p.Any() {
 		t.Error("an empty set has something")
 	}
-	if n := p.Load([]SavedEntry{
-		{Entry: conntrack.Entry{ID: 1, Tuple: tu, LastSeen: 5}},
-		{Entry: conntrack.Entry{ID: 2, Tuple: tu.Reverse(), LastSeen: 7}},
-		{Entry: conntrack.Entry{ID: 3, Tuple: tu, LastSeen: 6}},
-	}); n != 1 {
-		t.Fatalf("%d entries", n)
+	if n := p.Load([]policy.Saved{
+		{Entry: conntrack.Entry{ID: 1, Tuple: tu, LastSeen: -5, Deadline: conntrack.Never}},
+		{Entry: conntrack.Entry{ID: 2, Tuple: tu.Reverse(), LastSeen: -2, Deadline: 1}},
+		{Entry: conntrack.Entry{ID: 3, Tuple: tu, LastSeen: -3, Deadline: 1}},
+	}, 0, 0); n != 1 {
+		t.Fatalf("%d flows", n)
 	}
-	if e, ok := p.Claim(&tu); !ok || e.Entry.ID != 2 {
-		t.Errorf("claimed %+v", e)
+	if f, _, ok := p.Claim(0, &tu); !ok || f.Entry.ID != 2 {
+		t.Errorf("claimed %+v", f)
 	}
 }
