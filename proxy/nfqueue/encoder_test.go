@@ -70,6 +70,7 @@ func TestVerdicts(t *testing.T) {
 			"batch-accept:2 drop:3 batch-accept:5"},
 		{"held below", []uint32{1, 2, 3}, func(q *Queue) { q.Accept(2); q.Accept(3); q.Accept(1) }, "accept:2 accept:3 accept:1"},
 		{"after the held one", []uint32{1, 2, 3, 4, 5}, func(q *Queue) { q.Accept(2); q.Accept(1); q.Accept(3); q.Accept(4) }, "accept:2 batch-accept:4"},
+		{"run before an open one", []uint32{1, 2, 3, 4}, func(q *Queue) { q.Accept(1); q.Accept(2); q.Accept(4) }, "batch-accept:2 accept:4"},
 		{"lost ids", []uint32{5, 9}, func(q *Queue) { q.Accept(5); q.Accept(9) }, "batch-accept:9"},
 		{"wrap", []uint32{0xfffffffe, 0xffffffff, 0, 1}, func(q *Queue) { q.Accept(0xfffffffe); q.Accept(0xffffffff); q.Accept(0); q.Drop(1) }, "batch-accept:0 drop:1"},
 		{"reroute", []uint32{1, 2, 3}, func(q *Queue) { q.Accept(1); q.Reroute(2, 5); q.Accept(3) }, "accept:1 00058003:2 accept:3"},

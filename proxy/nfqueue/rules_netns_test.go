@@ -5,6 +5,7 @@ package nfqueue
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"strings"
 	"testing"
@@ -56,6 +57,9 @@ func TestRulesLeaveTheRestAlone(t *testing.T) {
 	}
 	check(t, rs.RemoveRules())
 	counter(t, &rs)
+	if left := run(t, "nft", "list", "table", "inet", "halfopen"); strings.Contains(left, "queue num") || !strings.Contains(left, "notrack") {
+		t.Errorf("without its queue rules the table is\n%s", left)
+	}
 	check(t, rs.Remove())
 	check(t, rs.Remove())
 	if after := run(t, "nft", "list", "ruleset"); after != before {
@@ -98,6 +102,32 @@ func TestForwardedThroughRules(t *testing.T) {
 	w.transfer(t, server4+":515", 1<<20, func(done <-chan struct{}) { <-done })
 	if counter(t, &rs) == 0 {
 		t.Error("the bypassed packets were not counted")
+	}
+}
+
+// TestHostFilterStillDecides has the host drop by default and accept by connection state, in its own later chain.
+func TestHostFilterStillDecides(t *testing.T) {
+	w := newWorld(t)
+	run(t, "iptables", "-P", "FORWARD", "DROP")
+	run(t, "iptables", "-A", "FORWARD", "-m", "state", "--state", "ESTABLISHED,RELATED", "-j", "ACCEPT")
+	run(t, "iptables", "-A", "FORWARD", "-p", "tcp", "--dport", "515", "-j", "ACCEPT")
+	rs := RuleSet{Queues: [2]uint16{4, 4}, FailOpen: true}
+	_, err := rs.Install()
+	check(t, err)
+	q := open(t, Config{Number: 4, CopyRange: 256, GSO: true, FailOpen: true})
+	w.transfer(t, server4+":515", 4<<20, func(done <-chan struct{}) { acceptAll(t, q, done, nil) })
+	run(t, "iptables", "-F", "FORWARD")
+	l := w.listen(t, server4+":516")
+	defer l.Close()
+	fail := make(chan error, 1)
+	go w.clientSend(server4+":516", nil, fail)
+	for _, p := range recv(t, q, 1) {
+		q.Accept(p.ID)
+	}
+	check(t, q.Flush())
+	check(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(300*time.Millisecond)))
+	if _, err := l.Accept(); err == nil {
+		t.Error("an accept of ours overruled the host's filter")
 	}
 }
 

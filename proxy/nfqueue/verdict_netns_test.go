@@ -199,6 +199,37 @@ func TestFullQueue(t *testing.T) {
 	}
 }
 
+// TestBufferHoldsTheQueue fills a queue of the default length with the default buffer: the queue must be full before
+// the socket is.
+func TestBufferHoldsTheQueue(t *testing.T) {
+	l := newLetters(t, "3")
+	raw, err := l.out.SyscallConn()
+	check(t, err)
+	check(t, raw.Control(func(fd uintptr) {
+		// Queued datagrams stay on the sender's account.
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<28)
+	}))
+	check(t, err)
+	q := open(t, Config{Number: 3, CopyRange: 256, GSO: true, FailOpen: true})
+	if n, err := q.ReadBuffer(); err != nil || n < q.Config().ReadBuffer {
+		t.Errorf("buffer of %d bytes (%v), asked for %d", n, err, q.Config().ReadBuffer)
+	}
+	long := make([]byte, 1000)
+	for range DefaultMaxLen + 100 {
+		_, _ = l.out.Write(long)
+	}
+	st, ok, err := q.Kernel()
+	check(t, err)
+	if !ok || st.Waiting != DefaultMaxLen || st.LastID != DefaultMaxLen {
+		t.Errorf("%+v", st)
+	}
+	empty, err := q.Drain(make([]Packet, 64), 20*time.Second, func(p *Packet) { q.Accept(p.ID) })
+	check(t, err)
+	if st := q.Stats(); !empty || st.Received != DefaultMaxLen || st.LostIDs != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
 // TestCloseLetsGo closes a fail-open queue with received and unreceived packets in it, and a fail-closed one.
 func TestCloseLetsGo(t *testing.T) {
 	for _, failOpen := range []bool{true, false} {
