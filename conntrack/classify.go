@@ -23,11 +23,10 @@ func Classify(now Instant, v *View, s *Segment, r *Rules) Class {
 		return classifyUnknown(now, v, s, r)
 	}
 	c := Class{Expect: v.Entry.expect(v.Dir)}
-	j := judgement{e: v.Entry, dir: v.Dir, s: s, r: r, liberal: r.Check != SeqStrict || v.Relaxed}
+	j := judgement{e: v.Entry, dir: v.Dir, s: s, r: r}
 	j.snd, j.rcv = &j.e.Side[j.dir], &j.e.Side[j.dir.Other()]
-	if j.snd.Flags&SideLiberal != 0 {
-		j.liberal = true
-	}
+	j.gap = v.Relaxed || j.snd.Flags&SideLiberal != 0
+	j.liberal = j.gap || r.Check != SeqStrict
 	switch s.Kind() {
 	case KindSYN:
 		c.Finding = j.syn()
@@ -75,7 +74,8 @@ type judgement struct {
 	s        *Segment
 	r        *Rules
 	snd, rcv *Side
-	liberal  bool
+	gap      bool // the numbers remembered may be stale, or were never complete
+	liberal  bool // windows are not judged
 }
 
 func (j *judgement) syn() Finding {
@@ -130,22 +130,18 @@ func (j *judgement) answers() bool {
 }
 
 func (j *judgement) synAck() Finding {
-	again := j.snd.Flags&SideSYN != 0 && j.snd.ISN == j.s.Seq && j.e.Flags&EntryRearmed == 0
+	again := j.snd.Flags&SideSYN != 0 && j.snd.ISN == j.s.Seq
 	switch {
-	case again && j.rcv.Flags&SideSYN != 0 && j.answers() && j.e.State != SynSent2 && j.e.Flags&EntrySimultaneous == 0:
-		return SynAckRetransmit
 	case j.proves():
 		return SynAckResync
+	case j.dir == Original && j.e.Flags&(EntrySimultaneous|EntryPickedUp) == 0:
+		return SynAckWrongDirection // a picked-up entry's originator is a guess
+	case again && j.answers() && j.e.Flags&EntrySimultaneous == 0:
+		return SynAckRetransmit // where both ends sent a SYN, the SYN/ACK repeats its number and is new all the same
+	case !j.e.State.Embryonic() && again && j.answers():
+		return SynAckRetransmit
 	case !j.e.State.Embryonic():
-		switch {
-		case j.dir == Original && j.e.Flags&(EntrySimultaneous|EntryPickedUp) == 0:
-			return SynAckWrongDirection
-		case again && j.answers():
-			return SynAckRetransmit
-		}
 		return SynAckEstablished
-	case j.dir == Original && j.e.Flags&EntrySimultaneous == 0:
-		return SynAckWrongDirection
 	case j.answers() || j.rcv.Flags&SideSYN == 0:
 		return SynAck
 	}
@@ -190,16 +186,16 @@ func (j *judgement) rstForHandshake() Finding {
 func (j *judgement) rstByNumbers() Finding {
 	s, snd, rcv := j.s, j.snd, j.rcv
 	lowest := snd.End.Add(-max(rcv.MaxWin, 1))
-	if rcv.Flags&SideMaxAck != 0 {
+	if rcv.Flags&SideMaxAck != 0 && j.r.RST != RSTPF {
 		lowest = rcv.MaxAck
 	}
-	inside := s.Seq.In(lowest, snd.MaxEnd) || s.Seq == snd.End
+	inside := s.Seq.In(lowest, snd.MaxEnd) || s.Seq == snd.End || j.gap && lowest.LessEq(s.Seq)
 	exact := s.Seq == snd.End || rcv.Flags&SideMaxAck != 0 && s.Seq == rcv.MaxAck
 	switch j.r.RST {
 	case RSTPF:
 		exact = distance(s.Seq, snd.End) <= 1 || inside && s.Flags&ACK != 0 && s.Ack == rcv.End
 	case RSTLinux:
-		if _, sack := ackOf(rcv, s); rcv.Flags&SideKnown != 0 && !sack.In(rcv.End.Add(-lag(snd)), rcv.End) {
+		if ack, _ := ackOf(rcv, s); !j.gap && rcv.Flags&SideKnown != 0 && !ack.In(rcv.End.Add(-lag(snd)), rcv.End) {
 			return RstOutOfWindow
 		}
 	}
@@ -230,7 +226,7 @@ func (j *judgement) data() Finding {
 }
 
 func (j *judgement) window() Finding {
-	if j.snd.Flags&SideFIN != 0 && j.snd.FINEnd.Less(j.s.End()) && j.r.Check != SeqOff {
+	if j.snd.Flags&SideFIN != 0 && j.snd.FINEnd.Less(j.s.End()) && j.r.Check != SeqOff && !j.gap {
 		return DataAfterFin
 	}
 	if j.liberal {
@@ -258,6 +254,8 @@ func (j *judgement) window() Finding {
 
 func (j *judgement) dataInSynSent() Finding {
 	switch {
+	case j.gap && (j.dir == Original || j.answers()):
+		return Handshake // the SYN/ACK went past the gateway
 	case j.s.Flags&FIN != 0:
 		return FinOutOfWindow
 	case j.s.Len > 0:
@@ -269,27 +267,30 @@ func (j *judgement) dataInSynSent() Finding {
 }
 
 func (j *judgement) dataInSynRecv() Finding {
-	w := fits
-	if !j.liberal {
-		w = judge(j.e, j.dir, j.s, j.r.Near)
-		if w == fits && j.rcv.Flags&SideSYN != 0 && j.s.Ack == j.rcv.ISN {
-			w = ackLow // the SYN/ACK itself is not acknowledged
-		}
-	}
-	completes := j.dir == Original || j.e.Flags&EntrySimultaneous != 0
-	switch {
-	case j.s.Flags&FIN != 0 && w == fits:
+	completes := j.dir == Original || j.e.Flags&EntrySimultaneous != 0 || j.gap
+	fit := j.liberal || j.completing()
+	switch fin := j.s.Flags&FIN != 0; {
+	case fin && fit:
 		return Fin
-	case j.s.Flags&FIN != 0:
+	case fin:
 		return FinOutOfWindow
-	case completes && w == fits:
+	case completes && fit:
 		return Handshake
 	case completes:
 		return HandshakeBadAck
 	case j.s.Len > 0:
 		return DataBeforeHandshake
-	case w == fits:
+	case fit:
 		return InWindow
 	}
 	return AckForSyn
+}
+
+// completing reports whether the segment's numbers are those of a finished handshake: it acknowledges the other end's SYN and
+// starts no earlier than its own (the SYN's number itself is a keepalive's).
+func (j *judgement) completing() bool {
+	if j.rcv.Flags&SideSYN != 0 && !j.answers() || j.snd.Flags&SideSYN != 0 && j.s.Seq.Less(j.snd.ISN) {
+		return false
+	}
+	return judge(j.e, j.dir, j.s, j.r.Near) == fits
 }

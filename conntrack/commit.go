@@ -1,6 +1,7 @@
 package conntrack
 
-// Params is what the owner knows about the rule that governs a segment's flow. Commit records it in the entry.
+// Params is what the owner knows about the rule that governs a segment's flow. Commit records it in the entry. Timeouts must
+// not be nil.
 type Params struct {
 	Timeouts *Timeouts
 	Timers   uint16
@@ -15,27 +16,22 @@ type Change struct {
 	Before, After State  // StateNone for no entry
 }
 
-// Commit makes the table remember what was decided about segment s, which v and f describe. A Create that finds no room
-// does nothing. v must come from a Lookup of s.Tuple with nothing done to the table since, except by Room and Evict.
+// Commit makes the table remember what was decided about segment s, which v and f describe. v must come from a Lookup of
+// s.Tuple with nothing done to the table since, except by Room and Evict.
 //
-// Resync and Replace end the entry (reason EndReplaced) and begin another, with a flow id of its own, on the same tuple;
-// but a handshake that is resynchronised goes on under its id.
+// Create and CreateLiberal do nothing where there is no room; a RST creates nothing. Resync and Replace end the entry (reason
+// EndReplaced) and begin another, with a flow id of its own, on the same tuple; but a handshake that is resynchronised goes on
+// under its id. A timer left alone keeps its deadline; a new entry's is always set.
 func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm Timer, p *Params) Change {
 	ent := v.Entry
 	if ent == nil {
-		return t.commitNew(now, s, f, e, tm, p)
+		return t.commitNew(now, s, e, tm, p)
 	}
-	c := Change{Entry: ent, Effect: e, Before: ent.State}
-	if e == ReplaceIfClosed {
-		c.Effect = Keep
-		if ent.Closed() {
-			c.Effect = Replace
-		}
-	}
+	c := Change{Entry: ent, Effect: resolve(ent, s, e), Before: ent.State}
 	ent.seen(now, v.Dir, s)
 	ent.remember(v.Dir, s, f)
 	if v.Relaxed {
-		ent.loosen(t.relax)
+		ent.loosen(t.gap)
 	}
 	switch c.Effect {
 	case Track:
@@ -43,23 +39,23 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 	case Annotate:
 		ent.annotate(v.Dir, s)
 	case Resync:
-		return t.resync(now, ent, v.Dir, s, tm, p, c)
+		c.Entry = t.resync(now, ent, v.Dir, s, tm, p)
+		c.After = c.Entry.State
+		return c
 	case Replace:
-		if s.Kind() == KindSYN {
-			return t.replace(now, ent, s, tm, p, c)
-		}
-		c.Effect = Keep
+		id := ent.ID
+		t.bury(ent, EndReplaced, now)
+		c.Entry = t.open(now, id, s, tm, p)
+		c.After = c.Entry.State
+		return c
 	case Delete:
-		c.Entry = nil
 		why := EndDeleted
 		if s.Flags&RST != 0 {
 			why = EndRST
 		}
 		t.bury(ent, why, now)
+		c.Entry = nil
 		return c
-	case Create, CreateLiberal: // there is an entry already
-		c.Effect = Track
-		t.track(ent, v.Dir, s, f)
 	case Rearm:
 		ent.rearm(v.Dir)
 	}
@@ -68,34 +64,45 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 	return c
 }
 
+// resolve returns the effect that e has on a live entry for this segment.
+func resolve(ent *Entry, s *Segment, e Effect) Effect {
+	syn := s.Kind() == KindSYN
+	switch {
+	case e == ReplaceIfClosed && syn && ent.Closed():
+		return Replace
+	case e == ReplaceIfClosed, (e == Replace || e == Annotate) && !syn, e == Resync && ent.Flags&EntryCandidate == 0:
+		return Keep
+	case e == Create, e == CreateLiberal:
+		return Track // it is there already
+	}
+	return e
+}
+
 // commitNew is Commit where nothing is remembered, or only an expired entry.
-func (t *Table) commitNew(now Instant, s *Segment, f Finding, e Effect, tm Timer, p *Params) Change {
-	liberal := e == CreateLiberal && s.Kind() != KindSYN
-	if e != Create && e != CreateLiberal || e == Create && s.Kind() != KindSYN || s.Kind() == KindRST {
+func (t *Table) commitNew(now Instant, s *Segment, e Effect, tm Timer, p *Params) Change {
+	k := s.Kind()
+	if e != Create && e != CreateLiberal || e == Create && k != KindSYN || k == KindRST || k == KindNone {
 		return Change{}
 	}
 	previous := t.supersede(s.Tuple, now)
-	if t.Len() >= t.cfg.Max || !liberal && t.Embryonic() >= t.cfg.MaxEmbryonic {
+	embryonic := k == KindSYN || k == KindSYNACK
+	if t.Len() >= t.cfg.Max || embryonic && t.Embryonic() >= t.cfg.MaxEmbryonic {
 		return Change{}
 	}
-	ent := t.alloc()
-	ent.ID, ent.Previous, ent.Created, ent.Tuple = t.newID(), previous, now, s.Tuple
-	dir := Original
-	if liberal {
-		dir = ent.pickUp(s)
+	var ent *Entry
+	if k == KindSYN {
+		ent = t.open(now, previous, s, tm, p)
 	} else {
-		ent.State = SynSent
-		ent.Side[Original].open(&ent.Side[Reply], s)
-		ent.LastKind = KindSYN
+		ent = t.newEntry(now, previous, s.Tuple)
+		dir := ent.pickUp(s)
+		ent.seen(now, dir, s)
+		ent.record(dir, s)
+		t.start(now, ent, tm, p)
 	}
-	ent.relaxed = t.relax
-	ent.seen(now, dir, s)
-	ent.record(dir, s)
-	t.start(now, ent, tm, p)
 	return Change{Entry: ent, Effect: e, After: ent.State}
 }
 
-// supersede buries what is left on the tuple and returns the flow id of the tuple's last connection.
+// supersede buries what is left on the tuple and returns the flow id of the tuple's last connection, 0 for none.
 func (t *Table) supersede(tu Tuple, now Instant) uint64 {
 	key, _ := tu.Canonical()
 	if i, ok := t.lookup[key]; ok {
@@ -112,20 +119,74 @@ func (t *Table) supersede(tu Tuple, now Instant) uint64 {
 	return tomb.ID
 }
 
+// newEntry returns an entry with the names of a new connection; start inserts it.
+func (t *Table) newEntry(now Instant, previous uint64, tu Tuple) *Entry {
+	e := t.alloc()
+	e.ID, e.Previous, e.Created, e.Tuple, e.gap = t.newID(), previous, now, tu, t.gap
+	return e
+}
+
+// open begins a connection from the SYN s.
+func (t *Table) open(now Instant, previous uint64, s *Segment, tm Timer, p *Params) *Entry {
+	e := t.newEntry(now, previous, s.Tuple)
+	e.State, e.LastKind = SynSent, KindSYN
+	e.Side[Original].open(&e.Side[Reply], s)
+	e.seen(now, Original, s)
+	e.record(Original, s)
+	t.start(now, e, tm, p)
+	return e
+}
+
+// resync restarts e from its candidate, which the SYN/ACK s from dir proves, and returns the entry that goes on.
+func (t *Table) resync(now Instant, e *Entry, dir Direction, s *Segment, tm Timer, p *Params) *Entry {
+	c := e.Candidate
+	if e.State.Embryonic() {
+		e.reopen(&c)
+		t.setState(e, SynSent)
+		t.track(e, dir, s, SynAckResync)
+		t.settle(now, e, tm, p)
+		return e
+	}
+	tu, id := e.Tuple, e.ID
+	if c.Dir == Reply {
+		tu = tu.Reverse()
+	}
+	c.Dir = Original
+	t.bury(e, EndReplaced, now)
+	n := t.newEntry(now, id, tu)
+	n.State = SynSent
+	n.reopen(&c)
+	n.letter(Original, 's')
+	n.seen(now, Reply, s)
+	t.start(now, n, Timer{}, p)
+	t.track(n, Reply, s, SynAckResync)
+	if tm.Op == TimerLeave {
+		tm.Op = TimerRefresh // there was no timer to leave alone
+	}
+	t.settle(now, n, tm, p)
+	return n
+}
+
 // track advances window, machine and history by s.
 func (t *Table) track(e *Entry, dir Direction, s *Segment, f Finding) {
-	if e.Flags&EntryCandidate != 0 && dir == e.Candidate.Dir && s.Flags&(SYN|RST) == 0 && !e.State.Embryonic() {
+	k, before := s.Kind(), e.State
+	if e.Flags&EntryCandidate != 0 && dir == e.Candidate.Dir && k != KindSYN && k != KindRST {
 		e.Flags &^= EntryCandidate | EntryChallenge // its sender lives on in the old connection
 	}
-	before := e.State
 	e.advance(dir, s)
-	if f == SimultaneousOpen {
+	switch {
+	case f == SimultaneousOpen:
 		e.Flags |= EntrySimultaneous
+	case k == KindSYNACK && before.Embryonic():
+		e.Flags &^= EntryRearmed | EntryChallenge | EntryCandidate
 	}
-	if k := s.Kind(); k == KindSYNACK && before.Embryonic() {
-		e.Flags &^= EntryRearmed | EntryChallenge
+	next := e.transition(dir, k)
+	if f == Handshake && k == KindACK {
+		next = Established
+	} else if f == Handshake {
+		next = FinWait // after a gap a FIN may be the first that shows it
 	}
-	t.setState(e, e.transition(dir, s.Kind()))
+	t.setState(e, next)
 	if dir == Reply {
 		e.Flags |= EntryReplied
 	}
@@ -136,62 +197,8 @@ func (t *Table) track(e *Entry, dir Direction, s *Segment, f Finding) {
 		e.Side[0].Flags &^= SideLiberal
 		e.Side[1].Flags &^= SideLiberal
 	}
-	e.LastDir, e.LastKind = dir, s.Kind()
+	e.LastDir, e.LastKind = dir, k
 	e.record(dir, s)
-}
-
-// resync restarts e from its candidate, which the SYN/ACK s proves.
-func (t *Table) resync(now Instant, e *Entry, dir Direction, s *Segment, tm Timer, p *Params, c Change) Change {
-	if e.Flags&EntryCandidate == 0 {
-		c.Effect, c.After = Keep, e.State
-		t.settle(now, e, tm, p)
-		return c
-	}
-	cand := e.Candidate
-	if !e.State.Embryonic() {
-		old := *e
-		t.bury(e, EndReplaced, now)
-		e = t.alloc()
-		e.ID, e.Previous, e.Created, e.Tuple = t.newID(), old.ID, now, old.Tuple
-		if cand.Dir == Reply {
-			e.Tuple = old.Tuple.Reverse()
-		}
-		cand.Dir, dir = Original, Reply
-		e.State = SynSent
-		t.insert(e)
-		e.seen(now, dir, s)
-	}
-	o := &e.Side[cand.Dir]
-	*o = Side{ISN: cand.ISN, End: cand.End, MaxEnd: cand.End, MaxWin: max(uint32(cand.Win), 1), Win: uint32(cand.Win),
-		Scale: cand.Scale, Flags: cand.Flags | SideSeen | SideSYN | SideKnown, Packets: o.Packets, Bytes: o.Bytes}
-	r := &e.Side[dir]
-	*r = Side{Packets: r.Packets, Bytes: r.Bytes}
-	e.Flags &^= EntryCandidate | EntryChallenge | EntryRearmed
-	e.relaxed = t.relax
-	t.setState(e, SynSent)
-	t.track(e, dir, s, SynAckResync)
-	c.Entry, c.After = e, e.State
-	t.settle(now, e, tm, p)
-	if c.Entry.Timeout == 0 && tm.Op != TimerRefresh {
-		t.settle(now, e, Timer{Op: TimerRefresh}, p)
-	}
-	return c
-}
-
-// replace ends e and begins a connection from the SYN s.
-func (t *Table) replace(now Instant, e *Entry, s *Segment, tm Timer, p *Params, c Change) Change {
-	old := e.ID
-	t.bury(e, EndReplaced, now)
-	n := t.alloc()
-	n.ID, n.Previous, n.Created, n.Tuple, n.State = t.newID(), old, now, s.Tuple, SynSent
-	n.Side[Original].open(&n.Side[Reply], s)
-	n.LastKind = KindSYN
-	n.relaxed = t.relax
-	n.seen(now, Original, s)
-	n.record(Original, s)
-	t.start(now, n, tm, p)
-	c.Entry, c.After = n, SynSent
-	return c
 }
 
 // start sets a new entry's first timer and inserts it.

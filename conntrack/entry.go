@@ -87,13 +87,13 @@ type Entry struct {
 	HistoryN  uint8
 	History   [16]byte // Zeek's history letters, the first 16
 
-	relaxed              Instant // the table's Relax that was last applied
-	timerTick            int64   // wheel tick that it is queued for, never later than the deadline's
-	timerNext, timerPrev int32   // timer wheel
-	timerSlot            int32   // level*slots + slot, none when not queued
-	listNext, listPrev   int32   // list of embryonic or of closing entries, oldest first
-	list                 int8    // which list, none for neither
-	index                int32   // its own place in the slab
+	gap                  uint32 // the table's gap that was last applied
+	timerTick            int64  // wheel tick that it is queued for, never later than the deadline's
+	timerNext, timerPrev int32  // timer wheel
+	timerSlot            int32  // level*slots + slot, none when not queued
+	listNext, listPrev   int32  // list of embryonic or of closing entries, oldest first
+	list                 int8   // which list, none for neither
+	index                int32  // its own place in the slab
 }
 
 // EndReason is why an entry ended.
@@ -131,6 +131,8 @@ type Tombstone struct {
 	Next      [2]Seq // next number of the original end and of the other end (in the buried entry's directions)
 	LastAck   [2]Seq
 	From      Tuple // the buried entry's original direction
+	// Established: it had been, so the other end may hold it still.
+	Established bool
 }
 
 // View is what the table says of a segment's tuple at an instant. Lookup fills it and changes nothing.

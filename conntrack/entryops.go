@@ -56,12 +56,21 @@ func (e *Entry) rearm(dir Direction) {
 	e.Flags |= EntryRearmed
 }
 
+// reopen starts e anew from candidate c: its side from the candidate, the other unknown.
+func (e *Entry) reopen(c *Candidate) {
+	o, r := &e.Side[c.Dir], &e.Side[c.Dir.Other()]
+	*o = Side{ISN: c.ISN, End: c.End, MaxEnd: c.End, MaxWin: max(uint32(c.Win), 1), Win: uint32(c.Win),
+		Scale: c.Scale, Flags: c.Flags | SideSeen | SideSYN | SideKnown, Packets: o.Packets, Bytes: o.Bytes}
+	*r = Side{Packets: r.Packets, Bytes: r.Bytes}
+	e.Flags &^= EntryCandidate | EntryChallenge | EntryRearmed
+}
+
 // loosen makes e judged liberally until both ends have progressed.
-func (e *Entry) loosen(at Instant) {
+func (e *Entry) loosen(gap uint32) {
 	for i := range e.Side {
 		e.Side[i].Flags = e.Side[i].Flags&^SideProgress | SideLiberal
 	}
-	e.relaxed = at
+	e.gap = gap
 }
 
 // Closed reports whether both ends have closed, or one has reset: what [ReplaceIfClosed] asks.
@@ -81,11 +90,8 @@ func (e *Entry) pickUp(s *Segment) Direction {
 	e.Flags |= EntryPickedUp
 	e.Side[0].Flags |= SideLiberal
 	e.Side[1].Flags |= SideLiberal
-	e.State = StateNone
-	if s.Kind() == KindSYNACK {
-		e.State = SynSent
-		e.Side[dir.Other()].Scale = unknownScale
-	}
+	e.State = SynSent // lets a SYN/ACK set the numbers of its side
+	e.Side[0].Scale, e.Side[1].Scale = unknownScale, unknownScale
 	e.Side[dir.Other()].Flags |= SideSACK
 	e.advance(dir, s)
 	e.State = machine[dir][s.Kind()][StateNone]

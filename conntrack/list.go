@@ -87,6 +87,10 @@ func (t *Table) Evict(now Instant, closing bool) bool {
 	if i == none {
 		return false
 	}
-	t.bury(t.at(i), EndEvicted, now)
+	if e := t.at(i); e.Deadline <= now {
+		t.bury(e, expiryReason(e.State), e.Deadline)
+	} else {
+		t.bury(e, EndEvicted, now)
+	}
 	return true
 }

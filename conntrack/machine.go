@@ -17,7 +17,7 @@ var machine = [2][NumKinds][NumStates]State{
 		// Nobody answers its own SYN (SYN_SENT); it may answer the other's (SYN_SENT2).
 		KindSYNACK: {stay, stay, stay, stay, stay, stay, stay, stay, stay, SynRecv},
 		// Before the SYN/ACK there is nothing to close. A second FIN in FIN_WAIT is the other end's (transition checks).
-		KindFIN: {FinWait, stay, FinWait, stay, LastAck, LastAck, LastAck, TimeWait, Close, stay},
+		KindFIN: {FinWait, stay, FinWait, FinWait, LastAck, LastAck, LastAck, TimeWait, Close, stay},
 		// The third packet of the handshake establishes; without a SYN/ACK an ACK means nothing.
 		KindACK:  {Established, stay, Established, Established, CloseWait, CloseWait, TimeWait, TimeWait, Close, stay},
 		KindRST:  {stay, Close, Close, Close, Close, Close, Close, Close, Close, Close},
@@ -27,9 +27,9 @@ var machine = [2][NumKinds][NumStates]State{
 		// SYN_SENT: simultaneous open. Elsewhere a server has no SYN to send.
 		KindSYN:    {stay, SynSent2, stay, stay, stay, stay, stay, stay, stay, SynSent2},
 		KindSYNACK: {SynRecv, SynRecv, stay, stay, stay, stay, stay, stay, stay, SynRecv},
-		KindFIN:    {FinWait, stay, FinWait, stay, LastAck, LastAck, LastAck, TimeWait, Close, stay},
+		KindFIN:    {FinWait, stay, FinWait, FinWait, LastAck, LastAck, LastAck, TimeWait, Close, stay},
 		// SYN_SENT: perhaps a half-open connection's ACK. SYN_RECV: it may answer a late SYN; it does not complete
-		// the handshake, so SYN, SYN/ACK, SYN, SYN/ACK stays short of ESTABLISHED.
+		// the handshake. (In a simultaneous open, and after a gap, it does: Classify says handshake then.)
 		KindACK:  {stay, stay, stay, Established, CloseWait, CloseWait, TimeWait, TimeWait, Close, stay},
 		KindRST:  {stay, Close, Close, Close, Close, Close, Close, Close, Close, Close},
 		KindNone: {},
@@ -39,28 +39,24 @@ var machine = [2][NumKinds][NumStates]State{
 // transition returns the state of e after tracking a segment of kind k from dir, whose numbers have been entered already.
 func (e *Entry) transition(dir Direction, k Kind) State {
 	next := machine[dir][k][e.State]
-	if k == KindFIN && e.State == Established {
-		next = FinWait
-	}
 	if next == stay {
-		next = e.State
+		return e.State
 	}
 	s, r := &e.Side[dir], &e.Side[dir.Other()]
+	bothAcked := s.Flags&r.Flags&SideFINAck != 0
 	switch {
 	case k == KindFIN && next == LastAck && r.Flags&SideFIN == 0:
 		return e.State // its own FIN again: the other end has not closed
-	case k == KindACK && e.State == SynRecv && e.Flags&EntrySimultaneous != 0:
-		return Established // either end's ACK will do (RFC 9293 section 3.5, figure 7)
-	case k == KindACK && e.State == FinWait && r.Flags&SideFIN != 0 && r.Flags&SideFINAck == 0:
-		return FinWait // an ACK of something before the FIN
-	case k == KindACK && e.State == FinWait && r.Flags&SideFIN == 0:
-		return FinWait // the closer's own ACK: it has nothing to do with its FIN
-	case k == KindACK && e.State == LastAck && (s.Flags&r.Flags)&SideFINAck == 0:
-		// A FIN is still not acknowledged. That includes the ACK that answers an annotated SYN (RFC 5961 section 4.2): it
-		// is not the ACK of the last FIN.
+	case k == KindFIN && next == LastAck && bothAcked:
+		return TimeWait // a FIN sent again, which acknowledges the other end's
+	case k == KindACK && next == CloseWait && r.Flags&SideFINAck == 0 && s.Flags&SideFINAck == 0:
+		return e.State // the closer's own ACK, or one of something before the FIN
+	case k == KindACK && next == TimeWait && e.State == LastAck && !bothAcked:
+		// A FIN is still not acknowledged. The ACK that answers an annotated SYN (RFC 5961 section 4.2) ends here too: it
+		// comes from the end whose FIN is pending, and is not the ACK of that FIN.
 		return LastAck
 	case k == KindACK && e.State == LastAck && e.Flags&EntryCandidate != 0 && dir != e.Candidate.Dir:
-		return LastAck
+		return LastAck // the same, where it happens to cover the FIN
 	}
 	return next
 }

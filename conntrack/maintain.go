@@ -60,7 +60,7 @@ func (t *Table) Restore(now Instant, e *Entry, p *Params) bool {
 	index := n.index
 	*n = *e
 	n.index, n.timerSlot, n.list = index, none, none
-	n.loosen(t.relax)
+	n.loosen(t.gap)
 	if p != nil {
 		n.Timers, n.Rule, n.Epoch = p.Timers, p.Rule, p.Epoch
 	}
@@ -80,14 +80,11 @@ func (t *Table) Retime(now Instant, e *Entry, p *Params) {
 	t.retimed(e)
 }
 
-// SetLimits changes the table's bounds, as a reload may. Entries beyond a smaller bound stay; they only make no room for
-// others. The values mean what they do in [Config].
+// SetLimits changes the table's bounds, as a reload may; the values mean what they do in [Config]. Entries beyond a smaller
+// bound stay; they only make no room for others.
 func (t *Table) SetLimits(entries, embryonic, tombstones int) {
-	c := &t.cfg
-	c.Max, c.MaxEmbryonic = max(entries, 1), embryonic
-	if embryonic <= 0 || embryonic > c.Max {
-		c.MaxEmbryonic = c.Max
-	}
+	t.cfg.Max, t.cfg.MaxEmbryonic, t.cfg.Tombstones = entries, embryonic, tombstones
+	t.cfg.normalise()
 	switch {
 	case tombstones <= 0:
 		t.tombs = nil
@@ -98,14 +95,9 @@ func (t *Table) SetLimits(entries, embryonic, tombstones int) {
 	}
 }
 
-// Relax says that segments may have passed the gateway unseen up to now (a gap): every entry is judged liberally until both
-// of its directions have progressed.
-func (t *Table) Relax(now Instant) {
-	t.relax, t.gaps = now, true
-	if t.relax == 0 {
-		t.relax = 1
-	}
-}
+// Relax says that segments may have passed the gateway unseen (a gap): every present entry is judged liberally until both of
+// its directions have progressed. It costs nothing but a number: an entry learns of it when its next segment comes.
+func (t *Table) Relax() { t.gap++ }
 
 // Progress is what a fast path saw of a flow since it was last taken over. Side 0 is the source of the tuple that names the
 // flow to Absorb.

@@ -5,7 +5,7 @@ import "github.com/hashicorp/golang-lru/v2/simplelru"
 // Config bounds a Table.
 type Config struct {
 	Max          int // entries in all; below 1 it is 1
-	MaxEmbryonic int // entries whose handshake is not complete; 0 or above Max means Max
+	MaxEmbryonic int // entries whose handshake is not complete, at most Max; below 1 it is half of Max
 	Tombstones   int // forgotten connections remembered; 0 means none
 	// Ended is called once for each entry that ends, just before it is freed. It must not call the table. At is the deadline
 	// where the timer ended it, so it does not depend on when the table was swept. Nil: nobody is told.
@@ -37,16 +37,12 @@ type Table struct {
 	wheel  wheel
 	tombs  *simplelru.LRU[Tuple, Tombstone]
 	lastID uint64
-	relax  Instant // of the latest Relax
-	gaps   bool    // whether there was one
+	gap    uint32 // how many times Relax was called
 }
 
 // NewTable returns an empty table.
 func NewTable(cfg Config) *Table {
-	cfg.Max = max(cfg.Max, 1)
-	if cfg.MaxEmbryonic <= 0 || cfg.MaxEmbryonic > cfg.Max {
-		cfg.MaxEmbryonic = cfg.Max
-	}
+	cfg.normalise()
 	t := &Table{cfg: cfg, lookup: make(map[Tuple]int32), free: none, lastID: (cfg.FirstID - 1) & idMask}
 	if cfg.FirstID == 0 {
 		t.lastID = 0
@@ -59,6 +55,15 @@ func NewTable(cfg Config) *Table {
 		t.tombs, _ = simplelru.NewLRU[Tuple, Tombstone](cfg.Tombstones, nil) // fails for sizes below 1 only
 	}
 	return t
+}
+
+// normalise puts the bounds on entries into their ranges.
+func (c *Config) normalise() {
+	c.Max = min(max(c.Max, 1), 1<<30)
+	if c.MaxEmbryonic < 1 {
+		c.MaxEmbryonic = max(c.Max/2, 1)
+	}
+	c.MaxEmbryonic = min(c.MaxEmbryonic, c.Max)
 }
 
 // Len returns the number of entries, expired ones that were not swept yet included.
@@ -90,11 +95,11 @@ func (t *Table) Lookup(now Instant, tu *Tuple, v *View) {
 	}
 	if e.Deadline <= now {
 		v.Entry, v.Expired, v.Relaxed = nil, e, false
-		v.Tombstone, v.HasTomb = e.tombstone(expiryReason(e.State), e.Deadline), true
+		v.Tombstone, v.HasTomb = t.epitaph(e, key, expiryReason(e.State), e.Deadline)
 		return
 	}
 	v.Entry, v.Expired, v.HasTomb = e, nil, false
-	v.Relaxed = t.gaps && e.relaxed < t.relax
+	v.Relaxed = e.gap != t.gap
 	// A handshake on a tuple that was forgotten lately: its surprises are explained by what was forgotten.
 	if e.Previous != 0 && e.State.Embryonic() {
 		v.Tombstone, v.HasTomb = t.tombstone(key)
@@ -137,8 +142,8 @@ func (t *Table) bury(e *Entry, why EndReason, at Instant) {
 		t.cfg.Ended(e, why, at)
 	}
 	key, _ := e.Tuple.Canonical()
-	if t.tombs != nil {
-		t.tombs.Add(key, e.tombstone(why, at)) // overwrites an older one; there is no eviction callback to miss
+	if tomb, ok := t.epitaph(e, key, why, at); ok && tomb.ID == e.ID {
+		t.tombs.Add(key, tomb) // overwrites an older one; there is no eviction callback to miss
 	}
 	delete(t.lookup, key)
 	t.counts[e.State]--
@@ -169,20 +174,4 @@ func (t *Table) newID() uint64 {
 		t.lastID = 1
 	}
 	return t.lastID
-}
-
-func (t *Table) tombstone(key Tuple) (Tombstone, bool) {
-	if t.tombs == nil {
-		return Tombstone{}, false
-	}
-	return t.tombs.Peek(key)
-}
-
-func (e *Entry) tombstone(why EndReason, at Instant) Tombstone {
-	return Tombstone{
-		ID: e.ID, Forgotten: at, Created: e.Created, LastSeen: e.LastSeen, Timeout: e.Timeout, Reason: why, State: e.State,
-		Next:    [2]Seq{e.Side[0].End, e.Side[1].End},
-		LastAck: [2]Seq{e.Side[0].MaxAck, e.Side[1].MaxAck},
-		From:    e.Tuple,
-	}
 }

@@ -69,7 +69,7 @@ func (e *Engine) Embryonic() int { return e.table.Embryonic() }
 
 // Gap tells the engine that segments passed it unseen up to now. Every connection is judged liberally until both of its
 // directions have progressed.
-func (e *Engine) Gap(now conntrack.Instant) { e.table.Relax(now) }
+func (e *Engine) Gap(conntrack.Instant) { e.table.Relax() }
 
 // Absorb takes over what a fast path saw of the flow tu, and reports whether the flow is remembered and alive.
 func (e *Engine) Absorb(now conntrack.Instant, tu *conntrack.Tuple, p *conntrack.Progress) bool {

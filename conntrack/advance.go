@@ -1,0 +1,144 @@
+package conntrack
+
+// open starts a side from its SYN or SYN/ACK (tcp_init_sender in nf_conntrack_proto_tcp.c).
+func (snd *Side) open(rcv *Side, s *Segment) {
+	*snd = Side{ISN: s.Seq, End: s.End(), MaxEnd: s.End(), MaxWin: max(uint32(s.Window), 1), Win: uint32(s.Window),
+		Flags: SideSeen | SideSYN | SideKnown | snd.Flags&SideLiberal, Packets: snd.Packets, Bytes: snd.Bytes}
+	if s.Options.Has&OptWScale != 0 {
+		snd.Flags |= SideScale
+		snd.Scale = min(s.Options.WScale, 14)
+	}
+	if s.Options.Has&OptSACKPermitted != 0 {
+		snd.Flags |= SideSACK
+	}
+	if rcv.Flags&SideSYN != 0 && snd.Flags&rcv.Flags&SideScale == 0 {
+		snd.Scale, rcv.Scale = 0, 0 // both SYNs must carry the option (RFC 7323 section 2.2)
+	}
+}
+
+// advance enters a tracked segment into the window of e: the second half of tcp_in_window.
+func (e *Entry) advance(dir Direction, s *Segment) {
+	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
+	k := s.Kind()
+	snd.Flags |= SideSeen
+	if k == KindRST {
+		snd.Flags |= SideRST
+		return // its acknowledgment and window are nobody's promise
+	}
+	snd.Flags &^= SideRST
+	if k == KindSYN || k == KindSYNACK {
+		if e.State.Embryonic() {
+			e.advanceSYN(dir, s)
+		}
+		if k == KindSYN || !e.State.Embryonic() {
+			return // outside the handshake a SYN says nothing about this connection
+		}
+	} else if snd.Flags&SideKnown == 0 || snd.Flags&SideLiberal != 0 && judge(e, dir, s, 0) != fits {
+		e.adopt(dir, s)
+		return
+	}
+	e.advanceData(dir, s)
+	win := uint32(s.Window)
+	if s.Flags&SYN == 0 {
+		win <<= snd.Scale
+	}
+	snd.Win = win
+	if s.Flags&ACK != 0 {
+		e.advanceACK(dir, s, win)
+	}
+	if rcv.Flags&SideFIN != 0 && s.Flags&ACK != 0 && rcv.FINEnd.LessEq(s.Ack) {
+		rcv.Flags |= SideFINAck
+	}
+}
+
+// adopt takes a segment's numbers as they are: the first that is seen of its end, or one that a gap made incomparable. It is no
+// progress; the next that fits is.
+func (e *Entry) adopt(dir Direction, s *Segment) {
+	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
+	if snd.Flags&SideSYN == 0 {
+		snd.Flags |= SideSACK
+		snd.Scale = unknownScale
+	}
+	end := s.End()
+	snd.Win = uint32(s.Window) << snd.Scale
+	snd.MaxWin = max(snd.MaxWin, snd.Win, 1)
+	snd.End, snd.MaxEnd = end, end.Add(max(rcv.MaxWin, 1))
+	snd.Flags = snd.Flags&^(SideFIN|SideFINAck) | SideKnown
+	if s.Flags&FIN != 0 {
+		snd.FINEnd = end
+		snd.Flags |= SideFIN
+	}
+	if s.Flags&ACK == 0 {
+		return
+	}
+	snd.MaxAck = s.Ack
+	snd.Flags |= SideMaxAck
+	if rcv.Flags&SideKnown == 0 || rcv.End.Less(s.Ack) || rcv.End.Diff(s.Ack) > maxWindow {
+		rcv.End = s.Ack
+		rcv.Flags |= SideKnown
+	}
+	rcv.MaxEnd = s.Ack.Add(max(snd.Win, 1))
+	if rcv.MaxEnd.Less(rcv.End) {
+		rcv.MaxEnd = rcv.End
+	}
+}
+
+// advanceData enters the sequence numbers of a segment.
+func (e *Entry) advanceData(dir Direction, s *Segment) {
+	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
+	end := s.End()
+	if snd.MaxEnd.Less(end) {
+		if rcv.MaxWin != 0 {
+			rcv.MaxWin = min(rcv.MaxWin+uint32(end-snd.MaxEnd), maxWindow)
+		}
+		snd.MaxEnd = end
+	}
+	if snd.End.Less(end) {
+		snd.End = end
+		snd.Flags |= SideProgress
+	}
+	if s.Flags&FIN != 0 && (snd.Flags&SideFIN == 0 || snd.FINEnd.Less(end)) {
+		snd.FINEnd = end
+		snd.Flags = snd.Flags&^SideFINAck | SideFIN
+	}
+}
+
+// advanceACK enters the acknowledgment and the window (in bytes) of a segment.
+func (e *Entry) advanceACK(dir Direction, s *Segment, win uint32) {
+	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
+	ack, sack := ackOf(rcv, s)
+	switch {
+	case rcv.Flags&SideKnown == 0:
+		rcv.End, rcv.MaxEnd = ack, ack
+		rcv.Flags |= SideKnown
+	case rcv.End.Less(ack):
+		rcv.End = ack // under a policy that lets it pass: segments of the other end went past the gateway
+	}
+	snd.MaxWin = max(snd.MaxWin, min(win+uint32(max(sack.Diff(ack), 0)), maxWindow))
+	if snd.Flags&SideMaxAck == 0 {
+		snd.MaxAck = ack
+		snd.Flags |= SideMaxAck
+	} else if snd.MaxAck.Less(ack) {
+		snd.MaxAck = ack
+		snd.Flags |= SideProgress
+	}
+	if edge := sack.Add(max(win, 1)); rcv.MaxEnd.Less(edge) {
+		rcv.MaxEnd = edge
+	}
+}
+
+// advanceSYN lets a SYN or SYN/ACK of a handshake set the numbers of its side.
+func (e *Entry) advanceSYN(dir Direction, s *Segment) {
+	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
+	if snd.Flags&SideSYN != 0 && snd.ISN == s.Seq {
+		return // again: what it said first stands
+	}
+	if snd.Flags&SideSYN != 0 && s.Flags&ACK == 0 {
+		// Either SYN may be the one that is answered. Track the new one, whether its number is higher or lower; the old one
+		// becomes the candidate.
+		e.Candidate = Candidate{ISN: snd.ISN, End: snd.End, Win: uint16(min(snd.Win, 0xffff)), Scale: snd.Scale,
+			Flags: snd.Flags & (SideScale | SideSACK), Dir: dir}
+		e.Flags |= EntryCandidate
+	}
+	snd.open(rcv, s)
+}
