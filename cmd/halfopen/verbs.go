@@ -9,7 +9,10 @@ import (
 // verbs lists every verb, in the order of the manual.
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
+		newRunCmd(),
+		newReviewCmd(),
 		newPolicyCmd(),
+		newRulesCmd(),
 	}
 }
 

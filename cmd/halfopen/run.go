@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"halfopen/proxy"
+	"halfopen/proxy/nfqueue"
+)
+
+// newRunCmd is the gateway itself.
+func newRunCmd() *cobra.Command {
+	cfg := proxy.Config{}
+	rf := &ruleFlags{}
+	var configFile, fastpath, logTotal, logFile string
+	var verbose bool
+	c := &cobra.Command{
+		Use:   "run --policy NAME|FILE",
+		Short: "Run the gateway: decide forwarded TCP segments by policy",
+		Long: `run binds the kernel's queues, decides every segment that the rules send there, and logs each decision with its reason.
+
+With --install-rules it makes those rules itself, in a table of its own, and removes them when it ends; without, it serves
+the operator's ("halfopen rules print" shows what to paste). A gateway whose halfopen is stopped, killed or overloaded keeps forwarding unless
+--fail-closed says otherwise.
+
+SIGHUP and "halfopen reload" load the policy again; a bad file changes nothing. SIGINT and SIGTERM end it cleanly.`,
+		Example: `  halfopen run --policy observe --install-rules --log /var/log/halfopen
+  halfopen run --policy office.yaml --install-rules --match 'dport 515' --dry-run --log -
+  halfopen run --policy lpd-case-2015 --set timeouts.established=2m --queues 0-3 --install-rules --log /var/log/halfopen`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := applyConfigFile(c, configFile); err != nil {
+				return err
+			}
+			if cfg.Policy == "" {
+				return usagef("run needs --policy NAME|FILE (see 'halfopen policy list')")
+			}
+			err := rf.apply(&cfg)
+			if err != nil {
+				return err
+			}
+			if cfg.LogTotal, err = parseSize("--log-total", logTotal); err != nil {
+				return err
+			}
+			if cfg.LogFile, err = parseSize("--log-file", logFile); err != nil {
+				return err
+			}
+			if err := checkFastpath(fastpath); err != nil {
+				return err
+			}
+			cfg.Version, cfg.Stdout, cfg.Logger = version(), c.OutOrStdout(), newLogger(verbose)
+			return proxy.Run(c.Context(), cfg)
+		},
+	}
+	rf.add(c)
+	f := c.Flags()
+	f.StringVar(&cfg.Policy, "policy", "", "preset `NAME|FILE` to enforce")
+	f.StringArrayVar(&cfg.Overrides, "set", nil, "override one key of the policy, for example timeouts.established=2m (`PATH=VALUE`, repeatable)")
+	f.StringVar(&configFile, "config", "", "YAML `FILE` of defaults for these flags, one 'flag: value' a line")
+	f.BoolVar(&cfg.InstallRules, "install-rules", false, "make the nftables rules that feed the queues, and remove them at the end")
+	f.BoolVar(&cfg.DryRun, "dry-run", false, "decide and log, but forward everything and inject nothing")
+	f.Uint32Var(&cfg.QueueLen, "queue-len", 0, "packets that the kernel holds per queue (0: default)")
+	f.StringVar(&cfg.LogDir, "log", "", "decision log `DIR`, or - for stdout")
+	f.StringVar(&logTotal, "log-total", "1GiB", "total `SIZE` of log files kept; the oldest go first")
+	f.StringVar(&logFile, "log-file", "64MiB", "`SIZE` at which a log file is followed by the next")
+	f.DurationVar(&cfg.LogAge, "log-age", 0, "remove log files older than this (0: keep)")
+	f.DurationVar(&cfg.StatsEvery, "stats-every", 10*time.Second, "time between stats records")
+	f.DurationVar(&cfg.UpdateEvery, "update-every", time.Minute, "time between flow records of a live flow")
+	f.StringVar(&fastpath, "fastpath", "auto", "kernel fast path: auto, on, off or redirect")
+	f.StringVar(&cfg.Metrics, "metrics", "", "serve Prometheus metrics on `ADDR`, for example 127.0.0.1:9109")
+	f.StringVar(&cfg.Admin, "admin", "", "admin `SOCKET` (default: none; 'halfopen flows' looks at /run/halfopen/admin.sock)")
+	f.StringVar(&cfg.ReadyFile, "ready-file", "", "`FILE` made when the gateway is ready")
+	f.StringVar(&cfg.StateFile, "state", "", "`FILE` where the table is saved on a clean stop and loaded at start")
+	f.BoolVar(&cfg.Fresh, "fresh", false, "start with an empty table: load no state, adopt nothing")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log more to stderr")
+	return c
+}
+
+// checkFastpath accepts what this build can do. auto uses a fast path where there is one.
+func checkFastpath(v string) error {
+	switch v {
+	case "auto", "off":
+		return nil
+	case "on", "redirect":
+		return fmt.Errorf("--fastpath %s: this build has no kernel fast path; use auto or off", v)
+	}
+	return usagef("--fastpath %q: want auto, on, off or redirect", v)
+}
+
+// parseQueues reads "A" or "A-B".
+func parseQueues(s string) (q [2]uint16, err error) {
+	from, to, ok := strings.Cut(s, "-")
+	if !ok {
+		to = from
+	}
+	for i, part := range [...]string{from, to} {
+		n, err := strconv.ParseUint(strings.TrimSpace(part), 10, 16)
+		if err != nil {
+			return q, usagef("--queues %q: want A or A-B with numbers from 0 to 65535", s)
+		}
+		q[i] = uint16(n)
+	}
+	if q[1] < q[0] {
+		return q, usagef("--queues %q: the last number is below the first", s)
+	}
+	return q, nil
+}
+
+// parseHooks reads hook names joined by commas.
+func parseHooks(s string) (hooks nfqueue.Hook, err error) {
+	for _, name := range strings.Split(s, ",") {
+		h, ok := map[string]nfqueue.Hook{"forward": nfqueue.Forward, "input": nfqueue.Input, "output": nfqueue.Output}[strings.TrimSpace(name)]
+		if !ok {
+			return 0, usagef("--hooks %q: want forward, input or output, joined by commas", s)
+		}
+		hooks |= h
+	}
+	return hooks, nil
+}
+
+// parseMark reads a mask of packet-mark bits.
+func parseMark(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 0, 32)
+	if err != nil || n == 0 {
+		return 0, usagef("--mark %q: want a mask of at least one bit in 32, for example 0xff000000", s)
+	}
+	return uint32(n), nil
+}
+
+// parseSize reads a number of bytes with an optional binary or decimal unit.
+func parseSize(flag, s string) (int64, error) {
+	num := strings.TrimRight(s, "KMGTiBb ")
+	mult, ok := map[string]int64{"": 1, "B": 1, "K": 1 << 10, "KiB": 1 << 10, "KB": 1e3, "M": 1 << 20, "MiB": 1 << 20, "MB": 1e6,
+		"G": 1 << 30, "GiB": 1 << 30, "GB": 1e9, "T": 1 << 40, "TiB": 1 << 40, "TB": 1e12}[strings.TrimSpace(s[len(num):])]
+	n, err := strconv.ParseInt(num, 10, 64)
+	if err != nil || !ok || n < 0 || n > (1<<62)/mult {
+		return 0, usagef("%s %q: want a size such as 500MB or 2GiB", flag, s)
+	}
+	return n * mult, nil
+}
+
+// newLogger is the operational log: text for a person, JSON for a journal.
+func newLogger(verbose bool) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if verbose {
+		opt.Level = slog.LevelDebug
+	}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opt))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opt))
+}

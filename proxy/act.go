@@ -1,0 +1,32 @@
+package proxy
+
+import (
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/nfqueue"
+)
+
+// act gives the packet its verdict and sends what the decision makes, in the order that the ends must see: verdicts of
+// earlier packets, the segment for the peer, this packet, the reply to its sender. The order is by system calls, so a batch is
+// cut only where something is injected.
+func (w *Worker) act(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcome) {
+	w.counts.verdict(out.Finding, out.Verdict)
+	if out.HasPeer || out.HasReply {
+		w.flush()
+	}
+	if out.HasPeer {
+		w.inject(&out.Peer, injection{cause: w.cause, flow: out.Flow, dir: out.Dir, quote: p.Data})
+	}
+	switch out.Verdict {
+	case policy.Drop:
+		w.main.Drop(p.ID)
+	case policy.Hold, policy.Rewrite:
+		w.divert(p, s, out)
+	default:
+		w.main.Accept(p.ID)
+	}
+	if out.HasReply {
+		w.flush()
+		w.inject(&out.Reply, injection{cause: w.cause, flow: out.Flow, dir: out.Dir.Other(), quote: p.Data})
+	}
+}

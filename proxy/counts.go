@@ -1,0 +1,90 @@
+package proxy
+
+import (
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/decisionlog"
+)
+
+// verdicts is how many packet actions there are: forward, drop, rewrite, hold.
+const verdicts = 4
+
+// Counts is what a worker has counted since it began. A worker bumps plain numbers; others read a copy that the worker
+// made between two batches.
+type Counts struct {
+	Received     uint64 // queue messages read from the main queue
+	Explained    uint64 // messages that records handed to the log account for
+	Decided      [conntrack.NumFindings][verdicts]uint64
+	Suppressed   [conntrack.NumFindings]uint64 // records held back by a rate
+	Injected     uint64
+	InjectErrors uint64
+	HoldsRefused uint64 // packets that went on because too many were held
+	FlushErrors  uint64 // failures to send verdicts
+	LostIDs      uint64 // messages that the kernel could not hand over
+}
+
+// verdict counts one decision.
+func (c *Counts) verdict(f conntrack.Finding, v policy.PacketAction) { c.Decided[f][v]++ }
+
+// add adds another worker's numbers.
+func (c *Counts) add(o *Counts) {
+	c.Received += o.Received
+	c.Explained += o.Explained
+	for f := range c.Decided {
+		for v := range c.Decided[f] {
+			c.Decided[f][v] += o.Decided[f][v]
+		}
+		c.Suppressed[f] += o.Suppressed[f]
+	}
+	c.Injected += o.Injected
+	c.InjectErrors += o.InjectErrors
+	c.HoldsRefused += o.HoldsRefused
+	c.FlushErrors += o.FlushErrors
+	c.LostIDs += o.LostIDs
+}
+
+// byVerdict sums the decisions by verdict, for the log's stats record.
+func (c *Counts) byVerdict() (out []decisionlog.Count) {
+	for v := range policy.PacketAction(verdicts) {
+		var n uint64
+		for f := range c.Decided {
+			n += c.Decided[f][v]
+		}
+		if n > 0 {
+			out = append(out, decisionlog.Count{Word: v.String(), N: n})
+		}
+	}
+	return out
+}
+
+// byReason sums the decisions by finding, for the log's stats record.
+func (c *Counts) byReason() (out []decisionlog.Count) {
+	for f := range c.Decided {
+		var n uint64
+		for _, m := range c.Decided[f] {
+			n += m
+		}
+		if n > 0 {
+			out = append(out, decisionlog.Count{Word: conntrack.Finding(f).String(), N: n})
+		}
+	}
+	return out
+}
+
+// suppressedSince returns the records held back since an earlier copy.
+func (c *Counts) suppressedSince(old *Counts) (out []decisionlog.Count) {
+	for f := range c.Suppressed {
+		if n := c.Suppressed[f] - old.Suppressed[f]; n > 0 {
+			out = append(out, decisionlog.Count{Word: conntrack.Finding(f).String(), N: n})
+		}
+	}
+	return out
+}
+
+// suppressed is how many records were held back in all.
+func (c *Counts) suppressed() (n uint64) {
+	for _, m := range c.Suppressed {
+		n += m
+	}
+	return n
+}

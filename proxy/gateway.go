@@ -1,0 +1,249 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/nfqueue"
+)
+
+// Gateway is a running firewall: workers, rules, log, and what operators ask of it.
+type Gateway struct {
+	cfg    Config
+	clock  Clock
+	log    *decisionlog.Writer
+	rules  *nfqueue.RuleSet
+	shared *shared
+	start  conntrack.Instant
+
+	reloading sync.Mutex // one reload at a time
+	mu        sync.Mutex // workers, pol, reloaded
+	workers   []*Worker
+	pol       *policy.Policy
+	reloaded  bool // the last reload was good
+
+	ledger ledger
+	notify *Notifier
+}
+
+// Run is a gateway's whole life: it returns after ctx has ended and everything is settled, or with the error that kept it
+// from starting. What it made (rules, sockets, files) is gone when it returns.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	g, err := open(cfg)
+	if err != nil {
+		return err
+	}
+	return g.serve(ctx)
+}
+
+// open makes everything up to the point where packets arrive.
+func open(cfg Config) (*Gateway, error) {
+	pol, err := LoadPolicy(cfg.Policy, cfg.Overrides)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{cfg: cfg, clock: NewClock(), pol: pol, reloaded: true}
+	g.start = g.clock.Now()
+	if g.rules, err = g.ruleSet(); err != nil {
+		return nil, err
+	}
+	undo := &undoList{}
+	defer undo.run()
+	if err := g.openLog(undo); err != nil {
+		return nil, err
+	}
+	g.openShared()
+	if err := g.openQueues(undo); err != nil {
+		return nil, err
+	}
+	undo.keep()
+	return g, nil
+}
+
+// undoList undoes what was made, last first, unless kept.
+type undoList struct {
+	fns  []func()
+	kept bool
+}
+
+func (u *undoList) add(fn func()) { u.fns = append(u.fns, fn) }
+func (u *undoList) keep()         { u.kept = true }
+func (u *undoList) run() {
+	if u.kept {
+		return
+	}
+	for i := len(u.fns) - 1; i >= 0; i-- {
+		u.fns[i]()
+	}
+}
+
+// openLog opens the decision log.
+func (g *Gateway) openLog(undo *undoList) error {
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	opt := decisionlog.Options{Dir: g.cfg.LogDir, MaxFileBytes: g.cfg.LogFile, MaxTotalBytes: g.cfg.LogTotal, MaxAge: g.cfg.LogAge,
+		Version: g.cfg.Version, BootID: strings.TrimSpace(string(boot)), Stdout: g.cfg.Stdout, Logger: g.cfg.Logger}
+	if opt.Dir == "" { // counted and reported on the admin socket all the same
+		opt.Dir, opt.Stdout = "-", discard{}
+	}
+	var err error
+	if g.log, err = decisionlog.Open(opt); err != nil {
+		return err
+	}
+	undo.add(func() { _ = g.log.Close() })
+	return nil
+}
+
+// discard is a log that nobody reads.
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// openShared makes what all workers use.
+func (g *Gateway) openShared() {
+	g.shared = &shared{clock: g.clock, log: g.log, ifaces: newInterfaces(), flowEvents: newFanout(), slog: g.cfg.Logger, pending: NewPending()}
+	if g.cfg.StateFile != "" && !g.cfg.Fresh {
+		g.loadState()
+	}
+}
+
+// openQueues binds the queues and makes the rules, in the order that lets no packet pass unseen where that can be helped:
+// with rules of a dead process in place, those are replaced first (their packets are passing by); otherwise the queues are
+// bound before packets are sent to them.
+func (g *Gateway) openQueues(undo *undoList) error {
+	left, found, err := g.rules.Counter()
+	if err != nil {
+		return err
+	}
+	installed := false
+	install := func() error {
+		if installed || !g.cfg.InstallRules {
+			return nil
+		}
+		done, err := g.rules.Install()
+		if err != nil {
+			return err
+		}
+		if done.Replaced { // the counter stood still when this was read
+			left, found = done.Previous, true
+		}
+		g.cfg.Logger.Info("rules installed", "form", done.Form, "families", done.Families, "replaced", done.Replaced)
+		installed = true
+		undo.add(func() { _ = g.rules.Remove() })
+		return nil
+	}
+	if found && g.cfg.InstallRules {
+		if err := install(); err != nil {
+			return err
+		}
+	}
+	for i := range g.cfg.workers() {
+		w, err := g.newWorker(i)
+		if err != nil {
+			return err
+		}
+		undo.add(func() { w.close() })
+		g.workers = append(g.workers, w)
+	}
+	if err := install(); err != nil {
+		return err
+	}
+	g.ledger.begin(g, left, found)
+	return nil
+}
+
+// newWorker binds the queues of one worker and makes its engine.
+func (g *Gateway) newWorker(i int) (*Worker, error) {
+	number := g.cfg.Queues[0] + uint16(i)
+	second := g.cfg.Queues[1] + 1 + uint16(i)
+	main, err := nfqueue.Open(nfqueue.Config{Number: number, MaxLen: g.cfg.QueueLen, CopyRange: headerBytes, GSO: true,
+		FailOpen: !g.cfg.FailClosed, Batch: batchSize})
+	if err != nil {
+		return nil, err
+	}
+	whole, err := nfqueue.Open(nfqueue.Config{Number: second, MaxLen: 1024, FailOpen: !g.cfg.FailClosed, Batch: 16})
+	if err != nil {
+		_ = main.Close()
+		return nil, err
+	}
+	waiter, err := nfqueue.NewWaiter(main, whole)
+	if err != nil {
+		_, _ = main.Close(), whole.Close()
+		return nil, err
+	}
+	w := newWorker(number, g.shared)
+	w.main, w.second, w.secondQueue, w.waiter, w.kernel = main, whole, second, waiter, main
+	if err := w.openInjection(g.cfg.injectMark()); err != nil {
+		w.close()
+		return nil, err
+	}
+	w.producer = g.log.Producer(g.ledger.producerNumber())
+	g.arm(w)
+	return w, nil
+}
+
+// headerBytes is what the main queue copies of a packet: the longest IPv4 header and TCP header, or an IPv6 header with
+// extension headers as they are seen in the wild.
+const headerBytes = 256
+
+// arm gives the worker its engine, and with --dry-run the one under trial.
+func (g *Gateway) arm(w *Worker) {
+	cfg := policy.EngineConfig{Policy: g.pol, Start: g.clock.Now(), NoAdopt: g.cfg.Fresh, FirstID: rand.Uint64() >> 14}
+	if g.cfg.DryRun {
+		w.trial = policy.NewEngine(cfg)
+		observe, err := LoadPolicy("observe", nil)
+		if err != nil {
+			panic(err) // embedded, and compiled by a test
+		}
+		cfg.Policy = observe
+	}
+	w.engine = policy.NewEngine(cfg)
+	w.setRates(g.pol)
+}
+
+// serve runs the workers until ctx ends, then settles everything.
+func (g *Gateway) serve(ctx context.Context) error {
+	for _, w := range g.workers {
+		go w.run()
+	}
+	closeSide, err := g.openSide()
+	if err == nil {
+		g.announce()
+		err = g.supervise(ctx)
+	}
+	closeSide()
+	return errors.Join(err, g.stop())
+}
+
+// announce says that the gateway is ready.
+func (g *Gateway) announce() {
+	g.cfg.Logger.Info("ready", "policy", g.pol.Name(), "rev", g.pol.Rev(), "queues", fmt.Sprintf("%d-%d", g.cfg.Queues[0], g.cfg.Queues[1]),
+		"dry_run", g.cfg.DryRun, "fail", map[bool]string{false: "open", true: "closed"}[g.cfg.FailClosed])
+}
+
+// ruleSet is what goes in front of the queues, ours or the operator's.
+func (g *Gateway) ruleSet() (*nfqueue.RuleSet, error) { return RuleSet(&g.cfg) }
+
+// RuleSet returns the rules that a gateway of this configuration needs. It is what "rules print" prints.
+func RuleSet(c *Config) (*nfqueue.RuleSet, error) {
+	m, err := nfqueue.ParseMatch(c.Match)
+	if err != nil {
+		return nil, err
+	}
+	mark := c.Mark
+	if mark == 0 {
+		mark = DefaultMark
+	}
+	return &nfqueue.RuleSet{Queues: c.Queues, Hooks: c.Hooks, Match: m, MarkMask: mark, InjectMark: mark & -mark,
+		FailOpen: !c.FailClosed, NoTrack: c.NoTrack}, nil
+}

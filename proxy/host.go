@@ -1,0 +1,4 @@
+package proxy
+
+// ReloadResult tmp
+type ReloadResult struct{ Policy, Rev, Before, Flows string }

@@ -1,0 +1,139 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"halfopen/conntrack"
+	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/nfqueue"
+)
+
+// ledger keeps the books of conservation: what the counter rule in front of the queue saw, against what the log explains.
+//
+// Losses become gap records when they are certain: ids that the kernel skipped at once and exactly; packets that passed or were
+// dropped at a full queue as soon as the counter is ahead of everything received and still waiting; and what remains at the
+// stop, when the rules are gone and the queues are empty, exactly.
+type ledger struct {
+	hasCounter bool
+	base       uint64 // the counter when this run began
+	counter    uint64 // the counter when last read
+	gaps       uint64 // messages admitted by gap records so far
+	lost       uint64 // of those, ids that the kernel skipped
+	last       Counts // when the last stats record was written
+	retired    Counts // of workers that were replaced
+	from       int64  // wall clock of the last look, Unix nanoseconds
+	producers  uint16
+	ghosts     []*Worker // abandoned and not ended when they were replaced
+}
+
+// producerNumber numbers the log's producers; a replaced worker's number is never used again.
+func (l *ledger) producerNumber() uint16 {
+	l.producers++
+	return l.producers - 1
+}
+
+// begin opens the books: left is the counter of rules that a dead process left behind, if found.
+func (l *ledger) begin(g *Gateway, left uint64, found bool) {
+	if gap := g.log.Recover(left, found); gap != nil {
+		g.cfg.Logger.Warn("the run before ended without settling; a gap record bounds what it decided unseen", "run", gap.Run,
+			"count", gap.Count, "bound", gap.Bound)
+	}
+	now, ok, err := g.rules.Counter()
+	l.hasCounter = err == nil && ok
+	if !l.hasCounter {
+		g.cfg.Logger.Warn("no counter rule in front of the queue: losses that the queue itself does not show stay unknown", "table", nfqueue.DefaultTable)
+	}
+	if !g.cfg.InstallRules {
+		l.base = now
+	}
+	l.counter = now
+	l.from = time.Now().UnixNano()
+	g.putStats(Counts{}, false)
+}
+
+// balance reads the counters, writes gap records for losses that are certain, and returns all workers' counts.
+func (g *Gateway) balance(ctx context.Context) Counts {
+	l := &g.ledger
+	counter, ok, err := g.rules.Counter()
+	ok = ok && err == nil && l.hasCounter
+	waiting := g.waiting()
+	counts := g.counts(ctx)
+	if ok {
+		l.counter = counter
+	}
+	if n := counts.LostIDs - l.lost; n > 0 && counts.LostIDs > l.lost {
+		l.lost = counts.LostIDs
+		g.putGap(g.lossKind(), n, "the socket's buffer was full: ids that the kernel skipped")
+	}
+	if seen := counts.Received + l.gaps + waiting; ok && counter-l.base > seen {
+		g.putGap(g.lossKind(), counter-l.base-seen, "the queue was full, or nobody served it")
+	}
+	return counts
+}
+
+// lossKind names what became of packets that the queue could not take.
+func (g *Gateway) lossKind() string {
+	if g.cfg.FailClosed {
+		return decisionlog.GapQueue
+	}
+	return decisionlog.GapFailOpen
+}
+
+// putGap admits a loss.
+func (g *Gateway) putGap(where string, n uint64, detail string) {
+	now := time.Now().UnixNano()
+	g.log.Put(&decisionlog.Record{Time: now, Event: decisionlog.EventGap, Gap: &decisionlog.Gap{Where: where, Count: n,
+		Bound: decisionlog.BoundExact, From: g.ledger.from, To: now, Detail: detail}})
+	g.ledger.gaps += n
+	g.ledger.from = now
+	g.cfg.Logger.Warn("packets passed the gateway without a decision of its own", "count", n, "why", detail, "verdict", map[bool]string{
+		false: "accepted (fail-open)", true: "dropped (fail-closed)"}[g.cfg.FailClosed])
+	g.gap()
+}
+
+// gap tells the engines that they have missed segments.
+func (g *Gateway) gap() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	g.each(ctx, func(now conntrack.Instant, w *Worker) { w.engine.Gap(now) })
+}
+
+// putStats writes a stats record.
+func (g *Gateway) putStats(c Counts, final bool) {
+	l := &g.ledger
+	st := &decisionlog.Stats{Run: g.log.Run(), Final: final, Uptime: int64(g.clock.Now().Sub(g.start)), Received: c.Received,
+		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&l.last),
+		RingDropped: g.log.Counters().RingDropped, UserDropped: c.LostIDs}
+	if l.hasCounter {
+		st.Kernel = decisionlog.Kernel{Set: true, Base: l.base, Now: l.counter}
+	}
+	g.log.Put(&decisionlog.Record{Time: time.Now().UnixNano(), Event: decisionlog.EventStats, Stats: st})
+	l.last = c
+}
+
+// waiting is how many messages the kernel holds in the main queues, received or not.
+func (g *Gateway) waiting() (n uint64) {
+	for _, w := range g.workerList() {
+		n += w.waitingInKernel()
+	}
+	return n
+}
+
+// close settles the books: rules are gone, queues are empty, every record is put.
+func (l *ledger) close(g *Gateway, c Counts) error {
+	counter, ok, err := g.rules.Counter()
+	if l.hasCounter && (err != nil || !ok) {
+		return fmt.Errorf("proxy: the counter in front of the queue is gone: %w", err)
+	}
+	if l.hasCounter {
+		l.counter = counter
+		explained := c.Explained + c.suppressed() + l.gaps
+		if counter-l.base > explained {
+			g.putGap(g.lossKind(), counter-l.base-explained, "settled at the stop")
+		}
+	}
+	g.putStats(c, true)
+	return nil
+}

@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"fmt"
+	"time"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/nfqueue"
+)
+
+// newWorker makes a worker without queues, engine and injection.
+func newWorker(queue uint16, s *shared) *Worker {
+	w := &Worker{queue: queue, shared: s, decoder: NewDecoder(), encoder: NewEncoder(EncoderConfig{}),
+		held: make(map[uint64]heldPacket), different: make(map[uint64]struct{}), records: make([]decisionlog.Record, 0, 3*batchSize),
+		calls: make(chan call, 16), done: make(chan struct{})}
+	w.beat.Store(int64(s.clock.Now()))
+	w.copied.Store(&Counts{})
+	return w
+}
+
+// openInjection opens what the worker needs to send packets of its own.
+func (w *Worker) openInjection(mark uint32) error {
+	raw, err := OpenRawInjector(mark)
+	if err != nil {
+		return err
+	}
+	w.injector = raw
+	w.translator, err = NewTranslator(TranslatorConfig{})
+	return err
+}
+
+// snapshot copies the worker's numbers for other goroutines.
+func (w *Worker) snapshot() {
+	c := w.counts
+	c.LostIDs = w.main.Stats().LostIDs
+	w.copied.Store(&c)
+}
+
+// bound reports whether the kernel still knows this worker as the queue's owner; where it cannot be told, it is believed.
+func (w *Worker) bound() bool {
+	if w.kernel == nil {
+		return true
+	}
+	alive, err := w.kernel.Alive()
+	return alive || err != nil
+}
+
+// waitingInKernel is how many messages the kernel holds for the main queue, received or not.
+func (w *Worker) waitingInKernel() uint64 {
+	if w.kernel == nil {
+		return 0
+	}
+	st, ok, err := w.kernel.Kernel()
+	if err != nil || !ok {
+		return 0
+	}
+	return uint64(st.Waiting)
+}
+
+// abandon takes the queues away from a thread that makes no progress, so that they can be bound anew.
+func (w *Worker) abandon() {
+	w.abandoned.Store(true)
+	for _, s := range [...]Source{w.main, w.second} {
+		if q, ok := s.(*nfqueue.Queue); ok {
+			if err := q.Abandon(); err != nil {
+				w.shared.slog.Warn("abandoning a queue", "queue", w.queue, "err", err)
+			}
+		}
+	}
+}
+
+// settle answers what is left when nothing new arrives: packets still in the queue, holds, forwards that no record explains.
+func (w *Worker) settle() error {
+	if w.kernel != nil {
+		deadline := w.shared.clock.Now().Add(stopLimit / 2)
+		for w.waitingInKernel() > 0 && w.shared.clock.Now() < deadline {
+			w.tick()
+			if n, err := w.turn(); err != nil {
+				return err
+			} else if n == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}
+	w.tick()
+	w.engine.ReleaseHolds(w.now, func(ev *policy.TimeEvent) { w.timeEvent(ev) })
+	w.publish()
+	for w.flushCounted(w.now) {
+	}
+	w.snapshot()
+	w.counts = *w.copied.Load()
+	return nil
+}
+
+// close gives back the queues and sockets.
+func (w *Worker) close() {
+	for _, s := range [...]Source{w.main, w.second} {
+		if s == nil {
+			continue
+		}
+		if err := s.Close(); err != nil {
+			w.shared.slog.Warn("closing a queue", "queue", w.queue, "err", err)
+		}
+	}
+	if w.injector != nil {
+		_ = w.injector.Close()
+	}
+	if w.translator != nil {
+		_ = w.translator.Close()
+	}
+}
+
+// flushChunk is how many table slots one turn of flushCounted looks at.
+const flushChunk = 2048
+
+// flushCounted writes update records for flows with forwards that no record explains yet. It does one chunk and reports
+// whether there is more.
+func (w *Worker) flushCounted(conntrack.Instant) (more bool) {
+	more = w.engine.FlushCounted(w.now, flushChunk, func(ev *policy.FlowEvent) {
+		w.flowEvent(ev)
+	})
+	w.publish()
+	return more
+}
+
+// setRates takes the rates of individual records from a policy.
+func (w *Worker) setRates(p *policy.Policy) {
+	w.limiter = decisionlog.NewLimiter(p.Log().Rate[:])
+}
+
+// String names the worker in messages.
+func (w *Worker) String() string { return fmt.Sprintf("worker of queue %d", w.queue) }

@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/decisionlog"
+)
+
+// LoadPolicy loads a preset by name or a policy file, with overrides of the form PATH=VALUE. The error lists every problem.
+func LoadPolicy(ref string, overrides []string) (*policy.Policy, error) {
+	parsed := make([]policy.Override, 0, len(overrides))
+	for _, arg := range overrides {
+		o, err := policy.ParseOverride(arg)
+		if err != nil {
+			return nil, err
+		}
+		parsed = append(parsed, o)
+	}
+	return policy.Open(ref, os.ReadFile, parsed...)
+}
+
+// Reload loads the policy again (from path, or with "" from where it came) and puts it in force between two batches. A bad file
+// changes nothing; either way the log gets a reload record.
+func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error) {
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	old := g.policy()
+	ref := path
+	if ref == "" {
+		ref = g.cfg.Policy
+	}
+	pol, err := LoadPolicy(ref, g.cfg.Overrides)
+	rec := &decisionlog.Reload{Preset: old.Preset(), PolicyRev: old.Rev(), PreviousRev: old.Rev()}
+	if err != nil {
+		rec.Error = err.Error()
+		g.putReload(rec, false)
+		return ReloadResult{}, fmt.Errorf("reload refused, the policy in force stays: %w", err)
+	}
+	rec.OK, rec.Preset, rec.PolicyRev, rec.Flows = true, pol.Preset(), pol.Rev(), pol.Reload().String()
+	err = g.each(ctx, func(now conntrack.Instant, w *Worker) {
+		rec.FlowsTouched += uint64(w.engine.Len())
+		w.adoptPolicy(now, pol)
+	})
+	g.setPolicy(pol, ref)
+	g.putReload(rec, true)
+	g.cfg.Logger.Info("policy reloaded", "policy", pol.Name(), "rev", pol.Rev(), "before", old.Rev(), "flows", pol.Reload())
+	return ReloadResult{Policy: pol.Name(), Rev: pol.Rev(), Before: old.Rev(), Flows: pol.Reload().String()}, err
+}
+
+// adoptPolicy puts a policy in force on this worker: the one under trial with --dry-run, else the enforced one.
+func (w *Worker) adoptPolicy(now conntrack.Instant, pol *policy.Policy) {
+	if w.trial != nil {
+		w.trial.Swap(now, pol, pol.Reload())
+	} else {
+		w.engine.Swap(now, pol, pol.Reload())
+	}
+	w.setRates(pol)
+}
+
+// putReload writes a reload's record and remembers for the metrics whether it was good.
+func (g *Gateway) putReload(rec *decisionlog.Reload, ok bool) {
+	g.log.Put(&decisionlog.Record{Time: time.Now().UnixNano(), Event: decisionlog.EventReload, Reload: rec})
+	g.mu.Lock()
+	g.reloaded = ok
+	g.mu.Unlock()
+}
+
+// policy is the policy that the operator asked for: enforced, or with --dry-run under trial.
+func (g *Gateway) policy() *policy.Policy {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.pol
+}
+
+func (g *Gateway) setPolicy(p *policy.Policy, ref string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pol, g.cfg.Policy = p, ref
+}

@@ -1,0 +1,188 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"halfopen/conntrack"
+)
+
+const (
+	superviseEvery = time.Second
+	// wedgedAfter is how long a worker may go without a turn while its queue holds packets. A turn is at most one batch and one
+	// administrative chunk: milliseconds.
+	wedgedAfter = 5 * time.Second
+	stopLimit   = 10 * time.Second // for workers to settle what they received
+)
+
+// supervise watches the workers and keeps the books until ctx ends.
+func (g *Gateway) supervise(ctx context.Context) error {
+	tick := time.NewTicker(superviseEvery)
+	defer tick.Stop()
+	lastStats, lastUpdate := time.Now(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := g.watch(); err != nil {
+			return err
+		}
+		c := g.balance(ctx)
+		if time.Since(lastStats) >= g.cfg.StatsEvery {
+			lastStats = time.Now()
+			g.putStats(c, false)
+		}
+		if time.Since(lastUpdate) >= g.cfg.UpdateEvery {
+			lastUpdate = time.Now()
+			g.flushCounted(ctx)
+		}
+		g.watchdog()
+	}
+}
+
+// watch replaces workers that have ended, whose queue is gone, or that make no progress.
+func (g *Gateway) watch() error {
+	for i, w := range g.workerList() {
+		why := g.trouble(w)
+		if why == "" {
+			continue
+		}
+		g.cfg.Logger.Error("replacing a worker", "queue", w.queue, "why", why)
+		if err := g.replace(i, w); err != nil {
+			return fmt.Errorf("proxy: queue %d: %s; binding it again: %w", w.queue, why, err)
+		}
+	}
+	return nil
+}
+
+// trouble says what is wrong with a worker, "" for nothing.
+func (g *Gateway) trouble(w *Worker) string {
+	select {
+	case <-w.done:
+		return fmt.Sprintf("it ended: %v", w.err)
+	default:
+	}
+	if !w.bound() {
+		return "the kernel says that nobody serves the queue"
+	}
+	idle := g.clock.Now().Sub(conntrack.Instant(w.beat.Load()))
+	if idle > wedgedAfter && w.waitingInKernel() > 0 {
+		return fmt.Sprintf("no turn for %v while packets wait", idle.Round(time.Millisecond))
+	}
+	return ""
+}
+
+// replace gives a worker's queue to a new one. The old thread, should it ever wake, finds itself abandoned. The flows of the old
+// table are lost, so the new one adopts what it meets mid-stream, as after a start.
+func (g *Gateway) replace(i int, old *Worker) error {
+	old.abandon()
+	select {
+	case <-old.done:
+		old.close()
+		g.ledger.retired.add(&old.counts)
+	case <-time.After(50 * time.Millisecond): // it may never end; its numbers are read at the stop if it has by then
+		g.ledger.ghosts = append(g.ledger.ghosts, old)
+	}
+	w, err := g.newWorker(i)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.workers[i] = w
+	g.mu.Unlock()
+	go w.run()
+	return nil
+}
+
+// workerList is a copy of the list of workers.
+func (g *Gateway) workerList() []*Worker {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]*Worker(nil), g.workers...)
+}
+
+// each runs fn on every worker's thread, one after the other. A worker that has ended or hangs is left out.
+func (g *Gateway) each(ctx context.Context, fn func(now conntrack.Instant, w *Worker)) error {
+	var errs []error
+	for _, w := range g.workerList() {
+		one, cancel := context.WithTimeout(ctx, wedgedAfter)
+		errs = append(errs, w.Do(one, fn))
+		cancel()
+	}
+	return errors.Join(errs...)
+}
+
+// counts sums all workers' numbers.
+func (g *Gateway) counts(ctx context.Context) Counts {
+	sum := g.ledger.retired
+	for _, w := range g.workerList() {
+		one, cancel := context.WithTimeout(ctx, time.Second)
+		if w.Do(one, func(_ conntrack.Instant, w *Worker) { w.snapshot() }) == nil {
+			c := *w.copied.Load()
+			sum.add(&c)
+		}
+		cancel()
+	}
+	return sum
+}
+
+// flushCounted writes an update record for every flow with forwards that no record explains yet, a chunk at a time.
+func (g *Gateway) flushCounted(ctx context.Context) {
+	for _, w := range g.workerList() {
+		for more := true; more && ctx.Err() == nil; {
+			one, cancel := context.WithTimeout(ctx, wedgedAfter)
+			err := w.Do(one, func(now conntrack.Instant, w *Worker) { more = w.flushCounted(now) })
+			cancel()
+			if err != nil {
+				break
+			}
+		}
+	}
+}
+
+// stop takes the gateway out of the path and settles everything: rules first, so that nothing new arrives; then the workers answer
+// what they have; then flows, state and books are written.
+func (g *Gateway) stop() error {
+	var errs []error
+	if g.cfg.InstallRules {
+		errs = append(errs, g.rules.RemoveRules())
+	}
+	for _, w := range g.workerList() {
+		w.Stop()
+	}
+	deadline := time.After(stopLimit)
+	c := g.ledger.retired
+	for _, w := range g.workerList() {
+		select {
+		case <-w.done:
+			if w.err != nil {
+				errs = append(errs, w.err)
+			}
+			c.add(&w.counts)
+		case <-deadline:
+			errs = append(errs, fmt.Errorf("proxy: the worker of queue %d did not settle within %v", w.queue, stopLimit))
+		}
+	}
+	for _, w := range g.ledger.ghosts {
+		select {
+		case <-w.done:
+			w.close()
+			c.add(&w.counts)
+		default:
+		}
+	}
+	errs = append(errs, g.saveState())
+	for _, w := range g.workerList() {
+		w.close()
+	}
+	errs = append(errs, g.ledger.close(g, c))
+	if g.cfg.InstallRules {
+		errs = append(errs, g.rules.Remove())
+	}
+	errs = append(errs, g.log.Close())
+	return errors.Join(errs...)
+}

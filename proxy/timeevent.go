@@ -1,0 +1,45 @@
+package proxy
+
+import (
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/decisionlog"
+)
+
+// timeEvent does and logs what time alone, or the operator, has caused.
+func (w *Worker) timeEvent(ev *policy.TimeEvent) {
+	switch ev.Kind {
+	case policy.TimeFlow:
+		w.flowEvent(&ev.Flow)
+	case policy.TimeExpired:
+		w.flush()
+		for dir, has := range ev.HasEmit {
+			if has { // Emit[0] is for the originator: a packet of the reply direction
+				w.inject(&ev.Emit[dir], injection{trigger: conntrack.IdleExpired.String(), flow: ev.Flow.Entry.ID,
+					dir: conntrack.Direction(dir).Other()})
+			}
+		}
+	case policy.TimeRelease:
+		w.released(ev)
+	}
+}
+
+// released gives a held packet its verdict and writes the record that ends the hold. It explains no further message.
+func (w *Worker) released(ev *policy.TimeEvent) {
+	h, ok := w.held[ev.Hold]
+	if !ok {
+		return
+	}
+	w.release(ev.Hold, ev.Verdict)
+	w.cause, w.logged = w.producer.NextID(), true
+	if ev.HasEmit[0] {
+		w.inject(&ev.Emit[0], injection{cause: w.cause, flow: h.flow, dir: h.dir.Other(), quote: h.quote})
+	}
+	r := w.record(decisionlog.EventDecision)
+	w.fillSegment(r, &h.seg)
+	r.FlowID, r.Dir = h.flow, logDirection(h.dir, h.flow != 0)
+	pol := w.engine.Policy()
+	r.Decision = decisionlog.Decision{ID: w.cause, Settles: h.cause, Verdict: ev.Verdict.String(), Reason: h.finding.String(),
+		Rule: h.rule, Preset: pol.Preset(), PolicyRev: pol.Rev(), Queue: w.secondQueue, Reply: made(ev.HasEmit[0], &ev.Emit[0]),
+		Action: decisionlog.Action{Packet: ev.Verdict.String()}}
+}

@@ -1,0 +1,62 @@
+package proxy
+
+import (
+	"halfopen/policy"
+	"halfopen/proxy/decisionlog"
+)
+
+// dryBatch is mainBatch with --dry-run: everything goes on before anything is decided, nothing is injected, and the record tells
+// what the policy under trial would have done. The policy in force is observe, which keeps a table of what really passed; the
+// trial's engine keeps its own, which after the first difference in a flow is no longer what would have happened.
+func (w *Worker) dryBatch(n int) {
+	for i := range w.batch[:n] {
+		w.main.Accept(w.batch[i].ID)
+	}
+	w.flush()
+	for i := range w.batch[:n] {
+		p, s := &w.batch[i], &w.segs[i]
+		w.decode(p, s)
+		out := w.engine.Step(w.now, s)
+		would := w.trial.Step(w.now, s)
+		w.counts.verdict(out.Finding, policy.Forward)
+		w.flowEvents(out.Flows)
+		if out.Counted && !would.Counted { // it gets a record of its own for the trial's sake
+			w.engine.Uncount()
+			out.Counted = false
+		}
+		w.decided(out)
+		if w.logged {
+			w.fillWould(&w.decision(p, s, out).Decision.Would, out, would)
+		}
+	}
+}
+
+// fillWould writes what the trial's engine found and would have done.
+func (w *Worker) fillWould(to *decisionlog.Would, is, would *policy.Outcome) {
+	pol := w.trial.Policy()
+	*to = decisionlog.Would{Verdict: would.Verdict.String(), Reason: would.Finding.String(), Rule: would.Rule,
+		Preset: pol.Preset(), PolicyRev: pol.Rev(), Action: actionWords(would),
+		Reply: made(would.HasReply, &would.Reply), Peer: made(would.HasPeer, &would.Peer),
+		Diverged: w.diverged(is, would)}
+}
+
+// maxDiverged bounds the flows that are remembered as diverged.
+const maxDiverged = 1 << 16
+
+// diverged reports whether an earlier decision of the flow differed already, and remembers whether this one does. Flows are told
+// apart by the enforced engine's ids; segments without a flow never count as diverged.
+func (w *Worker) diverged(is, would *policy.Outcome) bool {
+	if is.Flow == 0 {
+		return false
+	}
+	if _, ok := w.different[is.Flow]; ok {
+		return true
+	}
+	if would.Verdict != policy.Forward || would.HasReply || would.HasPeer || would.Effect != is.Effect {
+		if len(w.different) >= maxDiverged {
+			clear(w.different)
+		}
+		w.different[is.Flow] = struct{}{}
+	}
+	return false
+}

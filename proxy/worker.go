@@ -1,0 +1,256 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/nfqueue"
+)
+
+const (
+	batchSize   = 256                    // packets that one receive call takes at most
+	idleWait    = 100 * time.Millisecond // how long a worker sleeps at most: the resolution of timers on an idle gateway
+	expireChunk = 512                    // entries that one turn expires at most
+)
+
+// errAbandoned ends a worker whose queue was given to another.
+var errAbandoned = errors.New("proxy: worker abandoned by its supervisor")
+
+// Worker serves one main queue and its second queue with one engine, on one OS thread. All fields without a comment that
+// says otherwise belong to that thread.
+type Worker struct {
+	queue  uint16
+	shared *shared // what all workers use; safe for concurrent use or never changed
+
+	main, second Source
+	secondQueue  uint16
+	engine       *policy.Engine
+	trial        *policy.Engine // the policy under trial with --dry-run, else nil
+	kernel       *nfqueue.Queue // main, where it is the kernel's
+	decoder      *Decoder
+	encoder      *Encoder
+	injector     Injector
+	translator   *Translator
+	producer     *decisionlog.Producer
+	limiter      *decisionlog.Limiter
+
+	batch     [batchSize]nfqueue.Packet
+	segs      [batchSize]conntrack.Segment
+	records   []decisionlog.Record // records of the batch at hand; published after its verdicts left
+	held      map[uint64]heldPacket
+	different map[uint64]struct{} // flows whose trial has diverged
+	cause     decisionlog.ID      // of the decision at hand
+	diverts   []divert
+	now       conntrack.Instant // of the batch at hand
+	offset    int64             // from Instants to Unix nanoseconds, as of now
+	counts    Counts
+	copied    atomic.Pointer[Counts] // of counts, made by snapshot; any goroutine reads
+
+	logged bool // it gets a record of its own
+
+	calls     chan call // administrative calls, any goroutine
+	waiter    *nfqueue.Waiter
+	beat      atomic.Int64  // Instant of the last turn, any goroutine reads
+	received  atomic.Uint64 // messages read from the main queue, any goroutine reads
+	abandoned atomic.Bool   // set by the supervisor
+	stopping  atomic.Bool   // set by Stop
+	done      chan struct{} // closed when the thread has ended
+	err       error         // why it ended, valid after done
+}
+
+// shared is what all workers of a gateway use.
+type shared struct {
+	clock      Clock
+	log        *decisionlog.Writer
+	ifaces     *interfaces
+	flowEvents *fanout
+	pending    *Pending
+	slog       *slog.Logger
+}
+
+// call is an administrative function to be run between two batches.
+type call struct {
+	fn   func(now conntrack.Instant, w *Worker)
+	done chan struct{}
+}
+
+// run serves the queues until the worker is stopped and everything received has its verdict.
+func (w *Worker) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(w.done)
+	defer func() {
+		if r := recover(); r != nil {
+			w.err = fmt.Errorf("proxy: worker of queue %d: panic: %v\n%s", w.queue, r, debug.Stack())
+		}
+	}()
+	for {
+		w.tick()
+		w.beat.Store(int64(w.now))
+		if w.abandoned.Load() {
+			w.err = errAbandoned
+			return
+		}
+		n, err := w.turn()
+		if err != nil {
+			w.err = err
+			return
+		}
+		if n == 0 && w.stopping.Load() {
+			w.err = w.settle()
+			return
+		}
+		if n == 0 {
+			w.wait()
+		}
+	}
+}
+
+// turn takes one batch from each queue, runs what time and the operator ask for, and returns how many packets it saw.
+func (w *Worker) turn() (int, error) {
+	n, err := w.main.Recv(w.batch[:], 0)
+	if err != nil {
+		return n, fmt.Errorf("proxy: queue %d: %w", w.queue, err)
+	}
+	if n > 0 {
+		w.mainBatch(n)
+	}
+	m, err := w.secondBatch(n == 0)
+	if err != nil {
+		return n + m, err
+	}
+	w.advance()
+	w.forgetDiverts()
+	w.runCalls()
+	return n + m, nil
+}
+
+// mainBatch decides the first n packets of the batch.
+func (w *Worker) mainBatch(n int) {
+	w.received.Add(uint64(n))
+	w.counts.Received += uint64(n)
+	if w.trial != nil {
+		w.dryBatch(n)
+		w.publish()
+		return
+	}
+	for i := range w.batch[:n] {
+		p, s := &w.batch[i], &w.segs[i]
+		w.decode(p, s)
+		out := w.engine.Step(w.now, s)
+		w.decided(out)
+		w.act(p, s, out)
+		w.flowEvents(out.Flows)
+		if w.logged {
+			w.decision(p, s, out)
+		}
+	}
+	w.flush()
+	w.publish()
+}
+
+// decode turns a queued packet into a segment, and takes over what an earlier run saved of its flow.
+func (w *Worker) decode(p *nfqueue.Packet, s *conntrack.Segment) {
+	w.decoder.Decode(p.Data, int(p.CapLen), packetInfo(p), s)
+	if w.shared.pending.Any() {
+		w.claim(s)
+	}
+}
+
+// packetInfo says what the decoder must know of a queued packet beside its bytes.
+func packetInfo(p *nfqueue.Packet) PacketInfo {
+	return PacketInfo{Partial: p.Partial, GSO: p.GSO}
+}
+
+// flush sends the verdicts that wait. A failure is counted and logged; the source keeps what it could not send.
+func (w *Worker) flush() {
+	if err := w.main.Flush(); err != nil {
+		w.counts.FlushErrors++
+		w.shared.slog.Warn("verdicts not sent", "queue", w.queue, "err", err)
+	}
+}
+
+// advance lets the engine do what time alone causes.
+func (w *Worker) advance() {
+	for _, e := range [...]*policy.Engine{w.engine, w.trial} {
+		if e == nil || e.Next() > w.now {
+			continue
+		}
+		live := e == w.engine
+		e.Advance(w.now, expireChunk, func(ev *policy.TimeEvent) {
+			if live {
+				w.timeEvent(ev)
+			}
+		})
+	}
+	w.publish()
+}
+
+// wait sleeps until a queue has packets, somebody calls, or a timer is due.
+func (w *Worker) wait() {
+	d := idleWait
+	if next := w.engine.Next(); next < w.now.Add(d) {
+		d = max(next.Sub(w.now), time.Millisecond)
+	}
+	if _, err := w.waiter.Wait(d); err != nil {
+		w.shared.slog.Warn("waiting for packets", "queue", w.queue, "err", err)
+		time.Sleep(d)
+	}
+}
+
+// runCalls runs at most one administrative call, so that a long series of them never keeps packets waiting.
+func (w *Worker) runCalls() {
+	select {
+	case c := <-w.calls:
+		c.fn(w.now, w)
+		close(c.done)
+		w.publish()
+	default:
+	}
+}
+
+// Do runs fn on the worker's thread between two batches. It returns the context's error, or one that says that the worker
+// has ended.
+func (w *Worker) Do(ctx context.Context, fn func(now conntrack.Instant, w *Worker)) error {
+	c := call{fn: fn, done: make(chan struct{})}
+	select {
+	case w.calls <- c:
+	case <-w.done:
+		return fmt.Errorf("proxy: the worker of queue %d has ended", w.queue)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	w.waiter.Wake()
+	select {
+	case <-c.done:
+		return nil
+	case <-w.done:
+		return fmt.Errorf("proxy: the worker of queue %d has ended", w.queue)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Stop makes the worker settle everything it has received and end; Wait for it on done.
+func (w *Worker) Stop() {
+	w.stopping.Store(true)
+	w.waiter.Wake()
+}
+
+// tick reads the clock: once per turn.
+func (w *Worker) tick() {
+	w.now = w.shared.clock.Now()
+	w.offset = w.shared.clock.Offset()
+}
+
+// wall converts to Unix nanoseconds.
+func (w *Worker) wall(i conntrack.Instant) int64 { return int64(i) + w.offset }
