@@ -1,6 +1,10 @@
 package policy
 
-import "halfopen/conntrack"
+import (
+	"time"
+
+	"halfopen/conntrack"
+)
 
 // Walk visits the flows among at most limit places of the table from cursor on (0 at first), and returns where to go on,
 // below 0 at the end. fn sees expired flows that were not swept too; it must not change anything; false stops the walk.
@@ -39,15 +43,45 @@ func (e *Engine) FlushCounted(now conntrack.Instant, limit int, emit func(*FlowE
 	return true
 }
 
-// Restore enters a connection that another engine remembered; its instants are of this engine's clock. The rule is matched
-// anew, and its deadline stays. It reports false where its time has run out, its tuple is taken, or there is no room. Its flow id
-// stays, so the caller chooses an EngineConfig.FirstID that does not run into it.
-func (e *Engine) Restore(now conntrack.Instant, saved *conntrack.Entry) bool {
-	ent := *saved
+// Saved is a flow as it is kept while no engine runs. The instants of Entry are relative to when it was saved.
+type Saved struct {
+	Entry    conntrack.Entry
+	Timeouts conntrack.Timeouts
+}
+
+// Save tells fn of the live flows among at most limit places of the table from cursor on (0 at first), and returns where
+// to go on, below 0 at the end. What FlushCounted has not told yet is not saved.
+func (e *Engine) Save(now conntrack.Instant, cursor, limit int, fn func(*Saved) bool) (next int) {
+	return e.table.Walk(cursor, limit, func(ent *conntrack.Entry) bool {
+		if ent.Deadline <= now {
+			return true
+		}
+		s := Saved{Entry: *ent, Timeouts: *e.timers.set(ent.Timers)}
+		s.Entry.Counted = 0
+		rebase(&s.Entry, -now)
+		return fn(&s)
+	})
+}
+
+// Restore enters a saved flow, away after it was saved. It keeps its timeouts unless no rule of timeouts can be kept; the
+// rule is matched anew. It reports false where the flow's time has run out, its tuple is taken, or there is no room. Its
+// flow id stays, so the caller chooses an EngineConfig.FirstID that does not run into it.
+func (e *Engine) Restore(now conntrack.Instant, away time.Duration, s *Saved) bool {
+	ent := s.Entry
+	rebase(&ent, now-conntrack.Instant(max(away, 0)))
 	ent.Counted = 0
 	rule, flipped := e.match(&ent)
 	ent.Marks = uint8(flipped)
-	p := conntrack.Params{Rule: rule, Epoch: e.epoch, Timers: e.timers.ofRule(rule)}
+	p := conntrack.Params{Rule: rule, Epoch: e.epoch, Timers: e.timers.intern(&s.Timeouts)}
 	p.Timeouts = e.timers.set(p.Timers)
 	return e.table.Restore(now, &ent, &p)
+}
+
+// rebase moves an entry's instants by by.
+func rebase(ent *conntrack.Entry, by conntrack.Instant) {
+	for _, at := range [...]*conntrack.Instant{&ent.Created, &ent.LastSeen, &ent.Refreshed, &ent.Deadline} {
+		if *at != conntrack.Never {
+			*at += by
+		}
+	}
 }
