@@ -47,69 +47,91 @@ func (p *Phase) numbers() {
 	}
 }
 
-// explain says in a sentence why it went as it did. It names only what was seen.
-func (p *Phase) explain() {
-	c, s := p.Client, p.Server
-	gatewayAnswers, clientResets, resetsArrived := 0, 0, 0
-	for _, t := range p.trace[p.mark:] {
-		if t.bareACK() && !t.toServer && t.injectedBy() >= 0 {
-			gatewayAnswers++
-		}
-		if t.toServer && t.flags&flagRST != 0 && t.injectedBy() < 0 {
-			clientResets++
-			if t.droppedBy() < 0 {
-				resetsArrived++
-			}
+// tally is what explain needs beyond the parties' views.
+type tally struct {
+	answers   int // bare ACKs that a gateway made for the client
+	ackLost   int // gateway that dropped a bare ACK on its way to the client, or -1
+	resets    int // RSTs that the client sent
+	arrived   int // of these, how many reached the server
+	resetLost int // gateway that dropped one, or -1
+}
+
+func (p *Phase) tally() tally {
+	n := tally{ackLost: -1, resetLost: -1}
+	for _, s := range p.trace[p.mark:] {
+		switch {
+		case !s.toServer && s.bareACK():
+			count(&n.answers, s.injectedBy() >= 0)
+			n.ackLost = max(n.ackLost, s.droppedBy())
+		case s.toServer && s.flags&flagRST != 0 && s.injectedBy() < 0:
+			n.resets++
+			count(&n.arrived, s.droppedBy() < 0)
+			n.resetLost = max(n.resetLost, s.droppedBy())
 		}
 	}
+	return n
+}
+
+// explain says in a sentence why it went as it did. It names only what was seen.
+func (p *Phase) explain() {
+	c, s, n := p.Client, p.Server, p.tally()
 	var why string
 	switch {
 	case c.SYNSent == 0 && c.Connected:
 		why = "the old connection still carries data: the gateway let it through."
 	case c.SYNSent == 0:
-		why = fmt.Sprintf("nothing came back on the old connection: the gateway dropped %d segments.", p.Gateway.Dropped)
+		why = fmt.Sprintf("nothing came back on the old connection: the gateway dropped %s.", plural(p.Gateway.Dropped, "segment"))
 	case c.Connected && c.SYNSent == 1:
 		why = "the first SYN was forwarded and answered with a SYN/ACK."
-	case c.Connected && clientResets > 0:
+	case c.Connected && n.resets > 0 && c.BareACKsReceived > 0:
 		why = fmt.Sprintf("the client was answered with an ACK of the old connection (%s); its RST %s, and SYN number %d got through.",
-			byWhom(gatewayAnswers), reached(resetsArrived), c.SYNSent)
+			p.byWhom(n), p.reached(n), c.SYNSent)
 	case c.Connected:
-		why = fmt.Sprintf("only SYN number %d was answered with a SYN/ACK.", c.SYNSent)
-	case gatewayAnswers > 0 && s.SYNReceived == 0:
-		why = fmt.Sprintf("the gateway answered each SYN itself (%d times) and forwarded none; ", gatewayAnswers) + lost(c, clientResets, resetsArrived)
+		why = fmt.Sprintf("only SYN number %d was answered with a SYN/ACK that reached the client.", c.SYNSent)
+	case n.answers > 0 && s.SYNReceived == 0:
+		why = fmt.Sprintf("the gateway answered the client's SYNs itself (%s) and forwarded none; ", plural(n.answers, "ACK")) + p.lost(n)
 	case s.SYNReceived > 0 && s.BareACKsSent > 0:
-		why = "the server still held the old connection and answered the SYN with a bare ACK; " + lost(c, clientResets, resetsArrived)
+		why = "the server still held the old connection and answered the SYN with a bare ACK; " + p.lost(n)
 	case s.SYNReceived == 0:
-		why = fmt.Sprintf("none of the client's %d SYNs reached the server, and nobody answered them.", c.SYNSent)
+		why = fmt.Sprintf("none of the client's %s reached the server, and nobody answered: the client gave up.", plural(c.SYNSent, "SYN"))
 	default:
-		why = fmt.Sprintf("%d SYNs reached the server, but no usable answer reached the client.", s.SYNReceived)
+		why = fmt.Sprintf("%s reached the server, but no usable answer reached the client.", plural(s.SYNReceived, "SYN"))
 	}
 	p.Facts["why"] = why
 }
 
-func byWhom(gatewayAnswers int) string {
-	if gatewayAnswers > 0 {
-		return "made by the gateway"
+// gatewayName names gateway g of the trace.
+func (p *Phase) gatewayName(g int) string {
+	if p.FarGateway != nil && g == 0 {
+		return "the far gateway"
+	}
+	return "the gateway"
+}
+
+func (p *Phase) byWhom(n tally) string {
+	if n.answers > 0 {
+		return "made by a gateway"
 	}
 	return "the server's own"
 }
 
-func reached(resets int) string {
-	if resets > 0 {
+func (p *Phase) reached(n tally) string {
+	if n.arrived > 0 {
 		return "reached the server"
 	}
-	return "did not reach the server"
+	return "ended at " + p.gatewayName(n.resetLost)
 }
 
 // lost says how the client's way out was barred.
-func lost(c ClientView, sent, arrived int) string {
+func (p *Phase) lost(n tally) string {
 	switch {
-	case c.BareACKsReceived == 0:
-		return "that ACK never reached the client, so no RST could clear the old connection, and the client gave up."
-	case sent == 0:
+	case p.Client.BareACKsReceived == 0 && n.ackLost >= 0:
+		return fmt.Sprintf("%s dropped that ACK, so that no RST of the client's could clear the old connection, and the client gave up.",
+			p.gatewayName(n.ackLost))
+	case n.resets == 0:
 		return "the client did not reset, and gave up."
-	case arrived == 0:
-		return "the client's RST, which would have cleared it, was dropped on the way, and the client gave up."
+	case n.arrived == 0:
+		return fmt.Sprintf("%s dropped the client's RST, which would have cleared it, and the client gave up.", p.gatewayName(n.resetLost))
 	}
 	return "the client's RST reached the server, and still the client gave up."
 }

@@ -99,6 +99,9 @@ func (s *stage) printing(ctx context.Context, before func() error) error {
 		return err
 	}
 	s.fact("rlpr_error", failureText(err))
+	if err != nil {
+		s.fact("gave_up", "client")
+	}
 	s.fact("job_bytes", len(job))
 	identical := err == nil && arrives(ctx, paper, job)
 	s.fact("identical_on_arrival", identical)

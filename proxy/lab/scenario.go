@@ -253,6 +253,9 @@ func (s *stage) speakLate(ctx context.Context, clientSpeaks bool) error {
 	s.phase.Client.Seconds = seconds(time.Since(start))
 	s.fact("data_arrived", err == nil)
 	s.fact("error", errorText(err))
+	if err != nil {
+		s.fact("gave_up", map[bool]string{true: "client", false: "server"}[clientSpeaks])
+	}
 	s.fact("server_still_holds", srv.Held() > 0)
 	return nil
 }

@@ -95,6 +95,7 @@ func (s *stage) redial(ctx context.Context) error {
 			return fmt.Errorf("lab: second dial: %w", err)
 		}
 		s.fact("client_error", errorText(err))
+		s.fact("gave_up", "client")
 		return nil
 	}
 	defer func() { _ = e.Silence() }()
