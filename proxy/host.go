@@ -1,4 +1,0 @@
-package proxy
-
-// ReloadResult tmp
-type ReloadResult struct{ Policy, Rev, Before, Flows string }
