@@ -195,7 +195,7 @@ func (j *judgement) rstByNumbers() Finding {
 	case RSTPF:
 		exact = distance(s.Seq, snd.End) <= 1 || inside && s.Flags&ACK != 0 && s.Ack == rcv.End
 	case RSTLinux:
-		if ack, _ := ackOf(rcv, s); !j.gap && rcv.Flags&SideKnown != 0 && !ack.In(rcv.End.Add(-lag(snd)), rcv.End) {
+		if ack, _ := ackOf(rcv, s); !j.gap && rcv.Flags&SideKnown != 0 && !ack.In(rcv.End.Add(-lag(snd)), rcv.highest()) {
 			return RstOutOfWindow
 		}
 	}

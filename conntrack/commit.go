@@ -19,7 +19,7 @@ type Change struct {
 // Commit makes the table remember what was decided about segment s, which v and f describe. v must come from a Lookup of
 // s.Tuple with nothing done to the table since, except by Room and Evict.
 //
-// Create and CreateLiberal do nothing where there is no room; a RST creates nothing. Resync and Replace end the entry (reason
+// Create and CreateLiberal do nothing where there is no room; a RST creates nothing. Track of a SYN past SYN_SENT is Annotate. Resync and Replace end the entry (reason
 // EndReplaced) and begin another, with a flow id of its own, on the same tuple; but a handshake that is resynchronised goes on
 // under its id. A timer left alone keeps its deadline; a new entry's is always set.
 func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm Timer, p *Params) Change {
@@ -27,7 +27,7 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 	if ent == nil {
 		return t.commitNew(now, s, e, tm, p)
 	}
-	c := Change{Entry: ent, Effect: resolve(ent, s, e), Before: ent.State}
+	c := Change{Entry: ent, Effect: resolve(ent, s, f, e), Before: ent.State}
 	ent.seen(now, v.Dir, s)
 	ent.remember(v.Dir, s, f)
 	if v.Relaxed {
@@ -65,15 +65,22 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 }
 
 // resolve returns the effect that e has on a live entry for this segment.
-func resolve(ent *Entry, s *Segment, e Effect) Effect {
+func resolve(ent *Entry, s *Segment, f Finding, e Effect) Effect {
 	syn := s.Kind() == KindSYN
+	if e == Create || e == CreateLiberal {
+		e = Track // it is there already
+	}
 	switch {
+	case e == Track && f == SynAckResync:
+		return Resync
+	case e == Track && syn && f != SynRetransmit && ent.State != SynSent && ent.State != SynSent2:
+		return Annotate // a SYN past the handshake is none of this connection's; it may be the next one's
+	case e == Track && (f == SynAckBadAck || f == SynAckWrongDirection || f == SynAckEstablished):
+		return Keep // nor are these
 	case e == ReplaceIfClosed && syn && ent.Closed():
 		return Replace
 	case e == ReplaceIfClosed, (e == Replace || e == Annotate) && !syn, e == Resync && ent.Flags&EntryCandidate == 0:
 		return Keep
-	case e == Create, e == CreateLiberal:
-		return Track // it is there already
 	}
 	return e
 }
@@ -173,7 +180,9 @@ func (t *Table) track(e *Entry, dir Direction, s *Segment, f Finding) {
 	if e.Flags&EntryCandidate != 0 && dir == e.Candidate.Dir && k != KindSYN && k != KindRST {
 		e.Flags &^= EntryCandidate | EntryChallenge // its sender lives on in the old connection
 	}
-	e.advance(dir, s)
+	if !(before == SynSent || before == SynSent2) || k == KindSYN || k == KindSYNACK || k == KindRST || f == Handshake {
+		e.advance(dir, s) // else: before the SYN/ACK, numbers are another connection's
+	}
 	switch {
 	case f == SimultaneousOpen:
 		e.Flags |= EntrySimultaneous

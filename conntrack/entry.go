@@ -18,6 +18,7 @@ const (
 	SideRST                            // its last segment was a RST
 	SideProgress                       // tracked data or ACK progress since pick-up, restore or a gap
 	SideKnown                          // End is valid: seen, or taken from what the other end acknowledged
+	sideNear                           // near is valid
 )
 
 // Side is what is remembered of one end: the window bounds of netfilter's ip_ct_tcp_state, after Guido van Rooij, "Real
@@ -32,6 +33,8 @@ type Side struct {
 	Win    uint32 // window last advertised, in bytes after scaling
 	Flags  SideFlags
 	Scale  uint8 // window shift, valid with SideScale on both sides
+
+	near Seq // end of a segment a little above the window, which the other end may acknowledge
 
 	Packets, Bytes uint64 // queue messages and IP bytes from this end, forwarded or not
 }

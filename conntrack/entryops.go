@@ -16,10 +16,11 @@ func (e *Entry) remember(dir Direction, s *Segment, f Finding) {
 		e.Challenge = s.Ack
 		e.Flags |= EntryChallenge
 	case SeqAboveNear:
-		// The receiver may take these bytes, and its ACK of them must not look like one of what was never sent
-		// (the same in tcp_in_window, nf_conntrack_proto_tcp.c).
+		// The receiver may take these bytes, and its ACK of them must not look like one of what was never sent.
+		// Netfilter moves td_end for that; here End stays the next number, in case the segment was dropped.
 		if snd := &e.Side[dir]; snd.End.Less(s.End()) {
-			snd.End = s.End()
+			snd.near = s.End()
+			snd.Flags |= sideNear
 		}
 	}
 	if dir == Reply {

@@ -120,12 +120,18 @@ func (t *Table) Absorb(now Instant, tu *Tuple, p *Progress) bool {
 	}
 	e := t.at(i)
 	_, entryReversed := e.Tuple.Canonical()
+	dir := Original
+	if reversed != entryReversed {
+		dir = Reply
+	}
+	t.absorb(e, dir, p)
+	return e.Deadline > now
+}
+
+// absorb enters p, whose side 0 is the one of direction dir.
+func (t *Table) absorb(e *Entry, dir Direction, p *Progress) {
 	for n := range p.Side {
-		at := n
-		if reversed != entryReversed {
-			at = 1 - n
-		}
-		s, q := &e.Side[at], &p.Side[n]
+		s, q := &e.Side[Direction(n)^dir], &p.Side[n]
 		s.Packets += q.Packets
 		s.Bytes += q.Bytes
 		if q.Packets == 0 {
@@ -153,5 +159,4 @@ func (t *Table) Absorb(now Instant, tu *Tuple, p *Progress) bool {
 		e.Refreshed, e.Deadline = p.LastSeen, p.LastSeen.Add(e.Timeout)
 		t.retimed(e)
 	}
-	return e.Deadline > now
 }

@@ -10,6 +10,9 @@ type Config struct {
 	// Ended is called once for each entry that ends, just before it is freed. It must not call the table. At is the deadline
 	// where the timer ended it, so it does not depend on when the table was swept. Nil: nobody is told.
 	Ended func(e *Entry, why EndReason, at Instant)
+	// Due is asked before the table gives up an entry whose timer has run out: a fast path may have seen segments of it
+	// (side 0 of the progress is the originator). It must not call the table. Nil: nothing did.
+	Due func(e *Entry) (Progress, bool)
 	// FirstID is the first flow id; 51 bits are used. A random one keeps the ids of two runs apart. 0 means 1.
 	FirstID uint64
 }

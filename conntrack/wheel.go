@@ -121,7 +121,7 @@ func (t *Table) Next() Instant {
 	for i := t.wheel.head[at]; i != none; i = t.at(i).timerNext {
 		next = min(next, t.at(i).Deadline)
 	}
-	return next
+	return max(next, Instant(begins<<tickShift)) // earlier only where the clock went back
 }
 
 // Advance buries at most limit entries whose deadline is now or earlier, oldest tick first, and returns how many it did.
@@ -142,6 +142,11 @@ func (t *Table) Advance(now Instant, limit int) int {
 		for i := w.head[at]; i != none && buried < limit && moves > 0; moves-- {
 			e := t.at(i)
 			i = e.timerNext
+			if e.Deadline <= now && t.cfg.Due != nil {
+				if p, ok := t.cfg.Due(e); ok {
+					t.absorb(e, Original, &p)
+				}
+			}
 			switch {
 			case e.Deadline <= now:
 				t.bury(e, expiryReason(e.State), e.Deadline)

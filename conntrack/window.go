@@ -33,7 +33,7 @@ func judge(e *Entry, dir Direction, s *Segment, near uint32) fit {
 	}
 	_, sack := ackOf(rcv, s)
 	end := s.End()
-	ackFits := rcv.Flags&SideKnown == 0 || sack.LessEq(rcv.End)
+	ackFits := rcv.Flags&SideKnown == 0 || sack.LessEq(rcv.highest())
 	ackRecent := rcv.Flags&SideKnown == 0 || rcv.End.Add(-lag(snd)).LessEq(sack)
 	inReceive := rcv.MaxWin == 0 || snd.End.Add(-rcv.MaxWin).LessEq(end)
 	if !s.Seq.LessEq(snd.MaxEnd) {
@@ -55,6 +55,14 @@ func judge(e *Entry, dir Direction, s *Segment, near uint32) fit {
 		return ackLow
 	}
 	return fits
+}
+
+// highest returns the highest number of s that the other end may acknowledge.
+func (s *Side) highest() Seq {
+	if s.Flags&sideNear != 0 && s.End.Less(s.near) {
+		return s.near
+	}
+	return s.End
 }
 
 // lag returns how far behind the ACKs of s may be.
@@ -86,7 +94,7 @@ func (e *Entry) expect(dir Direction) Expect {
 		x.Has |= ExpectSeq | ExpectSeqWindow
 	}
 	if rcv.Flags&SideKnown != 0 {
-		x.Ack, x.AckLo, x.AckHi = rcv.End, rcv.End.Add(-lag(snd)), rcv.End
+		x.Ack, x.AckLo, x.AckHi = rcv.End, rcv.End.Add(-lag(snd)), rcv.highest()
 		x.Has |= ExpectAck | ExpectAckWindow
 	}
 	return x

@@ -51,7 +51,7 @@ func NewEngine(cfg EngineConfig) *Engine {
 	e.holds.init(cfg.MaxHolds)
 	l := cfg.Policy.Limits()
 	e.table = conntrack.NewTable(conntrack.Config{Max: l.Flows, MaxEmbryonic: l.Embryonic, Tombstones: l.Tombstones,
-		FirstID: cfg.FirstID, Ended: e.ended})
+		FirstID: cfg.FirstID, Ended: e.ended, Due: cfg.BeforeExpire})
 	return e
 }
 
