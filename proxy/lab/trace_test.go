@@ -204,3 +204,30 @@ func TestOwner(t *testing.T) {
 		t.Errorf("own name %q: %d, %d, %v", name, pid, start, ok)
 	}
 }
+
+// TestCountsEndWithTheConnection: what an end acknowledges or resets on a connection that stands is no part of the incident.
+func TestCountsEndWithTheConnection(t *testing.T) {
+	s := newStory().
+		see(true, flagSYN, 5000, 0, 0, 0, 1, 2).
+		see(false, flagACK, 7001, 1013, 0, 2, 1). // the server's challenge ACK, dropped by the far gateway
+		see(true, flagSYN, 5000, 0, 0, 0, 1, 2).
+		see(false, flagACK, 7001, 1013, 0, 2, 1, 0). // and one that arrives
+		see(true, flagRST, 1013, 0, 0, 0, 1, 2).
+		see(true, flagSYN, 5000, 0, 0, 0, 1, 2).
+		see(false, flagSYN|flagACK, 9000, 5001, 0, 2, 1, 0).
+		see(true, flagACK, 5001, 9001, 0, 0, 1, 2).
+		see(false, flagACK, 9001, 5001, 0, 2, 1, 0).
+		see(true, flagRST, 5001, 0, 0, 0, 1, 2)
+	p := &Phase{FarGateway: &GatewayView{}, fromTrace: true, Facts: map[string]any{}, incident: time.Unix(0, 0)}
+	p.fill(window{phase: p, from: time.Unix(0, 0), until: s.now}, s.packets, 3, nil, nil)
+	want := ClientView{Connected: true, SYNSent: 3, BareACKsReceived: 1, RSTSent: 1, Seconds: 0.006}
+	if p.Client != want {
+		t.Errorf("client %+v, want %+v", p.Client, want)
+	}
+	if (p.Server != ServerView{SYNReceived: 3, BareACKsSent: 2}) {
+		t.Errorf("server %+v", p.Server)
+	}
+	if p.FarGateway.Dropped != 1 || p.FarGateway.Forwarded != 9 || p.Gateway.Forwarded != 10 || p.Gateway.Dropped != 0 {
+		t.Errorf("far gateway %+v, gateway %+v", p.FarGateway, p.Gateway)
+	}
+}
