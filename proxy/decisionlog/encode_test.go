@@ -119,6 +119,17 @@ func walk(t *testing.T, path string, v any) {
 	}
 }
 
+// Flow ids keep their low 51 bits, and counts above 2^53 - 1 are written as that.
+func TestLargeNumbers(t *testing.T) {
+	r := Record{Event: EventFlow, FlowID: 1<<63 | 1<<51 | 5, Flow: Flow{Counted: math.MaxUint64, Predecessor: 1<<52 | 6}}
+	line := string(r.AppendJSON(nil))
+	for _, want := range []string{`"flow_id":5,`, `"counted":9007199254740991,`, `"predecessor":6}`} {
+		if !strings.Contains(line, want) {
+			t.Errorf("no %s in %s", want, line)
+		}
+	}
+}
+
 // A record of a rare type without its part must not panic or break the line.
 func TestMissingPart(t *testing.T) {
 	for e := EventNone; e <= numEvents; e++ {
