@@ -57,16 +57,18 @@ type frame struct {
 	transport []byte // the captured bytes after the network headers, without link padding
 	length    int    // bytes after the network headers by the IP length, captured or not
 	fragment  bool   // not the whole datagram
-	routed    bool   // a source route is pending: the pseudo header's destination is not the header's (RFC 8200 section 8.1)
 	first     bool   // holds the datagram's first byte
+	// unsummed: the checksum cannot be judged, because a source route is pending, so that the pseudo header's destination is
+	// not the header's (RFC 8200 section 8.1), or because a length of 0 shows a super-packet.
+	unsummed bool
 }
 
 // Decode fills seg from an IPv4 or IPv6 packet that begins at its network header. data may be cut after the headers;
 // origLen is the packet's length in bytes before that (a smaller value than len(data) means len(data)). It never fails:
 // what is no proper segment gets a Defect and as much of the tuple as is known. seg holds no reference to data.
 //
-// The payload's length is from the IP length, so link padding does not count; where that is zero (a packet above 65,535
-// bytes, "BIG TCP", or an IPv6 jumbogram) it is from the jumbo option or origLen. Of a fragmented datagram the first
+// The payload's length is from the IP length, so link padding does not count; where that is zero (segmentation offload,
+// "BIG TCP", IPv6 jumbograms) it is from the jumbo option or origLen. Of a fragmented datagram the first
 // fragment is decoded, with the payload that it holds itself.
 func (d *Decoder) Decode(data []byte, origLen int, info PacketInfo, seg *conntrack.Segment) {
 	*seg = conntrack.Segment{}
@@ -95,7 +97,7 @@ func (d *Decoder) Decode(data []byte, origLen int, info PacketInfo, seg *conntra
 	if seg.Defect = d.transport(&f, seg); seg.Defect != conntrack.DefectNone {
 		return
 	}
-	if !info.Partial && !info.GSO && !f.fragment && !f.routed && len(f.transport) == f.length {
+	if !info.Partial && !info.GSO && !f.fragment && !f.unsummed && len(f.transport) == f.length {
 		seg.Checksum = judgeChecksum(&seg.Tuple, f.transport)
 	}
 }
@@ -114,7 +116,7 @@ func (d *Decoder) network4(data []byte, origLen int, f *frame, seg *conntrack.Se
 		return conntrack.DefectShortIP
 	}
 	total := int(binary.BigEndian.Uint16(data[2:4]))
-	if total == 0 && origLen > 0xffff {
+	if total == 0 { // a super-packet, large or not (iph_totlen in linux/ip.h); the kernel drops others
 		total = origLen
 	}
 	if total < hlen || total > origLen {
@@ -131,7 +133,7 @@ func (d *Decoder) network4(data []byte, origLen int, f *frame, seg *conntrack.Se
 	f.length = total - hlen
 	f.first = d.ip4.FragOffset == 0
 	f.fragment = !f.first || d.ip4.Flags&layers.IPv4MoreFragments != 0
-	f.routed = sourceRouted(d.ip4.Options)
+	f.unsummed = binary.BigEndian.Uint16(data[2:]) == 0 || sourceRouted(d.ip4.Options)
 	if d.ip4.Protocol != layers.IPProtocolTCP {
 		return conntrack.DefectNotTCP
 	}

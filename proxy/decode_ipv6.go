@@ -23,6 +23,7 @@ func network6(data []byte, origLen int, f *frame, seg *conntrack.Segment) conntr
 		} else if origLen > 0xffff+ip6HeaderLen {
 			total = origLen
 		}
+		f.unsummed = true
 	}
 	if total > origLen {
 		return conntrack.DefectIPLength
@@ -65,7 +66,7 @@ func walk6(data []byte, f *frame) (at int, defect conntrack.Defect) {
 		case protoAH: // its length counts words of four bytes, less two (RFC 4302 section 2.2)
 			size = 4 * (int(data[at+1]) + 2)
 		case protoRouting:
-			f.routed = f.routed || data[at+3] != 0 // segments left
+			f.unsummed = f.unsummed || data[at+3] != 0 // segments left
 		}
 		if size > len(data)-at {
 			return at, conntrack.DefectIPv6Chain

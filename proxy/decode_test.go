@@ -119,7 +119,6 @@ func TestDefects(t *testing.T) {
 		{"v4 header length below 20", edit(p4, 0, 0x44), 0, conntrack.DefectShortIP, 1},
 		{"v4 header length beyond the packet", edit(p4, 0, 0x4f)[:56], 0, conntrack.DefectShortIP, 1},
 		{"v4 total length below the header", edit(p4, 2, 0, 19), 0, conntrack.DefectIPLength, 1},
-		{"v4 total length zero in a small packet", edit(p4, 2, 0, 0), 0, conntrack.DefectIPLength, 1},
 		{"v4 total length above what arrived", edit(p4, 2, 0, 51), 0, conntrack.DefectIPLength, 1},
 		{"v6 length above what arrived", edit(p6, 4, 0, 31), 0, conntrack.DefectIPLength, 1},
 		{"v6 length zero in a small packet", edit(p6, 4, 0, 0), 0, conntrack.DefectShortTCP, 1},
@@ -192,6 +191,7 @@ func TestPayloadLength(t *testing.T) {
 		{"headers only", p4[:40], 50, 10, 50},
 		{"v6 headers only", p6[:60], 70, 10, 70},
 		{"super-packet within 64 KiB", edit(p4, 2, 0xff, 0xff), 65535, 65495, 65535},
+		{"v4 super-packet without a length", edit(p4, 2, 0, 0), 2040, 2000, 2040},
 		{"v4 super-packet above 64 KiB", edit(p4, 2, 0, 0), 180040, 180000, 180040},
 		{"v6 super-packet above 64 KiB", edit(p6, 4, 0, 0), 180060, 180000, 180060},
 		{"v6 jumbogram", jumbo[:68], 40 + 0x20000 + 5, 0x20000 - 28, 40 + 0x20000},
@@ -240,6 +240,8 @@ func TestChecksumIsJudgedWhereItCan(t *testing.T) {
 		want conntrack.Checksum
 	}{
 		{"first fragment", fragment, conntrack.ChecksumUnverified},
+		{"v4 super-packet without a length", edit(packet4(t), 2, 0, 0), conntrack.ChecksumUnverified},
+		{"v6 super-packet without a length", append(edit(packet6(t), 4, 0, 0), make([]byte, 70000)...), conntrack.ChecksumUnverified},
 		{"v4 source route pending", sourceRoute, conntrack.ChecksumUnverified},
 		{"v4 source route done", visited, conntrack.ChecksumGood},
 		{"v6 routing header pending", with(packet6(t), route(1)), conntrack.ChecksumUnverified},
