@@ -12,7 +12,10 @@ func verbs() []*cobra.Command {
 		newRunCmd(),
 		newReviewCmd(),
 		newPolicyCmd(),
+		newFlowsCmd(),
+		newReloadCmd(),
 		newRulesCmd(),
+		newDoctorCmd(),
 	}
 }
 
