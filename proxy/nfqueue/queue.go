@@ -99,6 +99,7 @@ type Queue struct {
 	buffers []byte
 	step    int // bytes of one buffer
 	lastErr kernelError
+	sendErr error // of a send in between, for the next Flush
 
 	// Arguments and results of the calls below; closures that are made once cost no allocation per call.
 	call           rawCall

@@ -2,6 +2,7 @@ package nfqueue
 
 import (
 	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +24,39 @@ func TestConfigDefaults(t *testing.T) {
 	c := Config{CopyRange: 1 << 20, FailOpen: true, GSO: true}.withDefaults()
 	if c.CopyRange != WholePacket || c.MaxLen != DefaultMaxLen || c.Batch != DefaultBatch || c.flags() != 1|4 {
 		t.Errorf("%+v, flags %x", c, c.flags())
+	}
+}
+
+// brokenSocket is a socket that nothing can be sent on.
+type brokenSocket struct{ syscall.RawConn }
+
+func (brokenSocket) Control(f func(fd uintptr)) error {
+	f(^uintptr(0))
+	return nil
+}
+
+// TestSendFails shows that a verdict that cannot be sent is counted and reported, also when the buffer ran over.
+func TestSendFails(t *testing.T) {
+	q := fakeQueue(1, 2, 3)
+	q.raw = brokenSocket{}
+	q.cfg.Batch = 1
+	q.prepare()
+	q.Accept(1)
+	if err := q.AcceptAltered(2, make([]byte, WholePacket)); err != nil {
+		t.Fatal(err)
+	}
+	q.Drop(3) // does not fit any more
+	if st := q.Stats(); st.VerdictsLost != 2 {
+		t.Errorf("%+v", st)
+	}
+	if err := q.Flush(); !errors.Is(err, unix.EBADF) {
+		t.Errorf("flush: %v", err)
+	}
+	if st := q.Stats(); st.VerdictsLost != 3 {
+		t.Errorf("%+v", st)
+	}
+	if err := q.Flush(); err != nil {
+		t.Errorf("an empty flush reports %v", err)
 	}
 }
 

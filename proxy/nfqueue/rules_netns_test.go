@@ -235,3 +235,29 @@ func acceptBoth(t *testing.T, a, b *Queue, done <-chan struct{}) {
 		}
 	}
 }
+
+// TestTablePerFamily installs what a kernel gets whose inet family does not take the target.
+func TestTablePerFamily(t *testing.T) {
+	w := newWorld(t)
+	c := (&RuleSet{Queues: [2]uint16{4, 4}, FailOpen: true, Match: match(t, "dport 515")}).withDefaults()
+	conn := dial()
+	c.add(conn, nftables.TableFamilyIPv4, XT)
+	c.add(conn, nftables.TableFamilyIPv6, XT)
+	check(t, conn.Flush())
+	q := open(t, Config{Number: 4, CopyRange: 256, GSO: true, FailOpen: true})
+	for i, addr := range []string{server4 + ":515", "[" + server6 + "]:515"} {
+		before := q.Stats().Received
+		w.transfer(t, addr, 1<<20, func(done <-chan struct{}) { acceptAll(t, q, done, nil) })
+		if q.Stats().Received-before < 10 {
+			t.Errorf("family %d: %d packets", i, q.Stats().Received-before)
+		}
+	}
+	check(t, c.RemoveRules())
+	if n := counter(t, &c); n != q.Stats().Received {
+		t.Errorf("both tables counted %d, the queue delivered %d", n, q.Stats().Received)
+	}
+	check(t, c.Remove())
+	if left := run(t, "nft", "list", "ruleset"); strings.Contains(left, "halfopen") {
+		t.Errorf("left: %s", left)
+	}
+}

@@ -64,10 +64,10 @@ func (q *Queue) answer(id uint32) (first, ok bool) {
 	return first, ok
 }
 
-// room sends what is there when another verdict would not fit. Its error, if any, is repeated by the next Flush.
+// room sends what is there when another verdict would not fit. Its error is kept for the next Flush.
 func (q *Queue) room(payload int) {
 	if !q.enc.fits(payload) {
-		_ = q.Flush()
+		q.sendErr = q.Flush()
 	}
 }
 
@@ -75,15 +75,20 @@ func (q *Queue) room(payload int) {
 // returns. When the kernel refuses the call for want of memory, Flush waits and tries again, then message by message;
 // what fails even so is counted as VerdictsLost and reported.
 func (q *Queue) Flush() error {
+	earlier := q.sendErr
+	q.sendErr = nil
 	q.enc.endRun()
 	if len(q.enc.buf) == 0 {
-		return nil
+		return earlier
 	}
 	err := q.send(q.enc.buf, sendTries)
 	if err != nil && !errors.Is(err, ErrClosed) {
 		err = q.sendEach(q.enc.buf)
 	}
 	q.enc.buf = q.enc.buf[:0]
+	if earlier != nil {
+		return earlier
+	}
 	return err
 }
 

@@ -283,7 +283,14 @@ func TestAlive(t *testing.T) {
 		t.Fatalf("alive %v, %v", ok, err)
 	}
 	l.send(t, "a")
+	recv(t, q, 1)
+	stuck := make(chan error, 1)
+	go func() { // the owner waits meanwhile
+		_, err := q.Recv(make([]Packet, 1), 300*time.Millisecond)
+		stuck <- err
+	}()
 	check(t, q.Abandon())
+	check(t, <-stuck)
 	if got := l.arrived(t, 1); got != "a" {
 		t.Errorf("arrived %q", got)
 	}
