@@ -10,6 +10,7 @@ import (
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
 		newRunCmd(),
+		newLabCmd(),
 		newReviewCmd(),
 		newPolicyCmd(),
 		newFlowsCmd(),

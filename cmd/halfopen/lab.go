@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"halfopen/proxy/lab"
+)
+
+// newLabCmd rebuilds incidents between real TCP stacks.
+func newLabCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "lab",
+		Short:   "Rebuild incidents between real kernel TCP stacks in network namespaces (needs root)",
+		Example: "  halfopen lab list\n  halfopen lab run silence-on-the-wire\n  halfopen lab matrix",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newLabListCmd(), newLabRunCmd())
+	return c
+}
+
+func newLabListCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the scenarios and their phases", Example: "  halfopen lab list", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+			for _, s := range lab.Scenarios() {
+				fmt.Fprintf(w, "%s\t%s\n", s.Name, s.Summary)
+				for _, p := range s.Phases {
+					fmt.Fprintf(w, "  %s\t  %s\n", p.Name, p.Title)
+				}
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func newLabRunCmd() *cobra.Command {
+	var o lab.Options
+	var output string
+	c := &cobra.Command{
+		Use:   "run SCENARIO",
+		Short: "Play a scenario and say what each party saw, and why",
+		Long: `run builds client, gateway and server as network namespaces, runs the gateway in between, plays the scenario with real TCP
+sockets, and reads what happened from the captures on both sides of each gateway. With --far-policy a second gateway stands in
+front of the client.`,
+		Example: `  halfopen lab run silence-on-the-wire
+  halfopen lab run silence-on-the-wire --policy transparent-resync
+  halfopen lab run silence-on-the-wire --far-policy strict.yaml -o json --out /tmp/incident`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if output != "text" && output != "json" {
+				return usagef("-o %q: want text or json", output)
+			}
+			o.Scenario = args[0]
+			if _, err := lab.Find(o.Scenario); err != nil {
+				return &usageError{err, "lab run "}
+			}
+			r, err := lab.Run(c.Context(), o)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return r.WriteJSON(c.OutOrStdout())
+			}
+			return r.WriteText(c.OutOrStdout())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Policy, "policy", lab.DefaultPolicy, "the gateway's policy (`NAME|FILE`)")
+	f.StringVar(&o.FarPolicy, "far-policy", "", "put a second gateway with this policy in front of the client (`NAME|FILE`)")
+	f.StringVar(&o.Phase, "phase", "", "play only this `PHASE`")
+	f.StringArrayVar(&o.Set, "set", nil, "override one key of the gateway's policy (`PATH=VALUE`, repeatable)")
+	f.StringVar(&o.Out, "out", "", "`DIR` for captures and logs (default: a new temporary one)")
+	f.BoolVarP(&o.IPv6, "ipv6", "6", false, "play it over IPv6")
+	f.StringVarP(&output, "output", "o", "text", "text or json")
+	return c
+}
