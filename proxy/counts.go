@@ -12,15 +12,19 @@ const verdicts = 4
 // Counts is what a worker has counted since it began. A worker bumps plain numbers; others read a copy that the worker
 // made between two batches.
 type Counts struct {
-	Received     uint64 // queue messages read from the main queue
-	Explained    uint64 // messages that records handed to the log account for
-	Decided      [conntrack.NumFindings][verdicts]uint64
-	Suppressed   [conntrack.NumFindings]uint64 // records held back by a rate
-	Injected     uint64
-	InjectErrors uint64
-	HoldsRefused uint64 // packets that went on because too many were held
-	FlushErrors  uint64 // failures to send verdicts
-	LostIDs      uint64 // messages that the kernel could not hand over
+	Received      uint64 // queue messages read from the main queue
+	Explained     uint64 // messages that records handed to the log account for
+	Decided       [conntrack.NumFindings][verdicts]uint64
+	Suppressed    [conntrack.NumFindings]uint64 // records held back by a rate
+	Injected      uint64
+	InjectErrors  uint64
+	HoldsRefused  uint64                          // packets that went on because too many were held
+	FlushErrors   uint64                          // failures to send verdicts
+	LostIDs       uint64                          // messages that the kernel could not hand over
+	ENOBUFS       uint64                          // overflows that the socket reported
+	VerdictErrors uint64                          // verdicts that the kernel refused
+	Flows         [conntrack.NumStates]uint64     // entries in the table now
+	Ended         [conntrack.NumEndReasons]uint64 // entries that ended
 }
 
 // verdict counts one decision.
@@ -41,6 +45,14 @@ func (c *Counts) add(o *Counts) {
 	c.HoldsRefused += o.HoldsRefused
 	c.FlushErrors += o.FlushErrors
 	c.LostIDs += o.LostIDs
+	c.ENOBUFS += o.ENOBUFS
+	c.VerdictErrors += o.VerdictErrors
+	for s := range c.Flows {
+		c.Flows[s] += o.Flows[s]
+	}
+	for w := range c.Ended {
+		c.Ended[w] += o.Ended[w]
+	}
 }
 
 // byVerdict sums the decisions by verdict, for the log's stats record.
@@ -79,6 +91,14 @@ func (c *Counts) suppressedSince(old *Counts) (out []decisionlog.Count) {
 		}
 	}
 	return out
+}
+
+// live is how many connections are remembered.
+func (c *Counts) live() (n uint64) {
+	for _, m := range c.Flows {
+		n += m
+	}
+	return n
 }
 
 // suppressed is how many records were held back in all.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"halfopen/conntrack"
 	"halfopen/policy"
@@ -28,7 +29,8 @@ type Gateway struct {
 	mu        sync.Mutex // workers, pol, reloaded
 	workers   []*Worker
 	pol       *policy.Policy
-	reloaded  bool // the last reload was good
+	reloaded  bool      // the last reload was good
+	reloadAt  time.Time // of the last good load
 
 	ledger ledger
 	notify *Notifier
@@ -53,7 +55,8 @@ func open(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, clock: NewClock(), pol: pol, reloaded: true}
+	g := &Gateway{cfg: cfg, clock: NewClock(), pol: pol, reloaded: true, reloadAt: time.Now()}
+	g.ledger.retired = make([]Counts, cfg.workers())
 	g.start = g.clock.Now()
 	if g.rules, err = g.ruleSet(); err != nil {
 		return nil, err

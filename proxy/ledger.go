@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"halfopen/conntrack"
@@ -17,13 +18,13 @@ import (
 // stop, when the rules are gone and the queues are empty, exactly.
 type ledger struct {
 	hasCounter bool
-	base       uint64 // the counter when this run began
-	counter    uint64 // the counter when last read
-	gaps       uint64 // messages admitted by gap records so far
-	lost       uint64 // of those, ids that the kernel skipped
-	last       Counts // when the last stats record was written
-	retired    Counts // of workers that were replaced
-	from       int64  // wall clock of the last look, Unix nanoseconds
+	base       uint64        // the counter when this run began
+	counter    uint64        // the counter when last read
+	gaps       atomic.Uint64 // messages admitted by gap records so far
+	lost       uint64        // of those, ids that the kernel skipped
+	last       Counts        // when the last stats record was written
+	retired    []Counts      // of workers that were replaced, by their place in the list
+	from       int64         // wall clock of the last look, Unix nanoseconds
 	producers  uint16
 	ghosts     []*Worker // abandoned and not ended when they were replaced
 }
@@ -67,7 +68,7 @@ func (g *Gateway) balance(ctx context.Context) Counts {
 		l.lost = counts.LostIDs
 		g.putGap(g.lossKind(), n, "the socket's buffer was full: ids that the kernel skipped")
 	}
-	if seen := counts.Received + l.gaps + waiting; ok && counter-l.base > seen {
+	if seen := counts.Received + l.gaps.Load() + waiting; ok && counter-l.base > seen {
 		g.putGap(g.lossKind(), counter-l.base-seen, "the queue was full, or nobody served it")
 	}
 	return counts
@@ -86,7 +87,7 @@ func (g *Gateway) putGap(where string, n uint64, detail string) {
 	now := time.Now().UnixNano()
 	g.log.Put(&decisionlog.Record{Time: now, Event: decisionlog.EventGap, Gap: &decisionlog.Gap{Where: where, Count: n,
 		Bound: decisionlog.BoundExact, From: g.ledger.from, To: now, Detail: detail}})
-	g.ledger.gaps += n
+	g.ledger.gaps.Add(n)
 	g.ledger.from = now
 	g.cfg.Logger.Warn("packets passed the gateway without a decision of its own", "count", n, "why", detail, "verdict", map[bool]string{
 		false: "accepted (fail-open)", true: "dropped (fail-closed)"}[g.cfg.FailClosed])
@@ -105,7 +106,7 @@ func (g *Gateway) putStats(c Counts, final bool) {
 	l := &g.ledger
 	st := &decisionlog.Stats{Run: g.log.Run(), Final: final, Uptime: int64(g.clock.Now().Sub(g.start)), Received: c.Received,
 		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&l.last),
-		RingDropped: g.log.Counters().RingDropped, UserDropped: c.LostIDs}
+		RingDropped: g.log.Counters().RingDropped, UserDropped: c.LostIDs, Injected: c.Injected, InjectErrors: c.InjectErrors, Flows: c.live()}
 	if l.hasCounter {
 		st.Kernel = decisionlog.Kernel{Set: true, Base: l.base, Now: l.counter}
 	}
@@ -129,11 +130,26 @@ func (l *ledger) close(g *Gateway, c Counts) error {
 	}
 	if l.hasCounter {
 		l.counter = counter
-		explained := c.Explained + c.suppressed() + l.gaps
+		explained := c.Explained + c.suppressed() + l.gaps.Load()
 		if counter-l.base > explained {
 			g.putGap(g.lossKind(), counter-l.base-explained, "settled at the stop")
 		}
 	}
 	g.putStats(c, true)
 	return nil
+}
+
+// retire keeps the numbers of a worker that was replaced; its table is gone.
+func (l *ledger) retire(i int, w *Worker) {
+	c := w.counts
+	c.Flows = [conntrack.NumStates]uint64{}
+	l.retired[i].add(&c)
+}
+
+// retiredSum sums up the workers that were replaced.
+func (l *ledger) retiredSum() (c Counts) {
+	for i := range l.retired {
+		c.add(&l.retired[i])
+	}
+	return c
 }

@@ -34,7 +34,11 @@ func (w *Worker) openInjection(mark uint32) error {
 // snapshot copies the worker's numbers for other goroutines.
 func (w *Worker) snapshot() {
 	c := w.counts
-	c.LostIDs = w.main.Stats().LostIDs
+	st := w.main.Stats()
+	c.LostIDs, c.ENOBUFS, c.VerdictErrors = st.LostIDs, st.ENOBUFS, st.VerdictErrors
+	for s := range c.Flows {
+		c.Flows[s] = uint64(w.engine.Count(conntrack.State(s)))
+	}
 	w.copied.Store(&c)
 }
 

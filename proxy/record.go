@@ -147,6 +147,9 @@ func (w *Worker) flowEvents(events []policy.FlowEvent) {
 
 func (w *Worker) flowEvent(ev *policy.FlowEvent) {
 	w.fillFlow(w.record(decisionlog.EventFlow), w.engine.Policy(), ev)
+	if ev.Kind == policy.FlowEnd {
+		w.counts.Ended[ev.Why]++
+	}
 	w.shared.flowEvents.send(ev)
 }
 

@@ -49,7 +49,7 @@ func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error)
 	g.setPolicy(pol, ref)
 	g.putReload(rec, true)
 	g.cfg.Logger.Info("policy reloaded", "policy", pol.Name(), "rev", pol.Rev(), "before", old.Rev(), "flows", pol.Reload())
-	return ReloadResult{Policy: pol.Name(), Rev: pol.Rev(), Before: old.Rev(), Flows: pol.Reload().String()}, err
+	return ReloadResult{Policy: pol.Name(), Rev: pol.Rev(), Before: old.Rev(), Flows: pol.Reload().String(), Live: rec.FlowsTouched}, err
 }
 
 // adoptPolicy puts a policy in force on this worker: the one under trial with --dry-run, else the enforced one.
@@ -67,6 +67,9 @@ func (g *Gateway) putReload(rec *decisionlog.Reload, ok bool) {
 	g.log.Put(&decisionlog.Record{Time: time.Now().UnixNano(), Event: decisionlog.EventReload, Reload: rec})
 	g.mu.Lock()
 	g.reloaded = ok
+	if ok {
+		g.reloadAt = time.Now()
+	}
 	g.mu.Unlock()
 }
 

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 )
 
 // openSide opens what operators and the service manager see beside the packet path, and returns what closes it again.
@@ -14,6 +17,24 @@ func (g *Gateway) openSide() (func(), error) {
 	}
 	g.notify = notify
 	undo.add(func() { _ = notify.Stopping(); _ = notify.Close() })
+	if g.cfg.Admin != "" {
+		admin, err := NewAdmin(AdminConfig{Path: g.cfg.Admin, Host: g, Clock: g.clock, Pending: g.shared.pending, Logger: g.cfg.Logger})
+		if err != nil {
+			return undo.run, err
+		}
+		undo.add(func() { _ = admin.Close() })
+	}
+	if g.cfg.Metrics != "" {
+		metrics, err := NewMetrics(MetricsConfig{Addr: g.cfg.Metrics, Counters: g.Counters, Logger: g.cfg.Logger})
+		if err != nil {
+			return undo.run, err
+		}
+		undo.add(func() { _ = metrics.Close() })
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	go g.reloadOn(hup)
+	undo.add(func() { signal.Stop(hup); close(hup) })
 	if g.cfg.ReadyFile != "" {
 		remove, err := WriteReadyFile(g.cfg.ReadyFile)
 		if err != nil {
@@ -23,6 +44,17 @@ func (g *Gateway) openSide() (func(), error) {
 	}
 	_ = notify.Ready(g.statusLine())
 	return undo.run, nil
+}
+
+// reloadOn loads the policy again at each signal. The error of a bad file has been logged; the old policy stays.
+func (g *Gateway) reloadOn(hup <-chan os.Signal) {
+	for range hup {
+		_ = g.notify.Reloading()
+		if _, err := g.Reload(context.Background(), ""); err != nil {
+			g.cfg.Logger.Error("reload", "err", err)
+		}
+		_ = g.notify.Ready(g.statusLine())
+	}
 }
 
 // statusLine is what the service manager shows.

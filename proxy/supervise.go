@@ -83,7 +83,7 @@ func (g *Gateway) replace(i int, old *Worker) error {
 	select {
 	case <-old.done:
 		old.close()
-		g.ledger.retired.add(&old.counts)
+		g.ledger.retire(i, old)
 	case <-time.After(50 * time.Millisecond): // it may never end; its numbers are read at the stop if it has by then
 		g.ledger.ghosts = append(g.ledger.ghosts, old)
 	}
@@ -118,7 +118,7 @@ func (g *Gateway) each(ctx context.Context, fn func(now conntrack.Instant, w *Wo
 
 // counts sums all workers' numbers.
 func (g *Gateway) counts(ctx context.Context) Counts {
-	sum := g.ledger.retired
+	sum := g.ledger.retiredSum()
 	for _, w := range g.workerList() {
 		one, cancel := context.WithTimeout(ctx, time.Second)
 		if w.Do(one, func(_ conntrack.Instant, w *Worker) { w.snapshot() }) == nil {
@@ -155,7 +155,7 @@ func (g *Gateway) stop() error {
 		w.Stop()
 	}
 	deadline := time.After(stopLimit)
-	c := g.ledger.retired
+	c := g.ledger.retiredSum()
 	for _, w := range g.workerList() {
 		select {
 		case <-w.done:

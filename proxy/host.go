@@ -1,0 +1,99 @@
+package proxy
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+)
+
+// A Gateway is what the admin socket and the metrics ask: a [Host].
+var _ Host = (*Gateway)(nil)
+
+// Each runs fn on every worker's thread between two batches, one after the other. With --dry-run that is the engine under
+// trial, whose table the operator asks about.
+func (g *Gateway) Each(ctx context.Context, fn func(queue int, now conntrack.Instant, e *policy.Engine)) error {
+	return g.each(ctx, func(now conntrack.Instant, w *Worker) { fn(int(w.queue), now, w.engine) })
+}
+
+// killChunk is how many table places one turn of Kill looks at.
+const killChunk = 4096
+
+// Kill ends the flows that match, a chunk a turn, and returns how many.
+func (g *Gateway) Kill(ctx context.Context, match func(*conntrack.Entry) bool) (total int, err error) {
+	for _, w := range g.workerList() {
+		for cursor := 0; cursor >= 0; {
+			err := w.Do(ctx, func(now conntrack.Instant, w *Worker) {
+				killed, next := w.engine.Kill(now, cursor, killChunk, match, w.timeEvent)
+				total, cursor = total+killed, next
+			})
+			if err != nil {
+				return total, err
+			}
+		}
+	}
+	return total, nil
+}
+
+// Subscribe returns flow events as they happen.
+func (g *Gateway) Subscribe(buffer int) (<-chan FlowLine, func()) {
+	return g.shared.flowEvents.subscribe(buffer)
+}
+
+// Status says how the gateway does.
+func (g *Gateway) Status() Status {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c := g.counts(ctx)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	st := Status{Version: g.cfg.Version, PID: os.Getpid(), Started: time.Unix(0, g.clock.Wall(g.start)), UptimeS: g.clock.Now().Sub(g.start).Seconds(),
+		Policy: g.pol.Name(), Preset: g.pol.Preset(), Rev: g.pol.Rev(), DryRun: g.cfg.DryRun, FailClosed: g.cfg.FailClosed,
+		Received: c.Received, Lost: g.ledger.gaps.Load(), ReloadOK: g.reloaded, Flows: c.live()}
+	for _, w := range g.workers {
+		st.Queues = append(st.Queues, int(w.queue))
+	}
+	return st
+}
+
+// Counters is what the gateway has counted since it began.
+func (g *Gateway) Counters() Counters {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = g.counts(ctx)
+	lc := g.log.Counters()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := Counters{Preset: g.pol.Preset(), Rev: g.pol.Rev(), ReloadOK: g.reloaded, ReloadAt: g.reloadAt, Restored: uint64(g.shared.pending.Len()),
+		LogDropped: lc.RingDropped + lc.DiskDropped, Gaps: g.ledger.gaps.Load(), FlowEventsDropped: g.shared.flowEvents.dropped.Load()}
+	for i, w := range g.workers {
+		n := *w.copied.Load()
+		n.add(&g.ledger.retired[i])
+		c.Queues = append(c.Queues, w.queueCounters(&n))
+		for s, m := range n.Flows {
+			c.Flows[s] += m
+		}
+		for why, m := range n.Ended {
+			c.Ended[why] += m
+		}
+		for f, m := range n.Suppressed {
+			c.Suppressed[f] += m
+		}
+	}
+	return c
+}
+
+// queueCounters adds to the worker's own numbers what the kernel counts for its queue.
+func (w *Worker) queueCounters(c *Counts) QueueCounters {
+	q := QueueCounters{Queue: int(w.queue), Received: c.Received, Decided: c.Decided, Injected: c.Injected, InjectErrors: c.InjectErrors,
+		HoldsRefused: c.HoldsRefused, LostIDs: c.LostIDs, ENOBUFS: c.ENOBUFS, VerdictErrors: c.VerdictErrors + c.FlushErrors}
+	if w.kernel == nil {
+		return q
+	}
+	if st, ok, err := w.kernel.Kernel(); err == nil && ok {
+		q.Waiting, q.QueueDropped, q.SocketDropped = uint64(st.Waiting), uint64(st.QueueDrops), uint64(st.SocketDrops)
+	}
+	return q
+}
