@@ -6,20 +6,20 @@ import (
 	"halfopen/proxy/decisionlog"
 )
 
-// idSet holds the ids of one run: a bitmap per worker, because a worker numbers
-// its ids densely from 1, and a map for whatever is not so.
+// idSet holds the ids of one run. A worker numbers its packets in order, so ids
+// come in clusters: one map entry holds 64 neighbours.
 type idSet struct {
-	dense map[uint16][]uint64
-	other map[string]struct{}
+	known map[idKey]uint64
+	other map[string]struct{} // texts that are no ids of ours
 }
 
-// sparse is the sequence number from which a bitmap would cost too much.
-const sparse = 1 << 28
+// idKey is an id without its low six bits.
+type idKey struct{ hi, lo uint64 }
 
 // add notes an id and says whether it was new.
 func (s *idSet) add(id string) bool {
-	worker, seq, ok := splitID(id)
-	if !ok || seq >= sparse {
+	v, ok := decisionlog.ParseID(id)
+	if !ok {
 		if _, dup := s.other[id]; dup {
 			return false
 		}
@@ -29,35 +29,21 @@ func (s *idSet) add(id string) bool {
 		s.other[strings.Clone(id)] = struct{}{}
 		return true
 	}
-	if s.dense == nil {
-		s.dense = make(map[uint16][]uint64)
+	if s.known == nil {
+		s.known = make(map[idKey]uint64)
 	}
-	bits := s.dense[worker]
-	word, bit := int(seq/64), uint64(1)<<(seq%64)
-	if word >= len(bits) {
-		bits = append(bits, make([]uint64, max(word+1-len(bits), len(bits)/2))...)
-		s.dense[worker] = bits
-	}
-	if bits[word]&bit != 0 {
-		return false
-	}
-	bits[word] |= bit
-	return true
+	key, bit := idKey{v.Hi, v.Lo >> 6}, uint64(1)<<(v.Lo&63)
+	bits := s.known[key]
+	s.known[key] = bits | bit
+	return bits&bit == 0
 }
 
 // has says whether the id was noted.
 func (s *idSet) has(id string) bool {
-	worker, seq, ok := splitID(id)
-	if !ok || seq >= sparse {
+	v, ok := decisionlog.ParseID(id)
+	if !ok {
 		_, in := s.other[id]
 		return in
 	}
-	bits := s.dense[worker]
-	return int(seq/64) < len(bits) && bits[seq/64]&(1<<(seq%64)) != 0
-}
-
-// splitID takes an id apart into the worker and its number there.
-func splitID(id string) (worker uint16, seq uint64, ok bool) {
-	v, ok := decisionlog.ParseID(id)
-	return v.Worker(), v.Seq(), ok
+	return s.known[idKey{v.Hi, v.Lo >> 6}]&(1<<(v.Lo&63)) != 0
 }
