@@ -8,7 +8,8 @@ import (
 	"halfopen/conntrack"
 )
 
-// Resolver returns the policy that a spec's preset key names, read relative to the file that names it.
+// Resolver returns the policy that a spec's preset key names, read relative to the file that names it: nil without
+// problems where there is no such policy. A problem without a File is about the reference itself.
 type Resolver func(from, ref string) (*Spec, Problems)
 
 // maxChain bounds how many files may inherit from each other.
@@ -62,6 +63,8 @@ func ancestors(s *Spec, resolve Resolver) ([]*Spec, Problems) {
 		}
 		next, problems := resolve(at.Name, at.Preset)
 		switch {
+		case len(problems) > 0 && problems[0].File == "":
+			return nil, at.presetProblem(problems[0].Found, problems[0].Expected)
 		case len(problems) > 0:
 			return nil, problems
 		case next == nil:

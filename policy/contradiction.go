@@ -31,11 +31,14 @@ func (p *actionParts) contradictions(f ct.Finding, a *Action) []contradiction {
 		for i, e := range allowed {
 			words[i] = e.String()
 		}
-		how := "forwarded"
+		how := ", which is forwarded"
 		if dropped(a) {
-			how = "dropped"
+			how = ", which is dropped"
 		}
-		say("state", fmt.Sprintf("state: %s on %s, which is %s", a.State, f, how), list(words))
+		if !f.Info().Packet {
+			how = ""
+		}
+		say("state", fmt.Sprintf("state: %s on %s%s", a.State, f, how), list(words))
 	}
 	if p.has("window") && a.Reply != ReplyACKTracked {
 		say("window", "window without reply: ack-tracked", "no window, or that reply")

@@ -18,7 +18,7 @@ func Parse(name string, data []byte) (*Spec, Problems) {
 		return nil, problems
 	}
 	d := &decoder{src: src, problems: problems}
-	if root.kind == nodeNull || root.kind == nodeMapping && len(root.entries) == 0 {
+	if len(problems) == 0 && (root.kind == nodeNull || root.kind == nodeMapping && len(root.entries) == 0) {
 		d.problem(root.at, "an empty policy", "at least the line \"preset: NAME\" (presets are "+list(Presets())+")")
 	}
 	s := d.file(root)
@@ -35,7 +35,16 @@ type decoder struct {
 	problems Problems
 }
 
+// maxProblems bounds how many problems are looked for. A file with more is no policy.
+const maxProblems = 500
+
+// full reports whether there are problems enough.
+func (d *decoder) full() bool { return len(d.problems) >= maxProblems }
+
 func (d *decoder) problem(at position, found, expected string) {
+	if d.full() {
+		return
+	}
 	d.problems = append(d.problems, d.src.problem(at, found, expected))
 }
 
@@ -62,6 +71,9 @@ func (d *decoder) section(n *node, what string, keys []key, fn func(k *key, e *e
 		return
 	}
 	for i := range n.entries {
+		if d.full() {
+			return
+		}
 		e := &n.entries[i]
 		if j := wordIndex(e.key, names); j >= 0 {
 			fn(&keys[j], e)

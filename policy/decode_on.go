@@ -14,7 +14,7 @@ func (d *decoder) patterns(n *node) map[conntrack.Finding]int {
 	for i := range n.entries {
 		e := &n.entries[i]
 		fs := findingsOf(e.key)
-		if len(fs) == 0 {
+		if len(fs) == 0 && !d.full() {
 			d.problem(e.at, "unknown finding "+quote(e.key), findingHint(e.key))
 		}
 		size[i] = len(fs)
@@ -65,6 +65,9 @@ func (d *decoder) on(n *node, notes map[string]string) map[conntrack.Finding]Act
 	}
 	owner := d.patterns(n)
 	for i := range n.entries {
+		if d.full() {
+			break
+		}
 		e := &n.entries[i]
 		parts := d.action(e)
 		var fs []conntrack.Finding

@@ -20,6 +20,9 @@ func (d *decoder) rules(n *node) []Rule {
 	places := map[string]position{}
 	all := "" // a rule that leaves nothing to those after it
 	for _, item := range n.items {
+		if d.full() {
+			break
+		}
 		if item.kind != nodeMapping {
 			d.wrong(item, "a rule: a mapping with a name")
 			continue
@@ -134,7 +137,7 @@ func (d *decoder) each(n *node, expected string, fn func(*node)) {
 func (d *decoder) prefixes(n *node) []netip.Prefix {
 	const expected = "an address or prefix such as 192.0.2.1, 10.2.0.0/16 or 2001:db8::/32, or a list of them"
 	var out []netip.Prefix
-	d.each(n, expected, func(n *node) {
+	d.each(n, expected+" (inside [ ] an IPv6 address needs quotes)", func(n *node) {
 		if a, err := netip.ParseAddr(n.text); err == nil && a.Zone() == "" {
 			out = append(out, mapped(netip.PrefixFrom(a, a.BitLen())))
 			return

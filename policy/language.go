@@ -69,14 +69,14 @@ func fileKeys() []key {
 		{name: "description", kind: kindText, dflt: "none", meaning: "what the policy is for, in a line or two; means nothing to the gateway"},
 		{name: "timeouts", kind: kindSection, section: timeoutKeys(), meaning: "after how much silence a connection is forgotten, by its state"},
 		{name: "window", kind: kindSection, section: windowKeys(), meaning: "how sequence numbers are judged"},
-		{name: "limits", kind: kindSection, section: limitKeys(), meaning: "what each worker's table may hold (there is one worker per queue)"},
+		{name: "limits", kind: kindSection, section: limitKeys(), meaning: "what each worker's table may hold (each queue has one worker and one table)"},
 		{name: "on_full", kind: kindWord, words: onFullWords[:], dflt: "refuse", meaning: "how room is made for a new connection when a limit is reached: not at all; by forgetting the oldest connection whose handshake is not complete; or, where there is none of those, one that is closing"},
 		{name: "on", kind: kindFindings, meaning: "what to do about each finding"},
 		{name: "rules", kind: kindRules, section: ruleKeys(), meaning: "other timeouts, windows and actions for some connections; the first rule that matches a connection governs it, and a file's rules come before those of its preset"},
 		{name: "adopt", kind: kindDuration, dflt: "10m", meaning: "for how long after a start connections that are older than the gateway are taken up (finding adopted); 0s for not at all"},
 		{name: "late", kind: kindDuration, dflt: "10m", meaning: "for how long after its end a connection's segments are late-after-expiry; 0s for as long as it is remembered among the tombstones"},
 		{name: "log", kind: kindSection, section: logKeys(), meaning: "what the decision log records"},
-		{name: "reload", kind: kindWord, words: reloadWords[:], dflt: "keep", meaning: "what becomes of live connections when this policy takes another's place: they keep their rule, are matched to the rules anew, or are forgotten"},
+		{name: "reload", kind: kindWord, words: reloadWords[:], dflt: "keep", meaning: "what becomes of live connections when this policy takes another's place: they keep the timeouts that they have, get those of the rule that matches them now, or are forgotten; what happens to them is decided by the new policy in any case"},
 	}
 }
 

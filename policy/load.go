@@ -64,7 +64,7 @@ func FileResolver(read func(string) ([]byte, error)) Resolver {
 		}
 		data, err := read(ref)
 		if err != nil {
-			return nil, Problems{{File: from, Found: "the file that preset names cannot be read: " + oneLine(err.Error())}}
+			return nil, Problems{{Found: "the file that preset names cannot be read: " + oneLine(err.Error())}} // placed by the caller
 		}
 		return Parse(ref, data)
 	}

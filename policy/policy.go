@@ -64,8 +64,8 @@ type Reload uint8
 
 // Answers to a reload.
 const (
-	ReloadKeep    Reload = iota // flows keep their rule by name where it still exists, with its new timeouts
-	ReloadRematch               // rules are matched anew
+	ReloadKeep    Reload = iota // flows keep their timeouts; what happens to them is decided by the new policy
+	ReloadRematch               // timeouts are those of the rule that matches a flow now
 	ReloadDrop                  // flows are forgotten; their segments are mid-stream
 	numReloads
 )

@@ -49,7 +49,11 @@ func (ps Problems) Error() string {
 	var b strings.Builder
 	for i := range ps {
 		if i == maxPrinted {
-			fmt.Fprintf(&b, "and %d more problems\n", len(ps)-maxPrinted)
+			atLeast := ""
+			if len(ps) >= maxProblems {
+				atLeast = "at least "
+			}
+			fmt.Fprintf(&b, "and %s%d more problems\n", atLeast, len(ps)-maxPrinted)
 			break
 		}
 		p := &ps[i]

@@ -16,7 +16,7 @@ import (
 // Bounds of a policy file. They keep the time that any input takes to a second or so.
 const (
 	// MaxFileSize is the largest policy file, in bytes.
-	MaxFileSize = 256 << 10
+	MaxFileSize = 128 << 10
 	maxDepth    = 32    // nested mappings and sequences
 	maxNodes    = 50000 // after aliases are followed
 )
@@ -168,9 +168,11 @@ func parseYAML(data []byte) (file *ast.File, err error) {
 }
 
 func syntaxProblem(src *source, err error) Problem {
-	at, message := position{1, 1}, err.Error()
+	at, message := position{1, 1}, ""
 	var e yaml.Error
-	if errors.As(err, &e) {
+	if !errors.As(err, &e) {
+		message = err.Error()
+	} else { // whose Error would quote the file, at length
 		message = e.GetMessage()
 		if tok := e.GetToken(); tok != nil && tok.Position != nil {
 			at = position{tok.Position.Line, tok.Position.Column}
