@@ -145,7 +145,8 @@ func (g *Gateway) openQueues(undo *undoList) error {
 		undo.add(func() { _ = g.rules.Remove() })
 		return nil
 	}
-	if found && g.cfg.InstallRules {
+	// Rules whose queues are served belong to a gateway that lives: binding below fails and must not have touched them.
+	if found && g.cfg.InstallRules && !nfqueue.AnyBound(g.cfg.Queues[0], g.cfg.Queues[1]) {
 		if err := install(); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,6 +41,13 @@ func ReadProc() ([]ProcStats, error) {
 		return nil, fmt.Errorf("nfqueue: reading the kernel's queue table: %w", err)
 	}
 	return parseProc(b)
+}
+
+// AnyBound reports whether a queue with a number from first to last is bound in the calling thread's network namespace,
+// as far as the table can be read.
+func AnyBound(first, last uint16) bool {
+	all, _ := ReadProc() // unreadable: nobody can tell before Open does
+	return slices.ContainsFunc(all, func(st ProcStats) bool { return st.Queue >= first && st.Queue <= last })
 }
 
 // parseProc reads lines of: queue, port, waiting, mode, range, queue drops, socket drops, last id, a constant 1.
