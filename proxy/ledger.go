@@ -66,12 +66,23 @@ func (g *Gateway) balance(ctx context.Context) Counts {
 	}
 	if n := counts.LostIDs - l.lost; n > 0 && counts.LostIDs > l.lost {
 		l.lost = counts.LostIDs
-		g.putGap(g.lossKind(), n, "the socket's buffer was full: ids that the kernel skipped")
+		if ok { // what was lost behind the last message shows at the counter first, and was admitted then
+			n = min(n, l.unexplained(counts.Received))
+		}
+		if n > 0 {
+			g.putGap(g.lossKind(), n, "the socket's buffer was full: ids that the kernel skipped")
+		}
 	}
 	if seen := counts.Received + l.gaps.Load() + waiting; ok && counter-l.base > seen {
 		g.putGap(g.lossKind(), counter-l.base-seen, "the queue was full, or nobody served it")
 	}
 	return counts
+}
+
+// unexplained is how many messages the counter has seen beyond those received and those that gap records admit.
+func (l *ledger) unexplained(received uint64) uint64 {
+	seen := received + l.gaps.Load()
+	return max(l.counter-l.base, seen) - seen
 }
 
 // lossKind names what became of packets that the queue could not take.
