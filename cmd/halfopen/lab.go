@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"halfopen/policy"
 	"halfopen/proxy/lab"
 )
 
@@ -18,7 +19,7 @@ func newLabCmd() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newLabListCmd(), newLabRunCmd())
+	c.AddCommand(newLabListCmd(), newLabRunCmd(), newLabMatrixCmd())
 	return c
 }
 
@@ -76,6 +77,48 @@ front of the client.`,
 	f.StringArrayVar(&o.Set, "set", nil, "override one key of the gateway's policy (`PATH=VALUE`, repeatable)")
 	f.StringVar(&o.Out, "out", "", "`DIR` for captures and logs (default: a new temporary one)")
 	f.BoolVarP(&o.IPv6, "ipv6", "6", false, "play it over IPv6")
+	f.StringVarP(&output, "output", "o", "text", "text or json")
+	return c
+}
+
+func newLabMatrixCmd() *cobra.Command {
+	var o lab.MatrixOptions
+	var output string
+	c := &cobra.Command{
+		Use:   "matrix",
+		Short: "Play every phase of every scenario under every preset, and print who connected and how soon",
+		Example: `  halfopen lab matrix
+  halfopen lab matrix --policy lpd-case-2015 --policy my.yaml --scenario silence-on-the-wire -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return usagef("-o %q: want text or json", output)
+			}
+			if len(o.Policies) == 0 {
+				o.Policies = policy.Presets()
+			}
+			m, err := lab.RunMatrix(c.Context(), o)
+			if err != nil {
+				return err
+			}
+			write := m.WriteText
+			if output == "json" {
+				write = m.WriteJSON
+			}
+			if err := write(c.OutOrStdout()); err != nil {
+				return err
+			}
+			if m.Failed() {
+				return errFound
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&o.Policies, "policy", nil, "a column (`NAME|FILE`, repeatable; default: every preset)")
+	f.StringArrayVar(&o.Scenarios, "scenario", nil, "only this `SCENARIO` (repeatable)")
+	f.IntVar(&o.Parallel, "parallel", 0, "cells at a time (0: default)")
+	f.StringVar(&o.Out, "out", "", "keep captures and logs of every cell in `DIR`")
 	f.StringVarP(&output, "output", "o", "text", "text or json")
 	return c
 }
