@@ -242,6 +242,8 @@ func TestChecksumIsJudgedWhereItCan(t *testing.T) {
 		{"first fragment", fragment, conntrack.ChecksumUnverified},
 		{"v4 super-packet without a length", edit(packet4(t), 2, 0, 0), conntrack.ChecksumUnverified},
 		{"v6 super-packet without a length", append(edit(packet6(t), 4, 0, 0), make([]byte, 70000)...), conntrack.ChecksumUnverified},
+		{"v6 first fragment", with(packet6(t), extension{44, []byte{0, 0, 0, 1, 0, 0, 0, 1}}), conntrack.ChecksumUnverified},
+		{"v6 atomic fragment", with(packet6(t), extension{44, []byte{0, 0, 0, 0, 0, 0, 0, 1}}), conntrack.ChecksumGood},
 		{"v4 source route pending", sourceRoute, conntrack.ChecksumUnverified},
 		{"v4 source route done", visited, conntrack.ChecksumGood},
 		{"v6 routing header pending", with(packet6(t), route(1)), conntrack.ChecksumUnverified},

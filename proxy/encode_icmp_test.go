@@ -39,6 +39,9 @@ func TestUnreachable(t *testing.T) {
 			}
 			at := 20
 			if c.wire.Is4() {
+				if pkt[6] != 0 || pkt[7] != 0 {
+					t.Error("the error may not be fragmented")
+				}
 				if naiveChecksum(pkt[:20]) != 0 || naiveChecksum(pkt[20:]) != 0 {
 					t.Error("an outer checksum is wrong")
 				}
@@ -91,6 +94,12 @@ func TestUnreachableRefuses(t *testing.T) {
 	cut := with(packet6(t), extension{60, []byte{0, 1, 15: 0}})[:52]
 	pkt, err := e.Unreachable(&wire6, UnreachablePort, cut)
 	if err != nil || !bytes.Equal(pkt[48+40:], cut[40:]) || !bytes.Equal(pkt[48+8:48+24], wire6.Dst[:]) {
+		t.Errorf("% x, %v", pkt, err)
+	}
+	// A later fragment has no ports.
+	later := edit(packet4(t), 6, 0, 9)
+	pkt, err = e.Unreachable(&wire4, UnreachablePort, later)
+	if err != nil || !bytes.Equal(pkt[28+20:], later[20:]) {
 		t.Errorf("% x, %v", pkt, err)
 	}
 }

@@ -56,16 +56,20 @@ type TranslatorConfig struct {
 	// Keep is how long a lookup's result is used again; 0 means 250 ms. It is short because the host may give a new
 	// connection on the same ports another translation.
 	Keep time.Duration
+	// Recheck is how old the knowledge of the host's rules may be when a packet is made; 0 means 10 s. A host's firewall often
+	// loads its rules after the gateway has started.
+	Recheck time.Duration
 	// Walks bounds the walks through the host's whole connection table, per second; 0 means 10. Only flows with both their
 	// ends translated need one.
 	Walks int
 }
 
 // Translator finds out how packets of a flow look on the wire. It belongs to one worker, and to the network namespace of
-// the thread that uses it. Without NAT on the host it costs nothing.
+// the thread that uses it. Without NAT on the host it asks nothing.
 type Translator struct {
 	config TranslatorConfig
 	kinds  NATKinds
+	known  time.Time // when kinds was found out
 	host   natLookup
 	cache  map[conntrack.Tuple]translation
 	second time.Time // when walks began to be counted
@@ -117,6 +121,9 @@ func NewTranslator(c TranslatorConfig) (*Translator, error) {
 	if c.Keep == 0 {
 		c.Keep = 250 * time.Millisecond
 	}
+	if c.Recheck == 0 {
+		c.Recheck = 10 * time.Second
+	}
 	if c.Walks == 0 {
 		c.Walks = 10
 	}
@@ -126,10 +133,11 @@ func NewTranslator(c TranslatorConfig) (*Translator, error) {
 	return t, t.Refresh()
 }
 
-// Refresh detects anew what the host's rules can translate; call it on a reload. After an error the translator goes on as if
-// everything could be translated.
+// Refresh detects anew what the host's rules can translate, as happens by itself once they were looked at too long ago. After
+// an error the translator goes on as if everything could be translated.
 func (t *Translator) Refresh() error {
 	clear(t.cache)
+	t.known = t.config.Now()
 	kinds, err := t.config.Detect()
 	if err != nil {
 		t.kinds = SourceNAT4 | DestinationNAT4 | SourceNAT6 | DestinationNAT6
@@ -148,11 +156,16 @@ func (t *Translator) Kinds() NATKinds { return t.kinds }
 // rules for DNAT, one to the responder none unless it has rules for SNAT, and in the other cases the error is
 // [ErrNoTranslation].
 func (t *Translator) Wire(tu conntrack.Tuple, dir conntrack.Direction) (conntrack.Tuple, error) {
+	now := t.config.Now()
+	if now.Sub(t.known) >= t.config.Recheck {
+		if err := t.Refresh(); err != nil {
+			return tu, err
+		}
+	}
 	kinds := t.kinds.family(&tu)
 	if kinds == 0 {
 		return tu, nil
 	}
-	now := t.config.Now()
 	if c, ok := t.cache[tu]; ok && now.Before(c.until) {
 		return c.wire, nil
 	}

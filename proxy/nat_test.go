@@ -107,6 +107,44 @@ func TestWire(t *testing.T) {
 	}
 }
 
+func TestWireKeepsFamiliesApart(t *testing.T) {
+	now := time.Unix(1000, 0)
+	h := &fakeHost{}
+	tr := translator(t, h, SourceNAT6, &now)
+	six := tuple("[2001:db8::1]:721", "[2001:db8:1::9]:515")
+	if got, err := tr.Wire(six, conntrack.Reply); err != nil || got != six || h.gets != 2 {
+		t.Errorf("%v, %v after %d lookups", got, err, h.gets)
+	}
+	if got, err := tr.Wire(six, conntrack.Original); !errors.Is(err, ErrNoTranslation) {
+		t.Errorf("%v, %v; want ErrNoTranslation", got, err)
+	}
+	if four := tuple("192.0.2.1:721", "10.9.9.9:515"); tr.kinds.family(&four) != 0 {
+		t.Error("NAT of IPv6 concerns IPv4")
+	}
+}
+
+// TestRulesAreRechecked: the host's firewall loads its rules after the gateway has started.
+func TestRulesAreRechecked(t *testing.T) {
+	now := time.Unix(1000, 0)
+	tr := translator(t, &fakeHost{}, 0, &now)
+	tu := tuple("192.0.2.1:721", "10.9.9.9:515")
+	tr.config.Detect = func() (NATKinds, error) { return SourceNAT4, nil }
+	now = now.Add(9 * time.Second)
+	if _, err := tr.Wire(tu, conntrack.Original); err != nil {
+		t.Errorf("rules were looked at after 9 s: %v", err)
+	}
+	now = now.Add(time.Second)
+	if _, err := tr.Wire(tu, conntrack.Original); !errors.Is(err, ErrNoTranslation) {
+		t.Errorf("rules were not looked at after 10 s: %v", err)
+	}
+	broken := errors.New("broken")
+	tr.config.Detect = func() (NATKinds, error) { return 0, broken }
+	now = now.Add(10 * time.Second)
+	if _, err := tr.Wire(tu, conntrack.Reply); !errors.Is(err, broken) {
+		t.Errorf("failed detection gives %v", err)
+	}
+}
+
 // TestWireDistrustsDirection: a flow that was picked up from the wrong end has its directions exchanged here, not at the host.
 func TestWireDistrustsDirection(t *testing.T) {
 	now := time.Unix(1000, 0)
