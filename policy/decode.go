@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,6 +13,8 @@ import (
 // Parse reads a policy file. It returns a nil Spec exactly when there are problems, and then all of them at once; only
 // text that is no YAML is reported at its first error. The name is for messages and for what preset is relative to.
 func Parse(name string, data []byte) (*Spec, Problems) {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark, which some editors leave
+	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
 	src := newSource(name, data)
 	root, problems := parseTree(src, data)
 	if root == nil {

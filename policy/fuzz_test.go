@@ -21,7 +21,7 @@ func FuzzParse(f *testing.F) {
 		if (s == nil) != (len(problems) > 0) {
 			t.Fatalf("spec %v with problems %v", s, problems)
 		}
-		lines := strings.Count(text, "\n") + 1
+		lines := strings.Count(text, "\n") + strings.Count(text, "\r") + 1
 		for _, p := range problems {
 			if p.Found == "" || p.File != "fuzz.yaml" || p.Line < 0 || p.Line > lines || p.Line > 0 && p.Column < 1 {
 				t.Fatalf("problem without a place in %d lines: %+v", lines, p)

@@ -96,6 +96,9 @@ func (s *source) problem(at position, found, expected string) Problem {
 	if s == nil {
 		return Problem{File: "policy", Found: found, Expected: expected}
 	}
+	if n := len(s.lines); n > 0 && at.line > n { // the end of the file
+		at = position{n, 1}
+	}
 	p := Problem{File: s.name, Line: at.line, Column: at.col, Found: found, Expected: expected}
 	if at.line >= 1 && at.line <= len(s.lines) {
 		p.Excerpt, p.Caret = excerpt(s.lines[at.line-1], at.col)

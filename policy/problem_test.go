@@ -56,6 +56,7 @@ var errorCases = []struct{ name, text string }{
 	{"control characters", "preset: \x1b[31mobserve\n"},
 	{"beyond ASCII", "description: Größe\ntimeouts: {über: 5s}\non: {\"größe\": drop}\n"},
 	{"far to the right", "on: {syn-established: {packet: drop}, " + strings.Repeat("                    ", 12) + "syn-ack: dorp}\n"},
+	{"line ends of all kinds", "preset: observe\r\non: {new: dorp}\radopt: 5\nlate: x\r\n"},
 	{"deep", "on: " + strings.Repeat("[", 100) + "\n"},
 	{"deep list", strings.Repeat("- ", 100) + "a\n"},
 	{"deeper than the bound", "on: " + strings.Repeat("{a: ", 40) + "b" + strings.Repeat("}", 40) + "\n"},
