@@ -108,7 +108,7 @@ func (e *Engine) ruleOf(ent *conntrack.Entry) int32 {
 func (e *Engine) adopts(now conntrack.Instant, v *conntrack.View, s *conntrack.Segment, f conntrack.Finding) bool {
 	switch f {
 	case conntrack.AckNoState, conntrack.DataNoState, conntrack.FinNoState:
-		return !e.cfg.NoAdopt && v.Entry == nil && now < e.cfg.Start.Add(e.policy.Adopt())
+		return !e.cfg.NoAdopt && v.Entry == nil && !v.HasTomb && now < e.cfg.Start.Add(e.policy.Adopt())
 	}
 	return false
 }

@@ -1,0 +1,83 @@
+package policy
+
+import (
+	"net/netip"
+	"testing"
+
+	"halfopen/conntrack"
+)
+
+// established returns an engine that knows n connections, and their next segments, which are in window again and again.
+func established(b *testing.B, n int, policy string) (*Engine, []conntrack.Segment) {
+	e := NewEngine(EngineConfig{Policy: policyOf(b, policy), NoAdopt: true})
+	segs := make([]conntrack.Segment, n)
+	for i := range segs {
+		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 4000)
+		tu := conntrack.MakeTuple(from, netip.MustParseAddrPort("192.0.2.1:443"))
+		for _, s := range []conntrack.Segment{
+			{Tuple: tu, Flags: conntrack.SYN, Seq: 100, Window: 60000},
+			{Tuple: tu.Reverse(), Flags: conntrack.SYN | conntrack.ACK, Seq: 900, Ack: 101, Window: 60000},
+			{Tuple: tu, Flags: conntrack.ACK, Seq: 101, Ack: 901, Window: 60000},
+		} {
+			e.Step(1, &s)
+		}
+		segs[i] = conntrack.Segment{Tuple: tu, Flags: conntrack.ACK | conntrack.PSH, Seq: 101, Ack: 901, Len: 1400, Bytes: 1440, Window: 60000}
+	}
+	return e, segs
+}
+
+func BenchmarkStepKnownFlow(b *testing.B) {
+	for _, c := range []struct {
+		name, policy string
+		flows        int
+	}{
+		{"1", "preset: linux-default", 1},
+		{"10000", "preset: linux-default", 10000},
+		{"10000/rules", "preset: linux-default\nrules: [{name: a, match: {dst_port: 515}}, {name: b, match: {src: 172.16.0.0/12}}]", 10000},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			e, segs := established(b, c.flows, c.policy)
+			b.ReportAllocs()
+			now := conntrack.Instant(1)
+			i := 0
+			for b.Loop() {
+				now += 1000
+				if out := e.Step(now, &segs[i]); !out.Counted {
+					b.Fatal(out.Finding)
+				}
+				if i++; i == len(segs) {
+					i = 0
+				}
+			}
+		})
+	}
+}
+
+// A decision that answers, on a flow that stays.
+func BenchmarkStepAnswered(b *testing.B) {
+	e, segs := established(b, 1, "preset: lpd-case-2015")
+	syn := segs[0]
+	syn.Flags, syn.Seq, syn.Len = conntrack.SYN, 1<<30, 0
+	b.ReportAllocs()
+	for b.Loop() {
+		if out := e.Step(2, &syn); !out.HasReply {
+			b.Fatal(out.Finding)
+		}
+	}
+}
+
+// New connections into a table that is full of half-open ones.
+func BenchmarkStepFlood(b *testing.B) {
+	e, _ := established(b, 100, "preset: observe\nlimits: {flows: 10000, embryonic: 5000}")
+	s := conntrack.Segment{Tuple: conntrack.MakeTuple(netip.MustParseAddrPort("198.51.100.1:1"), netip.MustParseAddrPort("192.0.2.1:443")), Flags: conntrack.SYN}
+	b.ReportAllocs()
+	now := conntrack.Instant(2)
+	for b.Loop() {
+		now += 1000
+		s.Tuple.SrcPort++
+		if s.Tuple.SrcPort == 0 {
+			s.Tuple.Src[15]++
+		}
+		e.Step(now, &s)
+	}
+}

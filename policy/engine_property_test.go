@@ -1,0 +1,304 @@
+package policy
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"halfopen/conntrack"
+)
+
+// strangers plays segments of other connections.
+func strangers(e *Engine, now conntrack.Instant) {
+	for i := range 7 {
+		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, 0, byte(i)}), 7000)
+		s := conntrack.Segment{Tuple: conntrack.MakeTuple(from, netip.MustParseAddrPort("192.0.2.7:80")),
+			Flags: []conntrack.Flags{conntrack.SYN, conntrack.ACK, conntrack.RST | conntrack.ACK}[int(uint64(now)/7+uint64(i))%3], Seq: conntrack.Seq(now), Window: 100}
+		e.Step(now, &s)
+	}
+}
+
+// hostile uses every part of an action, wherever the language lets it.
+const hostile = `
+limits: {flows: 12, embryonic: 5, tombstones: 6}
+on_full: evict-closing
+adopt: 20s
+timeouts: {syn_sent: 3s, syn_recv: 3s, established: 40s, fin_wait: 5s, close_wait: 5s, last_ack: 2s, time_wait: 4s, close: 1s}
+on:
+  idle-expired: {reply: rst-tracked, peer: rst-tracked}
+  syn-established: {packet: forward, state: replace, peer: rst-tracked}
+  syn-established-reverse: {packet: drop, reply: ack-tracked, window: tracked}
+  syn-half-closed: {packet: forward, state: annotate}
+  syn-closing: {packet: forward, state: replace-if-closed}
+  seq-above: {packet: drop, reply: ack-tracked}
+  ack-above: {packet: forward, timer: 1s, state: keep}
+  seq-below: {packet: drop, reply: rst-tracked}
+  ack-for-syn: {packet: drop, reply: rst, state: rearm}
+  rst-inexact: {packet: drop, reply: ack-tracked}
+  rst: {packet: forward, state: delete}
+  data-no-state: {packet: forward, state: create-liberal}
+  late-after-expiry: {packet: drop, reply: icmp-admin}
+  handshake-bad-ack: {packet: hold, hold: 2s, then: drop, reply: rst-tracked}
+  simultaneous-open: {packet: hold, hold: 1s, then: forward, state: track}
+rules:
+  - name: odd
+    match: {src_port: 1001}
+    on: {in-window: {packet: forward, state: track, peer: rst-tracked}}
+`
+
+// traffic makes segments of few connections with numbers near each other, from any source of bytes.
+type traffic struct {
+	next func() byte
+	now  conntrack.Instant
+}
+
+func (g *traffic) segment() conntrack.Segment {
+	a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 1}), 1000+uint16(g.next()%16))
+	b := netip.MustParseAddrPort("192.0.2.1:515")
+	s := conntrack.Segment{Tuple: conntrack.MakeTuple(a, b), Len: uint32(g.next()%3) * 50, Window: uint16(g.next()) << 3}
+	base := [2]conntrack.Seq{1000, 5000}
+	from := g.next() % 2
+	if from == 1 {
+		s.Tuple = s.Tuple.Reverse()
+	}
+	s.Flags = []conntrack.Flags{conntrack.SYN, conntrack.SYN | conntrack.ACK, conntrack.ACK, conntrack.ACK, conntrack.ACK | conntrack.PSH,
+		conntrack.FIN | conntrack.ACK, conntrack.RST, conntrack.RST | conntrack.ACK, conntrack.Flags(g.next())}[g.next()%9]
+	offset := func() conntrack.Seq {
+		n := conntrack.Seq(g.next() % 4)
+		if g.next()%16 == 0 {
+			n <<= 18
+		}
+		return n
+	}
+	s.Seq, s.Ack = base[from]+offset(), base[1-from]+offset()
+	if g.next()%64 == 0 {
+		s.Defect = conntrack.DefectOptions
+	}
+	if g.next()%64 == 0 {
+		s.Checksum = conntrack.ChecksumBad
+	}
+	s.Bytes = 40 + s.Len
+	return s
+}
+
+// ledger adds up what an engine accounts for.
+type ledger struct {
+	t                 testing.TB
+	e                 *Engine
+	steps, individual int
+	told              uint64 // in flow events
+	news, ends        int
+	live              map[uint64]bool
+	holds             map[uint64]bool
+}
+
+func (l *ledger) flow(ev *FlowEvent) {
+	l.told += ev.Entry.Counted
+	id := ev.Entry.ID
+	switch ev.Kind {
+	case FlowNew:
+		if l.live[id] || ev.Entry.Counted != 0 {
+			l.t.Fatalf("flow %d begins twice or with a count", id)
+		}
+		l.live[id] = true
+	case FlowEnd:
+		if !l.live[id] || ev.Why == conntrack.EndNone {
+			l.t.Fatalf("flow %d ends without having begun, or without a reason", id)
+		}
+		delete(l.live, id)
+	}
+}
+
+func (l *ledger) time(ev *TimeEvent) {
+	switch ev.Kind {
+	case TimeFlow:
+		l.flow(&ev.Flow)
+	case TimeRelease:
+		if !l.holds[ev.Hold] {
+			l.t.Fatalf("hold %d is let go twice", ev.Hold)
+		}
+		delete(l.holds, ev.Hold)
+	}
+}
+
+func (l *ledger) step(now conntrack.Instant, s *conntrack.Segment) {
+	out := l.e.Step(now, s)
+	l.steps++
+	if !out.Counted {
+		l.individual++
+	}
+	for i := range out.Flows {
+		l.flow(&out.Flows[i])
+	}
+	if out.Hold != 0 {
+		l.holds[out.Hold] = true
+	}
+	if err := wrong(s, out); err != "" {
+		l.t.Fatalf("%s: %s %s %s: %s", err, out.Verdict, out.Finding, out.Effect, s.Flags)
+	}
+	limits := l.e.Policy().Limits()
+	if l.e.Len() > limits.Flows || l.e.Len() != len(l.live) || l.e.Embryonic() > limits.Embryonic {
+		l.t.Fatalf("%d flows, %d told of, %d embryonic, limits %+v", l.e.Len(), len(l.live), l.e.Embryonic(), limits)
+	}
+}
+
+// wrong returns what is never right about an outcome.
+func wrong(s *conntrack.Segment, out *Outcome) string {
+	rst := func(e *Emit) bool { return e.ICMP == ReplyNone && e.Segment.Flags&conntrack.RST != 0 }
+	begins := slices.ContainsFunc(out.Flows, func(ev FlowEvent) bool { return ev.Kind == FlowNew })
+	switch {
+	case out.Finding >= conntrack.NumFindings || !out.Finding.Info().Packet:
+		return "no finding of a segment"
+	case out.Verdict == Drop && begins:
+		return "a dropped segment began a flow"
+	case out.Counted && (out.Finding != conntrack.InWindow || out.Verdict != Forward || out.HasReply || out.HasPeer || out.Flow == 0):
+		return "counted"
+	case out.HasReply && rst(&out.Reply) && s.Flags&conntrack.RST != 0:
+		return "a RST answers a RST"
+	case out.HasReply && out.Reply.Segment.Tuple != s.Tuple.Reverse():
+		return "the reply goes elsewhere"
+	case out.HasPeer && out.Peer.Segment.Tuple != s.Tuple:
+		return "what goes to the peer does not"
+	case (out.HasReply || out.HasPeer) && (s.Defect != conntrack.DefectNone || s.Checksum == conntrack.ChecksumBad):
+		return "answered"
+	case out.After != conntrack.StateNone && out.Flow == 0:
+		return "a state without a flow"
+	case out.Idle < 0 || out.Age < 0 || out.Remaining < 0:
+		return "a time below zero"
+	}
+	return ""
+}
+
+// close tells the rest and checks the sum: each step is explained once.
+func (l *ledger) close(now conntrack.Instant) {
+	open := uint64(0)
+	l.e.Walk(0, 1<<30, func(e *conntrack.Entry) bool { open += e.Counted; return true })
+	if got := uint64(l.individual) + l.told + open; got != uint64(l.steps) {
+		l.t.Fatalf("%d steps, but %d individual, %d told and %d open", l.steps, l.individual, l.told, open)
+	}
+	l.e.FlushCounted(now, 1<<30, l.flow)
+	if got := uint64(l.individual) + l.told; got != uint64(l.steps) {
+		l.t.Fatalf("after the flush: %d steps, but %d", l.steps, got)
+	}
+	l.e.ReleaseHolds(now, l.time)
+	if len(l.holds) > 0 {
+		l.t.Fatalf("%d holds never let go", len(l.holds))
+	}
+}
+
+// play runs n random operations.
+func (l *ledger) play(g *traffic, n int, policies []*Policy) {
+	for range n {
+		switch op := g.next(); {
+		case op < 250-30:
+			s := g.segment()
+			l.step(g.now, &s)
+			g.now = g.now.Add(time.Duration(g.next()) * time.Millisecond)
+		case op < 230:
+			g.now = g.now.Add(time.Duration(g.next()) * 100 * time.Millisecond)
+		case op < 240:
+			l.e.Advance(g.now, int(g.next()%4)+1, l.time)
+		case op < 244:
+			l.e.FlushCounted(g.now, int(g.next()), l.flow)
+		case op < 247:
+			port := uint16(1000 + int(g.next())%16)
+			l.e.Kill(g.now, 0, 100, func(e *conntrack.Entry) bool { return e.Tuple.SrcPort == port }, l.time)
+		case op < 250:
+			l.e.Gap(g.now)
+		case len(policies) > 0:
+			l.e.Swap(g.now, policies[int(g.next())%len(policies)], Reload(g.next()%3))
+		}
+	}
+	l.close(g.now)
+}
+
+func newLedger(t testing.TB, p *Policy) *ledger {
+	return &ledger{t: t, e: NewEngine(EngineConfig{Policy: p, MaxHolds: 3}), live: map[uint64]bool{}, holds: map[uint64]bool{}}
+}
+
+// Over random traffic, reloads, kills and time, each step is explained exactly once, and no outcome is ever wrong in itself.
+func TestConservation(t *testing.T) {
+	small := "\nlimits: {flows: 12, embryonic: 5, tombstones: 6}"
+	policies := []*Policy{policyOf(t, hostile)}
+	for _, name := range Presets() {
+		policies = append(policies, policyOf(t, "preset: "+name+small))
+	}
+	for i := range policies {
+		rng := rand.New(rand.NewPCG(1, uint64(i)))
+		l := newLedger(t, policies[i])
+		l.play(&traffic{next: func() byte { return byte(rng.Uint32()) }, now: 1}, 30000, policies)
+		if l.told == 0 || l.individual == l.steps {
+			t.Errorf("%s: nothing was counted", policies[i].Name())
+		}
+	}
+}
+
+// Two connections that have nothing to do with each other are decided the same in any order of their segments.
+func TestInterleaving(t *testing.T) {
+	p := policyOf(t, hostile+"  - name: roomy\n    match: {src_port: 1}\n")
+	p.limits = Limits{Flows: 100, Embryonic: 100, Tombstones: 100}
+	one := func(rng *rand.Rand, port uint16) (segs []conntrack.Segment) {
+		g := traffic{next: func() byte { return byte(rng.Uint32()) }}
+		for range 60 {
+			s := g.segment()
+			if s.Tuple.DstPort == 515 {
+				s.Tuple.SrcPort = port
+			} else {
+				s.Tuple.DstPort = port
+			}
+			segs = append(segs, s)
+		}
+		return segs
+	}
+	for seed := range uint64(50) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		segs := [2][]conntrack.Segment{one(rng, 1002), one(rng, 1003)}
+		alone := [2][]string{}
+		for f := range segs {
+			e := NewEngine(EngineConfig{Policy: p})
+			for i := range segs[f] {
+				alone[f] = append(alone[f], decision(e.Step(conntrack.Instant(i)*1e8, &segs[f][i])))
+			}
+		}
+		e := NewEngine(EngineConfig{Policy: p})
+		at := [2]int{}
+		for tick := 0; at[0] < 60 || at[1] < 60; tick++ {
+			f := int(rng.Uint32() % 2)
+			if at[f] == 60 || at[f] > at[1-f] { // each at its own time
+				f = 1 - f
+			}
+			i := at[f]
+			if got := decision(e.Step(conntrack.Instant(i)*1e8, &segs[f][i])); got != alone[f][i] {
+				t.Fatalf("seed %d flow %d segment %d: %s, alone %s", seed, f, i, got, alone[f][i])
+			}
+			at[f]++
+		}
+	}
+}
+
+func decision(o *Outcome) string {
+	return fmt.Sprint(o.Finding, o.Expect, o.Verdict, o.Effect, o.Rule, o.Before, o.After, o.Idle, o.Remaining, o.HasReply, o.Reply, o.HasPeer, o.Peer, o.Counted)
+}
+
+// Any bytes, taken as traffic: nothing panics, and every outcome is right in itself.
+func FuzzStep(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x10\x00\x00\x00\x00\x00\x01\x01"), uint8(0))
+	f.Add([]byte("a session of segments, more or less, with time going by and flows that end"), uint8(1))
+	policies := []*Policy{policyOf(f, hostile)}
+	for _, name := range Presets() {
+		policies = append(policies, policyOf(f, "preset: "+name))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, which uint8) {
+		i := 0
+		next := func() byte {
+			if i++; i > len(data) {
+				return 0
+			}
+			return data[i-1]
+		}
+		newLedger(t, policies[int(which)%len(policies)]).play(&traffic{next: next, now: 1}, min(len(data)/8+1, 2000), policies)
+	})
+}
