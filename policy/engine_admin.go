@@ -25,7 +25,8 @@ func (e *Engine) Kill(now conntrack.Instant, cursor, limit int, match func(*conn
 }
 
 // FlushCounted tells emit of each flow with forwards that no flow event accounts for yet, and begins their count anew. It
-// looks at no more than limit places of the table and goes on there at its next call; more is false at the end.
+// looks at no more than limit places of the table and goes on there at its next call; more is false at the end of the table,
+// after which it begins anew. See [Engine.RestartFlush].
 func (e *Engine) FlushCounted(now conntrack.Instant, limit int, emit func(*FlowEvent)) (more bool) {
 	e.counted = nil
 	e.flush = e.table.Walk(e.flush, limit, func(ent *conntrack.Entry) bool {
@@ -42,6 +43,10 @@ func (e *Engine) FlushCounted(now conntrack.Instant, limit int, emit func(*FlowE
 	}
 	return true
 }
+
+// RestartFlush makes the next FlushCounted begin at the first flow, so that the calls up to the one that says there is no
+// more leave nothing out, as at shutdown.
+func (e *Engine) RestartFlush() { e.flush = 0 }
 
 // Saved is a flow as it is kept while no engine runs. The instants of Entry are relative to when it was saved.
 type Saved struct {

@@ -91,6 +91,7 @@ func (e *Engine) releaseDue(now conntrack.Instant) {
 // ReleaseHolds lets every held segment go on, as a gateway that stops does: it must cut nobody off.
 func (e *Engine) ReleaseHolds(now conntrack.Instant, emit func(*TimeEvent)) {
 	e.emit = emit
+	e.tellPending()
 	for len(e.holds.list) > 0 {
 		e.release(now, 0, Forward, false)
 	}

@@ -166,28 +166,41 @@ func barren(effect conntrack.Effect) conntrack.Effect {
 	return effect
 }
 
-// room makes sure that an entry can be created, evicting as the policy says, and returns the bound that stands against it.
+// room makes sure that the entry that an effect creates has its place, evicting as the policy says, and returns the bound
+// that stands against it. A handshake that its server has proven (resync) takes the place of an established entry and needs
+// none.
 func (e *Engine) room(now conntrack.Instant, v *conntrack.View, effect conntrack.Effect) (conntrack.Finding, bool) {
-	var heeds func(f conntrack.Finding) bool
+	var entry, embryonic bool // what it takes
 	switch {
-	case v.Entry == nil && effect == conntrack.Create:
-		heeds = func(conntrack.Finding) bool { return true }
-	case v.Entry == nil && effect == conntrack.CreateLiberal:
-		heeds = func(f conntrack.Finding) bool { return f == conntrack.TableFull }
-	case v.Entry != nil && effect == conntrack.Replace && !v.Entry.State.Embryonic():
-		heeds = func(f conntrack.Finding) bool { return f == conntrack.EmbryonicLimit }
+	case v.Entry == nil:
+		entry = effect == conntrack.Create || effect == conntrack.CreateLiberal
+		embryonic = effect == conntrack.Create
 	default:
+		embryonic = effect == conntrack.Replace && !v.Entry.State.Embryonic()
+	}
+	f, ok := e.bound(now, entry, embryonic)
+	if ok || e.policy.OnFull() == Refuse || !e.table.Evict(now, e.policy.OnFull() == EvictClosing && f == conntrack.TableFull) {
+		return f, ok
+	}
+	return e.bound(now, entry, embryonic)
+}
+
+// bound returns the bound that stands against another entry, or another embryonic one. Entries whose time has passed do not
+// count: the table buries them first.
+func (e *Engine) bound(now conntrack.Instant, entry, embryonic bool) (conntrack.Finding, bool) {
+	if !entry && !embryonic {
 		return conntrack.New, true
 	}
-	f, ok := e.table.Room(now)
-	if ok || !heeds(f) {
-		return f, true
+	if _, ok := e.table.Room(now); ok {
+		return conntrack.New, true
 	}
-	if e.policy.OnFull() == Refuse || !e.table.Evict(now, e.policy.OnFull() == EvictClosing && f == conntrack.TableFull) {
-		return f, false
+	switch most, mostEmbryonic := e.table.Limits(); {
+	case entry && e.table.Len() >= most:
+		return conntrack.TableFull, false
+	case embryonic && e.table.Embryonic() >= mostEmbryonic:
+		return conntrack.EmbryonicLimit, false
 	}
-	f, ok = e.table.Room(now)
-	return f, ok || !heeds(f)
+	return conntrack.New, true
 }
 
 // commit makes the table remember the decision, and writes what it really did.

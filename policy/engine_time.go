@@ -8,15 +8,20 @@ import "halfopen/conntrack"
 func (e *Engine) Advance(now conntrack.Instant, limit int, emit func(*TimeEvent)) (more bool) {
 	e.now = now
 	e.emit = emit
-	for i := range e.pending {
-		emit(&e.pending[i])
-	}
-	e.pending = e.pending[:0]
+	e.tellPending()
 	e.table.Advance(now, limit)
 	e.releaseDue(now)
 	e.reloadChunk(now, limit)
 	e.emit = nil
 	return e.Next() <= now
+}
+
+// tellPending tells what steps have left to tell.
+func (e *Engine) tellPending() {
+	for i := range e.pending {
+		e.emit(&e.pending[i])
+	}
+	e.pending = e.pending[:0]
 }
 
 // Next returns an instant before which Advance has nothing to do; [conntrack.Never] when nothing is to come.
