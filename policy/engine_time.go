@@ -9,9 +9,9 @@ func (e *Engine) Advance(now conntrack.Instant, limit int, emit func(*TimeEvent)
 	e.now = now
 	e.emit = emit
 	e.tellPending()
+	e.reloadChunk(now, limit)
 	e.table.Advance(now, limit)
 	e.releaseDue(now)
-	e.reloadChunk(now, limit)
 	e.emit = nil
 	return e.Next() <= now
 }

@@ -91,6 +91,7 @@ func (w *Worker) settle() error {
 	w.tick()
 	w.engine.ReleaseHolds(w.now, func(ev *policy.TimeEvent) { w.timeEvent(ev) })
 	w.publish()
+	w.engine.RestartFlush()
 	for w.flushCounted(w.now) {
 	}
 	w.snapshot()
