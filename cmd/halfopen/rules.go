@@ -21,6 +21,7 @@ func newRulesCmd() *cobra.Command {
 		func(c *cobra.Command, rs *nfqueue.RuleSet) error { return rs.Print(c.OutOrStdout()) }))
 	c.AddCommand(newRulesVerb("install", "Install the rules; they stay when no gateway runs, and packets pass then", "  halfopen rules install --queues 0-1 --match 'dport 515'",
 		func(c *cobra.Command, rs *nfqueue.RuleSet) error {
+			rs.KeepCount = true // a gateway may be running that was started without --install-rules
 			done, err := rs.Install()
 			if err == nil {
 				c.PrintErrf("installed as %v in families %v\n", done.Form, done.Families)

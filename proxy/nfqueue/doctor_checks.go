@@ -124,7 +124,7 @@ func (r *Report) host() {
 		return
 	}
 	r.yes("halfopen's own table", !n.OurTable, OK, "not installed", "installed (a running halfopen, or one that was killed)",
-		"the next run replaces it")
+		"after a kill it is harmless, and the next run with the same queues replaces it")
 	list := func(name string, places []string, level Level, none, means string) {
 		r.yes(name, len(places) == 0, level, none, strings.Join(places, ", "), means)
 	}

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// add appends one table of ours to the transaction.
-func (rs *RuleSet) add(conn *nftables.Conn, family nftables.TableFamily, form Form) {
+// add appends one table of ours to the transaction, with its counter at start.
+func (rs *RuleSet) add(conn *nftables.Conn, family nftables.TableFamily, form Form, start uint64) {
 	t := conn.AddTable(&nftables.Table{Name: rs.Table, Family: family})
-	conn.AddObj(&nftables.NamedObj{Table: t, Name: CounterName, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
+	conn.AddObj(&nftables.NamedObj{Table: t, Name: CounterName, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{Packets: start}})
 	for _, h := range []struct {
 		hook Hook
 		name string

@@ -71,6 +71,9 @@ type RuleSet struct {
 	FailOpen             bool // packets pass while nobody listens on the queue (bypass)
 	NoTrack              bool // exempt what matches from the host's connection tracking; see ErrNoTrack
 	Form                 Form
+	// KeepCount lets the counter of a table that is replaced go on in the new one, for who installs beside a gateway that
+	// keeps books by it.
+	KeepCount bool
 }
 
 // Installed says what Install did.
@@ -141,8 +144,15 @@ func (rs *RuleSet) Install() (Installed, error) {
 	for _, t := range old {
 		conn.DelTable(t)
 	}
-	for _, f := range families {
-		c.add(conn, f, form)
+	var start uint64
+	if c.KeepCount {
+		start = done.Previous
+	}
+	for i, f := range families {
+		if i > 0 {
+			start = 0 // Counter adds the tables up
+		}
+		c.add(conn, f, form, start)
 		done.Families = append(done.Families, familyName(f))
 	}
 	if err := conn.Flush(); err != nil {

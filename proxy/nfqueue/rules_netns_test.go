@@ -98,10 +98,19 @@ func TestForwardedThroughRules(t *testing.T) {
 	if !got.Replaced || got.Previous != q.Stats().Received {
 		t.Errorf("install reports %+v, want %d", got, q.Stats().Received)
 	}
+	if n := counter(t, &rs); n != 0 {
+		t.Errorf("the new table counts from %d", n)
+	}
 	// Nobody listens on queue 5: bypass.
 	w.transfer(t, server4+":515", 1<<20, func(done <-chan struct{}) { <-done })
 	if counter(t, &rs) == 0 {
 		t.Error("the bypassed packets were not counted")
+	}
+	rs.KeepCount = true
+	got, err = rs.Install()
+	check(t, err)
+	if n := counter(t, &rs); n != got.Previous || n == 0 {
+		t.Errorf("the counter went on from %d at %d", got.Previous, n)
 	}
 }
 
@@ -241,8 +250,8 @@ func TestTablePerFamily(t *testing.T) {
 	w := newWorld(t)
 	c := (&RuleSet{Queues: [2]uint16{4, 4}, FailOpen: true, Match: match(t, "dport 515")}).withDefaults()
 	conn := dial()
-	c.add(conn, nftables.TableFamilyIPv4, XT)
-	c.add(conn, nftables.TableFamilyIPv6, XT)
+	c.add(conn, nftables.TableFamilyIPv4, XT, 0)
+	c.add(conn, nftables.TableFamilyIPv6, XT, 0)
 	check(t, conn.Flush())
 	q := open(t, Config{Number: 4, CopyRange: 256, GSO: true, FailOpen: true})
 	for i, addr := range []string{server4 + ":515", "[" + server6 + "]:515"} {
