@@ -122,6 +122,7 @@ func NewAdmin(cfg AdminConfig) (*Admin, error) {
 // Close ends what runs, and removes the socket.
 func (a *Admin) Close() error {
 	a.stop()
+	removed := a.socket.remove()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	err := a.server.Shutdown(ctx)
@@ -129,7 +130,7 @@ func (a *Admin) Close() error {
 		err = a.server.Close() // a handler that waits for its worker or its client
 	}
 	<-a.done
-	return errors.Join(err, a.socket.remove())
+	return errors.Join(err, removed)
 }
 
 func (a *Admin) status(w http.ResponseWriter, _ *http.Request) {

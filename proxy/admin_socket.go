@@ -106,7 +106,8 @@ func peerProcess(c net.Conn) string {
 	return name
 }
 
-// remove takes the socket's file away, if it is still this one.
+// remove takes the socket's file away, if it is still this one. The listener must still be open: it keeps the file's inode number
+// from being given to another.
 func (s *adminSocket) remove() error {
 	info, err := os.Lstat(s.path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, s.info) {
