@@ -113,15 +113,14 @@ type Progress struct {
 // Absorb enters what a fast path saw of the flow tu and refreshes its timer from when it saw it last. It reports whether the flow
 // is remembered and alive afterwards: an entry that looked expired comes back to life.
 func (t *Table) Absorb(now Instant, tu *Tuple, p *Progress) bool {
-	key, reversed := tu.Canonical()
+	key, _ := tu.Canonical()
 	i, ok := t.lookup[key]
 	if !ok {
 		return false
 	}
 	e := t.at(i)
-	_, entryReversed := e.Tuple.Canonical()
 	dir := Original
-	if reversed != entryReversed {
+	if e.Tuple != *tu {
 		dir = Reply
 	}
 	t.absorb(e, dir, p)

@@ -84,7 +84,7 @@ func (t *Table) Limits() (entries, embryonic int) { return t.cfg.Max, t.cfg.MaxE
 // Lookup fills v with what is remembered of tu at now. It changes nothing. An entry whose deadline is now or earlier is
 // seen as expired, swept or not.
 func (t *Table) Lookup(now Instant, tu *Tuple, v *View) {
-	key, reversed := tu.Canonical()
+	key, _ := tu.Canonical()
 	i, ok := t.lookup[key]
 	if !ok {
 		*v = View{}
@@ -93,7 +93,7 @@ func (t *Table) Lookup(now Instant, tu *Tuple, v *View) {
 	}
 	e := t.at(i)
 	v.Dir = Original
-	if _, entryReversed := e.Tuple.Canonical(); entryReversed != reversed {
+	if e.Tuple != *tu {
 		v.Dir = Reply
 	}
 	if e.Deadline <= now {
