@@ -15,13 +15,13 @@ type position struct{ line, col int }
 
 // Problem is something wrong with a policy file.
 type Problem struct {
-	File     string // or the flag that brought the value
-	Line     int    // from 1; 0 where the problem has no place
-	Column   int    // from 1, in characters
-	Found    string // what was found
-	Expected string // what was expected, "" where there is nothing to say
-	Excerpt  string // the line, shortened around the column and without control characters; "" for none
-	Caret    int    // from 0: the column within Excerpt
+	File     string `json:"file"`               // or the flag that brought the value
+	Line     int    `json:"line,omitempty"`     // from 1; 0 where the problem has no place
+	Column   int    `json:"column,omitempty"`   // from 1, in characters
+	Found    string `json:"found"`              // what was found
+	Expected string `json:"expected,omitempty"` // what was expected, "" where there is nothing to say
+	Excerpt  string `json:"excerpt,omitempty"`  // the line, shortened around the column and without control characters; "" for none
+	Caret    int    `json:"caret"`              // from 0: the column within Excerpt
 }
 
 // Problems are everything that is wrong with a policy, in the order of the file.

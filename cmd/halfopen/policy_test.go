@@ -97,7 +97,7 @@ func TestPolicyCheck(t *testing.T) {
 	}
 	out, _, err = runPolicy(t, "check", "-o", "json", bad)
 	var p policy.Problem
-	if first, _, _ := strings.Cut(out, "\n"); !errors.Is(err, errFound) || json.Unmarshal([]byte(first), &p) != nil || p.Line != 2 || p.Column != 11 {
+	if first, _, _ := strings.Cut(out, "\n"); !errors.Is(err, errFound) || json.Unmarshal([]byte(first), &p) != nil || !strings.Contains(first, `"found":"\"dorp\""`) || p.Line != 2 || p.Column != 11 {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
