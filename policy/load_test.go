@@ -110,7 +110,9 @@ func TestRevision(t *testing.T) {
 	seen := map[string]string{base: "the file"}
 	for _, s := range []string{"timeouts.syn_sent=2s", "window.check=strict", "window.rst=pf", "window.near=1", "window.syn_band=1", "limits.flows=999", "limits.embryonic=11",
 		"limits.tombstones=1", "on_full=refuse", "adopt=1s", "late=2h", "log.detail=decision", "log.rate.new=7", "reload=keep", "on.new=forward", "on.fin=drop",
-		"rules.b.timeouts.close=99s", "rules.b.window.near=9", "rules.b.on.fin={packet: drop, reply: rst}", "on.syn-established={packet: drop, reply: ack-tracked}"} {
+		"rules.b.timeouts.close=99s", "rules.b.window.near=9", "rules.b.on.fin={packet: drop, reply: rst}", "on.syn-established={packet: drop, reply: ack-tracked}",
+		"on.syn-established={packet: drop, reply: ack-tracked, timer: 5s}", "on.syn-established={packet: drop, reply: ack-tracked, window: tracked, timer: 6s}",
+		"on.syn-established={packet: drop, reply: ack-tracked, window: tracked, timer: 5s, peer: rst-tracked}", "on.new={packet: hold, hold: 2s, then: drop}"} {
 		o, err := ParseOverride(s)
 		if err != nil {
 			t.Fatal(err)
@@ -173,6 +175,21 @@ func TestOverrides(t *testing.T) {
 	for _, bad := range []string{"", "a", "=", "a=", "=b", " = "} {
 		if o, err := ParseOverride(bad); err == nil {
 			t.Errorf("%q is %v", bad, o)
+		}
+	}
+}
+
+// TestEmbryonicLimit: half of the flows where nobody says more, and never above them.
+func TestEmbryonicLimit(t *testing.T) {
+	files := map[string]string{"base.yaml": "limits: {flows: 1000, embryonic: 900}\n"}
+	for text, want := range map[string]int{"limits: {flows: 1}": 1, "limits: {flows: 1000}": 500, "limits: {flows: 7, embryonic: 7}": 7,
+		"preset: base.yaml": 900, "preset: base.yaml\nlimits: {flows: 20}": 20, "preset: base.yaml\nlimits: {embryonic: 3}": 3} {
+		p, problems := Load("x.yaml", []byte(text), func(name string) ([]byte, error) { return []byte(files[name]), nil })
+		if p == nil {
+			t.Fatal(problems)
+		}
+		if got := p.Limits().Embryonic; got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
 		}
 	}
 }
