@@ -60,7 +60,6 @@ type Worker struct {
 	calls     chan call // administrative calls, any goroutine
 	waiter    *nfqueue.Waiter
 	beat      atomic.Int64  // Instant of the last turn, any goroutine reads
-	received  atomic.Uint64 // messages read from the main queue, any goroutine reads
 	abandoned atomic.Bool   // set by the supervisor
 	stopping  atomic.Bool   // set by Stop
 	done      chan struct{} // closed when the thread has ended
@@ -136,7 +135,6 @@ func (w *Worker) turn() (int, error) {
 
 // mainBatch decides the first n packets of the batch.
 func (w *Worker) mainBatch(n int) {
-	w.received.Add(uint64(n))
 	w.counts.Received += uint64(n)
 	if w.trial != nil {
 		w.dryBatch(n)
