@@ -54,6 +54,7 @@ type tally struct {
 	resets    int // RSTs that the client sent
 	arrived   int // of these, how many reached the server
 	resetLost int // gateway that dropped one, or -1
+	cleared   int // RSTs that a gateway made and that reached the server
 }
 
 func (p *Phase) tally() tally {
@@ -67,6 +68,8 @@ func (p *Phase) tally() tally {
 			n.resets++
 			count(&n.arrived, s.droppedBy() < 0)
 			n.resetLost = max(n.resetLost, s.droppedBy())
+		case s.toServer && s.flags&flagRST != 0:
+			count(&n.cleared, s.droppedBy() < 0)
 		}
 	}
 	return n
@@ -86,6 +89,9 @@ func (p *Phase) explain() {
 	case c.Connected && n.resets > 0 && c.BareACKsReceived > 0:
 		why = fmt.Sprintf("the client was answered with an ACK of the old connection (%s); its RST %s, and SYN number %d got through.",
 			p.byWhom(n), p.reached(n), c.SYNSent)
+	case c.Connected && n.cleared > 0:
+		why = fmt.Sprintf("%s reset the server's old connection in the client's name, and SYN number %d got through.",
+			p.gatewayName(p.resetter()), c.SYNSent)
 	case c.Connected:
 		why = fmt.Sprintf("only SYN number %d was answered with a SYN/ACK that reached the client.", c.SYNSent)
 	case n.answers > 0 && s.SYNReceived == 0:
@@ -98,6 +104,16 @@ func (p *Phase) explain() {
 		why = fmt.Sprintf("%s reached the server, but no usable answer reached the client.", plural(s.SYNReceived, "SYN"))
 	}
 	p.Facts["why"] = why
+}
+
+// resetter returns the gateway that first reset the server's connection.
+func (p *Phase) resetter() int {
+	for _, s := range p.trace[p.mark:] {
+		if s.toServer && s.flags&flagRST != 0 && s.injectedBy() >= 0 {
+			return s.injectedBy()
+		}
+	}
+	return -1
 }
 
 // gatewayName names gateway g of the trace.

@@ -47,7 +47,7 @@ func startGateway(ctx context.Context, ns *Namespace, c gatewayConfig) (*gateway
 		return nil, fmt.Errorf("lab: %w", err)
 	}
 	args := []string{
-		"run", "--policy", c.policy, "--install-rules", "--queues", "0-1", "--log", c.logDir,
+		"run", "--policy", c.policy, "--fresh", "--install-rules", "--queues", "0-1", "--log", c.logDir,
 		"--ready-file", ready, "--admin", filepath.Join(c.runDir, "admin.sock"),
 	}
 	for _, s := range c.set {
@@ -74,10 +74,12 @@ func (g *gateway) awaitReady(ctx context.Context, file string) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-g.proc.done:
-			if err := g.proc.failure(); err != nil {
+			p := g.proc
+			g.proc = nil // nothing is left to stop
+			if err := p.failure(); err != nil {
 				return err
 			}
-			return fmt.Errorf("lab: %s ended before it was ready%s", g.proc.name(), g.proc.said())
+			return fmt.Errorf("lab: %s ended before it was ready%s", p.name(), p.said())
 		case <-limit.C:
 			return fmt.Errorf("lab: %s not ready after %v%s", g.proc.name(), readyLimit, g.proc.said())
 		case <-poll.C:

@@ -170,7 +170,11 @@ func (p *Phase) annotate(log []entry, g int, name string, view *GatewayView, sin
 		if at >= 0 {
 			s := p.trace[at]
 			used[s] = true
-			s.notes = append(s.notes, name+e.describe())
+			if s.toServer {
+				s.notes = append(s.notes, name+e.describe())
+			} else { // the near gateway had it first
+				s.notes = append([]string{name + e.describe()}, s.notes...)
+			}
 		}
 		if e.EventType == "decision" && (at >= p.mark || at < 0 && !e.Timestamp.Before(p.incident)) {
 			view.Decisions[e.Decision.Reason]++
@@ -178,21 +182,22 @@ func (p *Phase) annotate(log []entry, g int, name string, view *GatewayView, sin
 	}
 }
 
-// find returns the index of the segment that a record of gateway g is about, or -1.
+// clockSlack is how much later than its record a segment may have been captured: the two clocks are read at different places.
+const clockSlack = 2 * time.Millisecond
+
+// find returns the index of the segment that a record of gateway g is about, or -1. A gateway decides in the order of arrival, so that of
+// several equal segments (retransmissions) a record belongs to the first that has none yet.
 func (p *Phase) find(e *entry, g int, used map[*passage]bool) int {
-	best := -1
 	for i, s := range p.trace {
 		if used[s] || !e.about(s) {
 			continue
 		}
-		if e.EventType == "inject" && s.injectedBy() != g || e.EventType == "decision" && s.injectedBy() == g {
-			continue
+		if e.EventType == "inject" && s.injectedBy() == g {
+			return i
 		}
-		if best < 0 || abs(e.Timestamp.Sub(s.at)) < abs(e.Timestamp.Sub(p.trace[best].at)) {
-			best = i
+		if e.EventType == "decision" && s.arrivedAt(g) && !s.at.After(e.Timestamp.Add(clockSlack)) {
+			return i
 		}
 	}
-	return best
+	return -1
 }
-
-func abs(d time.Duration) time.Duration { return max(d, -d) }

@@ -30,8 +30,9 @@ const (
 // natTable is the table that the scenario makes in the gateway's namespace.
 const natTable = "ho-nat"
 
-// toBothEnds makes any policy inject towards the server as well: the incident's SYN causes a RST with tracked numbers.
-var toBothEnds = []string{"on.syn-established.peer=rst-tracked"}
+// toBothEnds makes any policy inject in both directions: the incident's SYN is answered with the old numbers, and the server's old
+// connection is reset with them.
+var toBothEnds = []string{"on.syn-established={packet: drop, reply: ack-tracked, peer: rst-tracked, state: keep, timer: leave}"}
 
 func natScenario() Scenario {
 	phase := func(name, title string) PhaseSpec {

@@ -320,12 +320,12 @@ func (p *Phase) fill(w window, packets []packet, links int, log, farLog []entry)
 		p.mark++
 	}
 	p.view()
-	near := 0
+	near, name := 0, ""
 	if p.FarGateway != nil {
-		near = 1
+		near, name = 1, "[gateway] "
 		p.annotate(farLog, 0, "[far] ", p.FarGateway, w.from, w.until)
 	}
-	p.annotate(log, near, "", &p.Gateway, w.from, w.until)
+	p.annotate(log, near, name, &p.Gateway, w.from, w.until)
 	p.numbers()
 	if p.translated {
 		p.wireFacts()

@@ -146,6 +146,14 @@ func (p *passage) passedBy(g int) bool {
 	return lo <= g && g < hi
 }
 
+// arrivedAt reports whether gateway g had this segment to decide.
+func (p *passage) arrivedAt(g int) bool {
+	if p.toServer {
+		return p.link <= g && p.last >= g
+	}
+	return p.link > g && p.last <= g+1
+}
+
 // holdLimit is the longest time that a segment may have spent inside a gateway for its two sides to be taken for the same segment.
 const holdLimit = 5 * time.Second
 

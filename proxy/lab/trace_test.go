@@ -146,6 +146,29 @@ func TestPhaseCounts(t *testing.T) {
 	}
 }
 
+// TestRecordsGoToTheirSegments: a record that is written late belongs to the segment that waited, not to its retransmission, and
+// to no segment that this gateway never had.
+func TestRecordsGoToTheirSegments(t *testing.T) {
+	s := newStory()
+	start := s.now
+	s.see(true, flagSYN, 5000, 0, 0, 0).
+		wait(500*time.Millisecond).see(true, flagSYN, 5000, 0, 0, 0, 1).
+		wait(10*time.Millisecond).see(true, flagSYN, 5000, 0, 0, 0, 1, 2)
+	log := []entry{
+		decision(start.Add(502*time.Millisecond), "new", "drop", "S", 5000, 0),
+		decision(start.Add(520*time.Millisecond), "syn-retransmit", "forward", "S", 5000, 0),
+	}
+	p := &Phase{FarGateway: &GatewayView{}, Facts: map[string]any{}, incident: start}
+	p.fill(window{phase: p, from: start, until: s.now.Add(time.Second)}, s.packets, 3, log, nil)
+	var got []string
+	for _, x := range p.trace {
+		got = append(got, strings.Join(x.notes, ";"))
+	}
+	if want := []string{"", "[gateway] new: drop", "[gateway] syn-retransmit: forward"}; !cmp.Equal(want, got) {
+		t.Errorf("notes %q, want %q", got, want)
+	}
+}
+
 // TestLadder compares the drawing with testdata/ladder.txt; UPDATE=1 rewrites it.
 func TestLadder(t *testing.T) {
 	var got bytes.Buffer
