@@ -11,7 +11,7 @@ import (
 // records. "Server" is the end that the connection was opened to.
 type Flow struct {
 	Event     string `json:"event,omitempty"`     // new, update or destroy; "" in a listing
-	Timestamp string `json:"timestamp,omitempty"` // of the event, RFC 3339; "" in a listing
+	Timestamp string `json:"timestamp,omitempty"` // of the event, as in the decision log; "" in a listing
 	FlowID    uint64 `json:"flow_id"`
 	Previous  uint64 `json:"predecessor,omitempty"` // id of the flow that it replaced or followed on its tuple
 	SrcIP     string `json:"src_ip"`
@@ -65,13 +65,16 @@ func newFlow(e *conntrack.Entry, rule string, now conntrack.Instant) Flow {
 	return f
 }
 
+// eventTime is the layout of the decision log's timestamps.
+const eventTime = "2006-01-02T15:04:05.000000000-0700"
+
 var flowEventWords = [...]string{policy.FlowNew: "new", policy.FlowUpdate: "update", policy.FlowEnd: "destroy"}
 
 // newFlowEvent describes an event; offset converts instants to Unix nanoseconds.
 func newFlowEvent(l *FlowLine, offset int64) Flow {
 	f := newFlow(&l.Entry, l.Rule, l.At)
 	f.Event = flowEventWords[l.Kind]
-	f.Timestamp = time.Unix(0, int64(l.At)+offset).UTC().Format(time.RFC3339Nano)
+	f.Timestamp = time.Unix(0, int64(l.At)+offset).UTC().Format(eventTime)
 	f.Dropped = l.Dropped
 	if l.Kind == policy.FlowEnd {
 		f.EndReason = l.Why.String()

@@ -102,7 +102,7 @@ func TestFlowEventFormat(t *testing.T) {
 		if got := string(f.AppendConntrack(nil)); got != c.want {
 			t.Errorf("got  %swant %s", got, c.want)
 		}
-		if f.Timestamp != "2026-09-21T14:13:20Z" || f.AgeS != 5 || f.IdleS != 1 || f.Dropped != 3 || (f.EndReason == "idle") != (c.kind == policy.FlowEnd) {
+		if f.Timestamp != "2026-09-21T14:13:20.000000000+0000" || f.AgeS != 5 || f.IdleS != 1 || f.Dropped != 3 || (f.EndReason == "idle") != (c.kind == policy.FlowEnd) {
 			t.Errorf("%+v", f)
 		}
 	}
