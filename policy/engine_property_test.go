@@ -53,10 +53,12 @@ rules:
 type traffic struct {
 	next func() byte
 	now  conntrack.Instant
+	ends [16][2]conntrack.Seq // by connection and end: the number after the last segment
 }
 
 func (g *traffic) segment() conntrack.Segment {
-	a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 1}), 1000+uint16(g.next()%16))
+	port := g.next() % 16
+	a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 1}), 1000+uint16(port))
 	b := netip.MustParseAddrPort("192.0.2.1:515")
 	s := conntrack.Segment{Tuple: conntrack.MakeTuple(a, b), Len: uint32(g.next()%3) * 50, Window: uint16(g.next()) << 3}
 	base := [2]conntrack.Seq{1000, 5000}
@@ -74,6 +76,18 @@ func (g *traffic) segment() conntrack.Segment {
 		return n
 	}
 	s.Seq, s.Ack = base[from]+offset(), base[1-from]+offset()
+	if ends := &g.ends[port]; g.next()%4 > 0 { // as a TCP would go on
+		if s.Flags&conntrack.SYN == 0 && ends[from] != 0 {
+			s.Seq = ends[from]
+			if g.next()%16 == 0 { // about as far as the window goes
+				s.Seq = s.Seq.Add(uint32(g.next()) << 4)
+			}
+		}
+		if ends[1-from] != 0 {
+			s.Ack = ends[1-from]
+		}
+		ends[from] = s.End()
+	}
 	if g.next()%64 == 0 {
 		s.Defect = conntrack.DefectOptions
 	}
@@ -93,6 +107,7 @@ type ledger struct {
 	news, ends        int
 	live              map[uint64]bool
 	holds             map[uint64]bool
+	found             [conntrack.NumFindings]int
 }
 
 func (l *ledger) flow(ev *FlowEvent) {
@@ -127,6 +142,7 @@ func (l *ledger) time(ev *TimeEvent) {
 func (l *ledger) step(now conntrack.Instant, s *conntrack.Segment) {
 	out := l.e.Step(now, s)
 	l.steps++
+	l.found[out.Finding]++
 	if !out.Counted {
 		l.individual++
 	}
@@ -229,12 +245,21 @@ func TestConservation(t *testing.T) {
 	for _, name := range Presets() {
 		policies = append(policies, policyOf(t, "preset: "+name+small))
 	}
+	var found [conntrack.NumFindings]int
 	for i := range policies {
 		rng := rand.New(rand.NewPCG(1, uint64(i)))
 		l := newLedger(t, policies[i])
 		l.play(&traffic{next: func() byte { return byte(rng.Uint32()) }, now: 1}, 30000, policies)
 		if l.told == 0 || l.individual == l.steps {
 			t.Errorf("%s: nothing was counted", policies[i].Name())
+		}
+		for f, n := range l.found {
+			found[f] += n
+		}
+	}
+	for f, n := range found {
+		if f := conntrack.Finding(f); n == 0 && f.Info().Packet {
+			t.Errorf("no segment was %s", f)
 		}
 	}
 }
