@@ -1,6 +1,9 @@
 package policy
 
-import "testing"
+import (
+	"net/netip"
+	"testing"
+)
 
 // What a reload does to live flows: keep leaves their timers alone and decides by the new policy, rematch gives them the new
 // timers, drop ends them; the last two by time or by the flow's next segment, whichever comes first.
@@ -73,6 +76,12 @@ func TestReloadsInSeries(t *testing.T) {
 		t.Errorf("%d entries left", x.e.Len())
 	}
 	x.run(t, "+0 c . 1001 5001 => forward/in-window state=ESTABLISHED")
+	// Nor does a later rematch widen an earlier drop.
+	x.e.Swap(x.now, p, ReloadDrop)
+	x.ends[0] = netip.MustParseAddrPort("10.2.0.5:722")
+	x.run(t, handshake)
+	x.e.Swap(x.now, p, ReloadRematch)
+	x.run(t, "+0 - => +end:reload\n +0 c . 1001 5001 => forward/in-window state=ESTABLISHED")
 }
 
 // A reload changes the table's bounds too.

@@ -52,6 +52,17 @@ rules:
 	+1ms  c .  900001 70001   => forward/handshake state=ESTABLISHED`)
 }
 
+// The rules are run for the connection that replaces another: it may be dialled from the other end.
+func TestReplaceMatchesAnew(t *testing.T) {
+	x := newScript(policyOf(t, `
+on: {syn-established-reverse: {packet: forward, state: replace}}
+rules: [{name: in, match: {dst_port: 515}}, {name: out, match: {src_port: 515}, timeouts: {syn_sent: 30s}}]
+`), EngineConfig{NoAdopt: true}, plainWorld)
+	x.run(t, handshake+`
+	+0    s S  9000           => forward/syn-established-reverse rule=in +end:replaced +new
+	+9    s S  9000           => forward/syn-retransmit rule=out remaining=21s`)
+}
+
 func TestReplaceIfClosed(t *testing.T) {
 	policy := "preset: observe\non: {syn-established: {packet: forward, state: replace-if-closed, timer: refresh}, syn-time-wait: {packet: forward, state: replace-if-closed}, syn-closing: {packet: forward, state: replace-if-closed}}"
 	play(t, EngineConfig{NoAdopt: true}, policy, handshake+`
@@ -103,6 +114,13 @@ func TestDroppedCreatesNothing(t *testing.T) {
 	+0    c P. 1001:10 5001   => drop/in-window effect=keep counted=false
 	+0    c P. 1011:10 5001   => drop/in-window
 	+0    c S  1              => drop/syn-established effect=keep state=ESTABLISHED`)
+	for dir := range conntrack.Reply + 1 {
+		p.actions[index(-1, dir, conntrack.InWindow)] = Action{Packet: Hold, HoldThen: Drop, State: conntrack.Track}
+		p.actions[index(-1, dir, conntrack.SynEstablished)] = Action{Packet: Hold, HoldThen: Drop, State: conntrack.Replace}
+	}
+	x.run(t, `
+	+0    c P. 1001:10 5001   => hold/in-window effect=keep counted=false
+	+0    c S  1              => hold/syn-established effect=keep state=ESTABLISHED`)
 	if n := x.e.view.Entry.Side[0].End; n != 1001 {
 		t.Errorf("a dropped segment moved the window to %d", n)
 	}
