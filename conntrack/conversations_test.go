@@ -1,8 +1,10 @@
 package conntrack
 
+import "slices"
+
 // conversations are the behaviours of the machine and of the classification, one by one.
 func conversations() []conversation {
-	return append(handshakeConversations(), append(lifeConversations(), append(closeConversations(), rstConversations()...)...)...)
+	return slices.Concat(handshakeConversations(), lifeConversations(), numberConversations(), closeConversations(), rstConversations())
 }
 
 func handshakeConversations() []conversation {
