@@ -80,6 +80,14 @@ func (t *Table) Retime(now Instant, e *Entry, p *Params) {
 	t.retimed(e)
 }
 
+// Tombstones returns how many tombstones are kept.
+func (t *Table) Tombstones() int {
+	if t.tombs == nil {
+		return 0
+	}
+	return t.tombs.Len()
+}
+
 // SetLimits changes the table's bounds, as a reload may; the values mean what they do in [Config]. Entries beyond a smaller
 // bound stay; they only make no room for others.
 func (t *Table) SetLimits(entries, embryonic, tombstones int) {

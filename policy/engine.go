@@ -64,6 +64,9 @@ func (e *Engine) Len() int { return e.table.Len() }
 // Count returns how many connections are in state s.
 func (e *Engine) Count(s conntrack.State) int { return e.table.Count(s) }
 
+// Tombstones returns how many forgotten connections are still remembered for the log.
+func (e *Engine) Tombstones() int { return e.table.Tombstones() }
+
 // Embryonic returns how many connections have not completed their handshake.
 func (e *Engine) Embryonic() int { return e.table.Embryonic() }
 

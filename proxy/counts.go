@@ -24,6 +24,7 @@ type Counts struct {
 	ENOBUFS       uint64                          // overflows that the socket reported
 	VerdictErrors uint64                          // verdicts that the kernel refused
 	Flows         [conntrack.NumStates]uint64     // entries in the table now
+	Tombstones    uint64                          // connections forgotten and still remembered for the log
 	Ended         [conntrack.NumEndReasons]uint64 // entries that ended
 }
 
@@ -46,6 +47,7 @@ func (c *Counts) add(o *Counts) {
 	c.FlushErrors += o.FlushErrors
 	c.LostIDs += o.LostIDs
 	c.ENOBUFS += o.ENOBUFS
+	c.Tombstones += o.Tombstones
 	c.VerdictErrors += o.VerdictErrors
 	for s := range c.Flows {
 		c.Flows[s] += o.Flows[s]

@@ -26,8 +26,9 @@ type Gateway struct {
 	start  conntrack.Instant
 
 	reloading sync.Mutex // one reload at a time
-	mu        sync.Mutex // workers, pol, reloaded
+	mu        sync.Mutex // what follows, up to the next blank line
 	workers   []*Worker
+	retired   []Counts // of workers that were replaced, by their place in the list
 	pol       *policy.Policy
 	reloaded  bool      // the last reload was good
 	reloadAt  time.Time // of the last good load
@@ -56,7 +57,7 @@ func open(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{cfg: cfg, clock: NewClock(), pol: pol, reloaded: true, reloadAt: time.Now()}
-	g.ledger.retired = make([]Counts, cfg.workers())
+	g.retired = make([]Counts, cfg.workers())
 	g.start = g.clock.Now()
 	if g.rules, err = g.ruleSet(); err != nil {
 		return nil, err

@@ -12,8 +12,8 @@ import (
 // A Gateway is what the admin socket and the metrics ask: a [Host].
 var _ Host = (*Gateway)(nil)
 
-// Each runs fn on every worker's thread between two batches, one after the other. With --dry-run that is the engine under
-// trial, whose table the operator asks about.
+// Each runs fn on every worker's thread between two batches, one after the other. With --dry-run the engine is the one of what
+// really passed, not the one under trial.
 func (g *Gateway) Each(ctx context.Context, fn func(queue int, now conntrack.Instant, e *policy.Engine)) error {
 	return g.each(ctx, func(now conntrack.Instant, w *Worker) { fn(int(w.queue), now, w.engine) })
 }
@@ -62,7 +62,7 @@ func (g *Gateway) Status() Status {
 func (g *Gateway) Counters() Counters {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = g.counts(ctx)
+	_ = g.counts(ctx) // makes every worker copy its numbers
 	lc := g.log.Counters()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -70,7 +70,7 @@ func (g *Gateway) Counters() Counters {
 		LogDropped: lc.RingDropped + lc.DiskDropped, Gaps: g.ledger.gaps.Load(), FlowEventsDropped: g.shared.flowEvents.dropped.Load()}
 	for i, w := range g.workers {
 		n := *w.copied.Load()
-		n.add(&g.ledger.retired[i])
+		n.add(&g.retired[i])
 		c.Queues = append(c.Queues, w.queueCounters(&n))
 		for s, m := range n.Flows {
 			c.Flows[s] += m

@@ -117,7 +117,12 @@ func (g *Gateway) putStats(c Counts, final bool) {
 	l := &g.ledger
 	st := &decisionlog.Stats{Run: g.log.Run(), Final: final, Uptime: int64(g.clock.Now().Sub(g.start)), Received: c.Received,
 		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&l.last),
-		RingDropped: g.log.Counters().RingDropped, UserDropped: c.LostIDs, Injected: c.Injected, InjectErrors: c.InjectErrors, Flows: c.live()}
+		RingDropped: g.log.Counters().RingDropped, UserDropped: c.LostIDs, Tombstones: c.Tombstones, Injected: c.Injected, InjectErrors: c.InjectErrors, Flows: c.live()}
+	if full := l.gaps.Load() - min(l.gaps.Load(), c.LostIDs); g.cfg.FailClosed {
+		st.QueueDropped = full
+	} else {
+		st.FailOpen = full
+	}
 	if l.hasCounter {
 		st.Kernel = decisionlog.Kernel{Set: true, Base: l.base, Now: l.counter}
 	}
@@ -148,19 +153,4 @@ func (l *ledger) close(g *Gateway, c Counts) error {
 	}
 	g.putStats(c, true)
 	return nil
-}
-
-// retire keeps the numbers of a worker that was replaced; its table is gone.
-func (l *ledger) retire(i int, w *Worker) {
-	c := w.counts
-	c.Flows = [conntrack.NumStates]uint64{}
-	l.retired[i].add(&c)
-}
-
-// retiredSum sums up the workers that were replaced.
-func (l *ledger) retiredSum() (c Counts) {
-	for i := range l.retired {
-		c.add(&l.retired[i])
-	}
-	return c
 }

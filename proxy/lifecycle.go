@@ -36,6 +36,7 @@ func (w *Worker) snapshot() {
 	c := w.counts
 	st := w.main.Stats()
 	c.LostIDs, c.ENOBUFS, c.VerdictErrors = st.LostIDs, st.ENOBUFS, st.VerdictErrors
+	c.Tombstones = uint64(w.engine.Tombstones())
 	for s := range c.Flows {
 		c.Flows[s] = uint64(w.engine.Count(conntrack.State(s)))
 	}

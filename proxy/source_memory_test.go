@@ -11,7 +11,9 @@ import (
 // wire records, in order, what leaves a worker: verdicts at the moment that they are flushed, and injected packets.
 type wire struct{ events []string }
 
-func (w *wire) add(format string, args ...any) { w.events = append(w.events, fmt.Sprintf(format, args...)) }
+func (w *wire) add(format string, args ...any) {
+	w.events = append(w.events, fmt.Sprintf(format, args...))
+}
 
 // memorySource is a Source whose packets come from memory.
 type memorySource struct {

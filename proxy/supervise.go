@@ -40,6 +40,7 @@ func (g *Gateway) supervise(ctx context.Context) error {
 			lastUpdate = time.Now()
 			g.flushCounted(ctx)
 		}
+		g.shared.pending.Expire(g.clock.Now())
 		g.watchdog()
 	}
 }
@@ -83,7 +84,7 @@ func (g *Gateway) replace(i int, old *Worker) error {
 	select {
 	case <-old.done:
 		old.close()
-		g.ledger.retire(i, old)
+		g.retire(i, old)
 	case <-time.After(50 * time.Millisecond): // it may never end; its numbers are read at the stop if it has by then
 		g.ledger.ghosts = append(g.ledger.ghosts, old)
 	}
@@ -118,7 +119,7 @@ func (g *Gateway) each(ctx context.Context, fn func(now conntrack.Instant, w *Wo
 
 // counts sums all workers' numbers.
 func (g *Gateway) counts(ctx context.Context) Counts {
-	sum := g.ledger.retiredSum()
+	sum := g.retiredSum()
 	for _, w := range g.workerList() {
 		one, cancel := context.WithTimeout(ctx, time.Second)
 		if w.Do(one, func(_ conntrack.Instant, w *Worker) { w.snapshot() }) == nil {
@@ -128,6 +129,25 @@ func (g *Gateway) counts(ctx context.Context) Counts {
 		cancel()
 	}
 	return sum
+}
+
+// retire keeps the numbers of a worker that was replaced; its table is gone.
+func (g *Gateway) retire(i int, w *Worker) {
+	c := w.counts
+	c.Flows, c.Tombstones = [conntrack.NumStates]uint64{}, 0
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.retired[i].add(&c)
+}
+
+// retiredSum sums up the workers that were replaced.
+func (g *Gateway) retiredSum() (c Counts) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range g.retired {
+		c.add(&g.retired[i])
+	}
+	return c
 }
 
 // flushCounted writes an update record for every flow with forwards that no record explains yet, a chunk at a time.
@@ -155,7 +175,7 @@ func (g *Gateway) stop() error {
 		w.Stop()
 	}
 	deadline := time.After(stopLimit)
-	c := g.ledger.retiredSum()
+	c := g.retiredSum()
 	for _, w := range g.workerList() {
 		select {
 		case <-w.done:
