@@ -15,6 +15,13 @@ func (e *Engine) Walk(cursor, limit int, fn func(*conntrack.Entry) bool) (next i
 // RuleOf returns the name of the rule that governs a flow under the policy in force, "" for none.
 func (e *Engine) RuleOf(ent *conntrack.Entry) string { return e.policy.RuleName(e.ruleOf(ent)) }
 
+// Find returns the live flow of a tuple, in either direction, or nil. It is read-only and valid until the engine's next call.
+func (e *Engine) Find(now conntrack.Instant, tu *conntrack.Tuple) *conntrack.Entry {
+	var v conntrack.View
+	e.table.Lookup(now, tu, &v)
+	return v.Entry
+}
+
 // Kill ends the flows that match among at most limit places of the table from cursor on (0 at first), tells emit of each,
 // and returns how many it ended and where to go on, below 0 at the end.
 func (e *Engine) Kill(now conntrack.Instant, cursor, limit int, match func(*conntrack.Entry) bool, emit func(*TimeEvent)) (killed, next int) {

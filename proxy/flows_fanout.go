@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"halfopen/conntrack"
 	"halfopen/policy"
 )
 
@@ -64,5 +65,19 @@ func (f *fanout) subscribe(buffer int) (<-chan FlowLine, func()) {
 			f.mu.Unlock()
 			close(s.events) // no sender holds it any more: sends happen under the lock
 		})
+	}
+}
+
+// followState tells readers of `flows -E` of a change of state, as conntrack -E does. The log needs no record of its own for that:
+// each decision's has the state before and after.
+func (w *Worker) followState(s *conntrack.Segment, out *policy.Outcome) {
+	if out.Before == out.After || out.Before == conntrack.StateNone || out.After == conntrack.StateNone || len(out.Flows) > 0 {
+		return // nothing changed, or an event tells of it already
+	}
+	if w.shared.flowEvents.subscribers.Load() == 0 {
+		return
+	}
+	if e := w.engine.Find(w.now, &s.Tuple); e != nil {
+		w.shared.flowEvents.send(&policy.FlowEvent{Kind: policy.FlowUpdate, At: w.now, Rule: w.engine.RuleOf(e), Entry: *e})
 	}
 }

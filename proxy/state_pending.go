@@ -23,6 +23,7 @@ type Pending struct {
 // pendingSet is never changed but for its slots, which become nil once claimed.
 type pendingSet struct {
 	at      conntrack.Instant         // when the flows were saved, on the running clock
+	due     atomic.Int64              // Instant before which no flow's time is over
 	byTuple map[conntrack.Tuple]int32 // canonical tuple -> slot
 	slots   []atomic.Pointer[policy.Saved]
 }
@@ -104,16 +105,26 @@ func (p *Pending) Take(fn func(*conntrack.Entry) bool) (n int) {
 	return n
 }
 
-// Expire removes the flows whose time is over, so that what nobody claims does not stay for ever. Call it now and then.
+// Expire removes the flows whose time is over, so that what nobody claims does not stay for ever. Call it now and then: it looks
+// at the flows only when one is due.
 func (p *Pending) Expire(now conntrack.Instant) int {
 	set := p.set.Load()
-	if set == nil {
+	if set == nil || now < conntrack.Instant(set.due.Load()) {
 		return 0
 	}
-	away := set.away(now)
-	return p.Take(func(e *conntrack.Entry) bool {
-		return e.Deadline != conntrack.Never && time.Duration(e.Deadline) <= away
+	next := conntrack.Never
+	n := p.Take(func(e *conntrack.Entry) bool {
+		due := conntrack.Never
+		if e.Deadline != conntrack.Never {
+			due = set.at.Add(time.Duration(e.Deadline))
+		}
+		if due > now {
+			next = min(next, due)
+		}
+		return due <= now
 	})
+	set.due.Store(int64(next))
+	return n
 }
 
 // Left yields what is left and alive, as copies with instants relative to now: a second stop saves what the first start

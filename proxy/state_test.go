@@ -315,6 +315,9 @@ func TestPendingTimeGoesOn(t *testing.T) {
 	if n := p.Expire(1004); n != 4 || p.Len() != 7 { // 1 to 4: a deadline is the first instant without the flow
 		t.Errorf("%d expired, %d left", n, p.Len())
 	}
+	if n := p.Expire(1004); n != 0 || p.set.Load().due.Load() != 1005 {
+		t.Errorf("%d expired twice, the next is due at %d", n, p.set.Load().due.Load())
+	}
 	if _, _, ok := p.Claim(1006, &flows[6].Entry.Tuple); ok {
 		t.Error("claimed a flow whose time is over")
 	}
@@ -330,6 +333,9 @@ func TestPendingTimeGoesOn(t *testing.T) {
 	}
 	if fmt.Sprint(left) != "[9 1 -15 11 3 -15]" || p.Len() != 4 {
 		t.Errorf("left %v, %d", left, p.Len())
+	}
+	if n := p.Expire(2000); n != 4 || p.Any() || p.Expire(2000) != 0 {
+		t.Errorf("%d expired at the end, %d left", n, p.Len())
 	}
 }
 

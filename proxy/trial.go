@@ -20,6 +20,7 @@ func (w *Worker) dryBatch(n int) {
 		would := w.trial.Step(w.now, s)
 		w.counts.verdict(out.Finding, policy.Forward)
 		w.flowEvents(out.Flows)
+		w.followState(s, out)
 		if out.Counted && !would.Counted { // it gets a record of its own for the trial's sake
 			w.engine.Uncount()
 			out.Counted = false

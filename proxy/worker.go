@@ -148,6 +148,7 @@ func (w *Worker) mainBatch(n int) {
 		w.decided(out)
 		w.act(p, s, out)
 		w.flowEvents(out.Flows)
+		w.followState(s, out)
 		if w.logged {
 			w.decision(p, s, out)
 		}
