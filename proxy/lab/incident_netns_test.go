@@ -100,8 +100,9 @@ func TestIncident(t *testing.T) {
 		t.Parallel()
 		r := play(t, Options{Scenario: "silence-on-the-wire", Phase: "forgotten", Binary: binary})
 		p := r.phase(t, "forgotten")
-		if p.Server.SYNReceived == 0 || p.Server.BareACKsSent == 0 || p.Client.BareACKsReceived == 0 || p.Gateway.Injected != 0 {
-			t.Errorf("client %+v, server %+v, gateway %+v", p.Client, p.Server, p.Gateway)
+		if p.Server.SYNReceived == 0 || p.Server.BareACKsSent == 0 || p.Client.BareACKsReceived == 0 || p.Gateway.Injected != 0 ||
+			p.Facts["gateway_forgot"] != true {
+			t.Errorf("client %+v, server %+v, gateway %+v, facts %v", p.Client, p.Server, p.Gateway, p.Facts)
 		}
 		checkTombstone(t, r, p)
 	})

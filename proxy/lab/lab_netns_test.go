@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -68,9 +69,21 @@ func TestRemoveStaleKeepsTheLiving(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dead.Close() })
+	t.Setenv("TMPDIR", t.TempDir())
+	stale := filepath.Join(os.TempDir(), "ho4194304.1.0000beef-scratch")
+	alive, err := newScratch()
+	if err := errors.Join(err, os.Mkdir(stale, 0o700)); err != nil {
+		t.Fatal(err)
+	}
 	removed := strings.Join(RemoveStale(), " ")
 	if !strings.Contains(removed, dead.Name) {
 		t.Errorf("removed %q, not %s", removed, dead.Name)
+	}
+	if _, err := os.Stat(stale); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("stale scratch directory: %v", err)
+	}
+	if _, err := os.Stat(alive); err != nil {
+		t.Errorf("a living lab's scratch directory: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(netnsDir, top.Client.Name)); err != nil || strings.Contains(removed, top.Client.Name) {
 		t.Errorf("a living lab's namespace was removed: %q, %v", removed, err)

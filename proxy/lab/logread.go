@@ -40,6 +40,10 @@ type entry struct {
 			ServerSeq uint32  `json:"server_seq"`
 		} `json:"tombstone"`
 	} `json:"decision"`
+	Flow struct {
+		Event  string `json:"event"`
+		Reason string `json:"reason"`
+	} `json:"flow"`
 	Inject struct {
 		Kind  string `json:"kind"`
 		Error string `json:"error"`
@@ -180,6 +184,18 @@ func (p *Phase) annotate(log []entry, g int, name string, view *GatewayView, sin
 			view.Decisions[e.Decision.Reason]++
 		}
 	}
+}
+
+// forgot reports whether the gateway's idle timer ended a flow in the phase before the incident.
+func (p *Phase) forgot(log []entry, since time.Time) bool {
+	for i := range log {
+		e := &log[i]
+		if e.EventType == "flow" && e.Flow.Event == "end" && e.Flow.Reason == "idle" &&
+			e.Timestamp.After(since) && e.Timestamp.Before(p.incident.Add(clockSlack)) {
+			return true
+		}
+	}
+	return false
 }
 
 // clockSlack is how much later than its record a segment may have been captured: the two clocks are read at different places.

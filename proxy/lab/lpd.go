@@ -90,7 +90,9 @@ func (s *stage) printing(ctx context.Context, before func() error) error {
 	}
 	s.begin()
 	s.phase.fromTrace = true
+	start := time.Now()
 	err = s.rlpr(ctx, job)
+	s.phase.Client.Seconds = seconds(time.Since(start)) // until it gave up; if it connected, the trace knows better
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -178,7 +180,7 @@ exec sleep infinity
 
 // privateRoot makes what mountPrivate needs and returns its directory.
 func (s *stage) privateRoot() (string, error) {
-	root, err := os.MkdirTemp("", "ho-lpd-")
+	root, err := os.MkdirTemp(s.scratch, "root-")
 	if err != nil {
 		return "", fmt.Errorf("lab: %w", err)
 	}

@@ -18,7 +18,7 @@ import (
 // netnsDir is where named namespaces are kept (ip-netns(8)); ours can therefore be entered with "ip netns exec" while a lab runs.
 const netnsDir = "/run/netns"
 
-// uniqueName returns the common part of a new topology's namespace names: ho<pid>.<start>.<random>, to which -<role> is added.
+// uniqueName returns the common part of the names of a new topology's namespaces, or of a scratch directory's: ho<pid>.<start>.<random>, to which -<role> is added.
 func uniqueName() (string, error) {
 	start, err := startTime(os.Getpid())
 	if err != nil {
@@ -60,34 +60,64 @@ func owner(name string) (pid int, start uint64, ok bool) {
 	return pid, start, err == nil
 }
 
-// RemoveStale removes the namespaces that labs left behind whose process no longer lives (killed, or the machine's power cut between
-// mount and clean-up). Namespaces of living labs, and everything that is not a lab's, stay. It returns the names removed.
+// RemoveStale removes what labs left behind whose process no longer lives (killed with -9): their namespaces and scratch directories. Those
+// of living labs, and everything that is not a lab's, stay. It returns the names removed.
 func RemoveStale() []string {
-	entries, err := os.ReadDir(netnsDir)
-	if err != nil {
-		return nil
-	}
 	var removed []string
-	for _, e := range entries {
-		pid, start, ok := owner(e.Name())
-		if !ok {
-			continue
+	for _, place := range []struct {
+		dir    string
+		remove func(path string) error
+	}{{netnsDir, removeNamed}, {os.TempDir(), removeScratch}} {
+		entries, err := os.ReadDir(place.dir)
+		if err != nil {
+			continue // no such directory, nothing left in it
 		}
-		if now, err := startTime(pid); err == nil && now == start {
-			continue // its owner lives
+		for _, e := range entries {
+			pid, start, ok := owner(e.Name())
+			if !ok {
+				continue
+			}
+			if now, err := startTime(pid); err == nil && now == start {
+				continue // its owner lives
+			}
+			if err := place.remove(filepath.Join(place.dir, e.Name())); err != nil {
+				slog.Warn("lab: what a killed lab left stays", "name", e.Name(), "err", err)
+				continue
+			}
+			removed = append(removed, e.Name())
 		}
-		if err := removeNamed(e.Name()); err != nil {
-			slog.Warn("lab: stale namespace stays", "name", e.Name(), "err", err)
-			continue
-		}
-		removed = append(removed, e.Name())
 	}
 	return removed
 }
 
+// newScratch makes a directory for a run's small short-lived files. Its path is short, because a socket's path may not exceed 107
+// bytes (unix(7)), and every user may pass through it, because the lab's daemons do not stay root.
+func newScratch() (string, error) {
+	name, err := uniqueName()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(os.TempDir(), name+"-scratch")
+	if err := os.Mkdir(path, 0o711); err != nil {
+		return "", fmt.Errorf("lab: %w", err)
+	}
+	return path, nil
+}
+
+// removeScratch removes a scratch directory, if it is this user's: the place is everybody's.
+func removeScratch(path string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return err
+	}
+	if int(st.Uid) != os.Geteuid() {
+		return errors.New("somebody else's")
+	}
+	return os.RemoveAll(path)
+}
+
 // removeNamed takes a namespace's name away; the kernel frees the namespace when its last process and socket are gone.
-func removeNamed(name string) error {
-	path := filepath.Join(netnsDir, name)
+func removeNamed(path string) error {
 	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 		return err
 	}

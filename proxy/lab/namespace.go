@@ -81,10 +81,11 @@ func (ns *Namespace) Close() error {
 	if ns.handle.IsOpen() {
 		ns.handle.Close()
 	}
-	if _, err := os.Lstat(filepath.Join(netnsDir, ns.Name)); err != nil {
+	path := filepath.Join(netnsDir, ns.Name)
+	if _, err := os.Lstat(path); err != nil {
 		return nil
 	}
-	if err := removeNamed(ns.Name); err != nil {
+	if err := removeNamed(path); err != nil {
 		return fmt.Errorf("lab: remove namespace %s: %w", ns.Name, err)
 	}
 	return nil

@@ -30,6 +30,7 @@ type Phase struct {
 	FarGateway *GatewayView   `json:"far_gateway,omitempty"`
 	Facts      map[string]any `json:"facts"`
 
+	expiry     bool // the gateway's idle timer should end before the incident: the facts say whether it did
 	fromTrace  bool // whether and when the client connected is read from the trace: a program dialled, not the lab
 	translated bool // addresses are translated: the facts list injected segments as each end sees them
 
@@ -94,17 +95,13 @@ func (p *Phase) view() {
 	near.count(incident, 0)
 }
 
-// connect reads from the trace when the client's dial succeeded: from its first SYN to the first SYN/ACK that reached it. If none did, the
-// seconds run to the last SYN.
+// connect reads from the trace when the client's dial succeeded: from its first SYN to the first SYN/ACK that reached it.
 func (c *ClientView) connect(incident []*passage) {
 	var first *passage
 	for _, s := range incident {
 		switch {
-		case s.toServer && s.syn() && s.injectedBy() < 0:
-			if first == nil {
-				first = s
-			}
-			c.Seconds = seconds(s.at.Sub(first.at))
+		case s.toServer && s.syn() && s.injectedBy() < 0 && first == nil:
+			first = s
 		case !s.toServer && s.synACK() && s.droppedBy() < 0 && first != nil:
 			c.Connected, c.Seconds = true, seconds(s.end.Sub(first.at))
 			return

@@ -99,7 +99,7 @@ type rig struct {
 	phases   []PhaseSpec
 
 	top      *Topology
-	runDir   string // short-lived small files: ready files, admin sockets (whose path may not exceed 107 bytes)
+	scratch  string // short-lived small files: ready files, admin sockets, private roots
 	sniffers []*capture.Sniffer
 	captures []string // inside first
 	windows  []window // one a phase
@@ -116,11 +116,11 @@ func (r *rig) farLogDir() string { return filepath.Join(r.Out, "far-log") }
 
 func (r *rig) run(ctx context.Context) (*Report, error) {
 	var err error
-	if r.runDir, err = os.MkdirTemp("", "ho"); err != nil {
-		return nil, fmt.Errorf("lab: %w", err)
+	if r.scratch, err = newScratch(); err != nil {
+		return nil, err
 	}
 	for _, sub := range []string{"g", "f"} {
-		if err := os.Mkdir(filepath.Join(r.runDir, sub), 0o700); err != nil {
+		if err := os.Mkdir(filepath.Join(r.scratch, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("lab: %w", err)
 		}
 	}
@@ -199,8 +199,8 @@ func (r *rig) close() error {
 	if r.top != nil {
 		errs = append(errs, r.top.Close())
 	}
-	if r.runDir != "" {
-		errs = append(errs, os.RemoveAll(r.runDir))
+	if r.scratch != "" {
+		errs = append(errs, os.RemoveAll(r.scratch))
 	}
 	return errors.Join(errs...)
 }
@@ -208,6 +208,7 @@ func (r *rig) close() error {
 // play runs one phase between fresh gateway processes.
 func (r *rig) play(ctx context.Context, index int, spec PhaseSpec) (err error) {
 	ph := &Phase{Name: spec.Name, title: spec.Title, Facts: map[string]any{}}
+	ph.expiry = len(spec.set) > 0 && spec.set[0] == shortTimer[0] && r.Policy != PlainForwarding
 	if r.FarPolicy != "" {
 		ph.FarGateway = &GatewayView{}
 	}
@@ -253,13 +254,13 @@ type placedConfig struct {
 func (r *rig) gatewayConfigs(spec PhaseSpec) []placedConfig {
 	near := placedConfig{r.top.Gateway, gatewayConfig{
 		binary: r.Binary, policy: r.Policy, set: append(append([]string(nil), spec.set...), r.Set...),
-		logDir: r.logDir(), stderr: filepath.Join(r.Out, "gateway.stderr"), runDir: filepath.Join(r.runDir, "g"),
+		logDir: r.logDir(), stderr: filepath.Join(r.Out, "gateway.stderr"), runDir: filepath.Join(r.scratch, "g"),
 	}}
 	out := []placedConfig{near}
 	if r.top.Far != nil {
 		out = append(out, placedConfig{r.top.Far, gatewayConfig{
 			binary: r.Binary, policy: r.FarPolicy, logDir: r.farLogDir(),
-			stderr: filepath.Join(r.Out, "far-gateway.stderr"), runDir: filepath.Join(r.runDir, "f"),
+			stderr: filepath.Join(r.Out, "far-gateway.stderr"), runDir: filepath.Join(r.scratch, "f"),
 		}})
 	}
 	return out
@@ -272,7 +273,8 @@ func (r *rig) stage(index int, ph *Phase) *stage {
 	}
 	at := withPort(server, port)
 	return &stage{
-		top: r.top, client: withPort(client, firstClientPort+uint16(index)), dialed: at, server: at, phase: ph, dir: r.Out,
+		top: r.top, client: withPort(client, firstClientPort+uint16(index)), dialed: at, server: at, phase: ph,
+		dir: r.Out, scratch: r.scratch,
 	}
 }
 
@@ -326,6 +328,9 @@ func (p *Phase) fill(w window, packets []packet, links int, log, farLog []entry)
 		p.annotate(farLog, 0, "[far] ", p.FarGateway, w.from, w.until)
 	}
 	p.annotate(log, near, name, &p.Gateway, w.from, w.until)
+	if p.expiry {
+		p.Facts["gateway_forgot"] = p.forgot(log, w.from)
+	}
 	p.numbers()
 	if p.translated {
 		p.wireFacts()

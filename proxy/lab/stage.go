@@ -24,13 +24,14 @@ const (
 
 // stage is where a phase plays: the topology, the addresses and what the phase has found out.
 type stage struct {
-	top    *Topology
-	client netip.AddrPort // this phase's
-	dialed netip.AddrPort // what the client dials; under DNAT not the server's own
-	server netip.AddrPort // the server's own
-	phase  *Phase
-	dir    string // for files of this run
-	undo   []func()
+	top     *Topology
+	client  netip.AddrPort // this phase's
+	dialed  netip.AddrPort // what the client dials; under DNAT not the server's own
+	server  netip.AddrPort // the server's own
+	phase   *Phase
+	dir     string // for files that stay
+	scratch string // for files that do not
+	undo    []func()
 }
 
 // cleanup ends what the phase left running, last first.
