@@ -88,12 +88,14 @@ func (e *Engine) releaseDue(now conntrack.Instant) {
 	}
 }
 
-// ReleaseHolds lets every held segment go on, as a gateway that stops does: it must cut nobody off.
-func (e *Engine) ReleaseHolds(now conntrack.Instant, emit func(*TimeEvent)) {
+// ReleaseHolds gives every held segment the verdict, as a gateway that stops does: Forward, so that it cuts nobody off, or
+// Drop where the operator has chosen to fail closed.
+func (e *Engine) ReleaseHolds(now conntrack.Instant, verdict PacketAction, emit func(*TimeEvent)) {
+	e.now = now
 	e.emit = emit
 	e.tellPending()
 	for len(e.holds.list) > 0 {
-		e.release(now, 0, Forward, false)
+		e.release(now, 0, verdict, false)
 	}
 	e.emit = nil
 }

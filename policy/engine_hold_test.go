@@ -21,7 +21,7 @@ func TestHold(t *testing.T) {
 	+0    c S  1000           => hold/new hold=1
 	+0    c S  1000           => drop/new reply=icmp-port:c`)
 	var got []string
-	x.e.ReleaseHolds(x.now, func(ev *TimeEvent) { got = append(got, ev.Verdict.String()) })
+	x.e.ReleaseHolds(x.now, Forward, func(ev *TimeEvent) { got = append(got, ev.Verdict.String()) })
 	if len(got) != 1 || got[0] != "forward" || x.e.Next() != conntrack.Never {
 		t.Errorf("released %v, next %d", got, x.e.Next())
 	}

@@ -202,7 +202,7 @@ func (l *ledger) close(now conntrack.Instant) {
 	if got := uint64(l.individual) + l.told; got != uint64(l.steps) {
 		l.t.Fatalf("after the flush: %d steps, but %d", l.steps, got)
 	}
-	l.e.ReleaseHolds(now, l.time)
+	l.e.ReleaseHolds(now, Forward, l.time)
 	if len(l.holds) > 0 {
 		l.t.Fatalf("%d holds never let go", len(l.holds))
 	}

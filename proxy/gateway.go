@@ -115,7 +115,8 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // openShared makes what all workers use.
 func (g *Gateway) openShared() {
-	g.shared = &shared{clock: g.clock, log: g.log, ifaces: newInterfaces(), flowEvents: newFanout(), slog: g.cfg.Logger, pending: NewPending()}
+	g.shared = &shared{clock: g.clock, log: g.log, ifaces: newInterfaces(), flowEvents: newFanout(), slog: g.cfg.Logger, pending: NewPending(),
+		failClosed: g.cfg.FailClosed}
 	if g.cfg.StateFile != "" && !g.cfg.Fresh {
 		g.loadState()
 	}

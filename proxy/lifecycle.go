@@ -90,7 +90,11 @@ func (w *Worker) settle() error {
 		}
 	}
 	w.tick()
-	w.engine.ReleaseHolds(w.now, func(ev *policy.TimeEvent) { w.timeEvent(ev) })
+	last := policy.Forward
+	if w.shared.failClosed {
+		last = policy.Drop
+	}
+	w.engine.ReleaseHolds(w.now, last, w.timeEvent)
 	w.publish()
 	w.engine.RestartFlush()
 	for w.flushCounted(w.now) {

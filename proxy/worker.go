@@ -74,6 +74,7 @@ type shared struct {
 	flowEvents *fanout
 	pending    *Pending
 	slog       *slog.Logger
+	failClosed bool // what is held when the gateway stops is dropped
 }
 
 // call is an administrative function to be run between two batches.
