@@ -40,9 +40,9 @@ func lpdScenario() Scenario {
 				},
 			},
 			{
-				Name:  "forgotten",
-				Title: "the same, after the gateway's idle timer; the server still holds the old connection",
-				set:   shortTimer,
+				Name:    "forgotten",
+				Title:   "the same, after the gateway's idle timer; the server still holds the old connection",
+				expires: true,
 				run: func(ctx context.Context, s *stage) error {
 					return s.printing(ctx, func() error { return s.silentJob(ctx, idleTimer+time.Second) })
 				},

@@ -32,11 +32,11 @@ const natTable = "ho-nat"
 
 // toBothEnds makes any policy inject in both directions: the incident's SYN is answered with the old numbers, and the server's old
 // connection is reset with them.
-var toBothEnds = []string{"on.syn-established={packet: drop, reply: ack-tracked, peer: rst-tracked, state: keep, timer: leave}"}
+const toBothEnds = "on.syn-established={packet: drop, reply: ack-tracked, peer: rst-tracked, state: keep, timer: leave}"
 
 func natScenario() Scenario {
 	phase := func(name, title string) PhaseSpec {
-		return PhaseSpec{Name: name, Title: title, set: toBothEnds, run: underNAT}
+		return PhaseSpec{Name: name, Title: title, set: []string{toBothEnds}, run: underNAT}
 	}
 	return Scenario{
 		Name:    "nat",

@@ -208,7 +208,7 @@ func (r *rig) close() error {
 // play runs one phase between fresh gateway processes.
 func (r *rig) play(ctx context.Context, index int, spec PhaseSpec) (err error) {
 	ph := &Phase{Name: spec.Name, title: spec.Title, Facts: map[string]any{}}
-	ph.expiry = len(spec.set) > 0 && spec.set[0] == shortTimer[0] && r.Policy != PlainForwarding
+	ph.expiry = spec.expires && r.Policy != PlainForwarding
 	if r.FarPolicy != "" {
 		ph.FarGateway = &GatewayView{}
 	}
@@ -253,7 +253,7 @@ type placedConfig struct {
 // somebody else.
 func (r *rig) gatewayConfigs(spec PhaseSpec) []placedConfig {
 	near := placedConfig{r.top.Gateway, gatewayConfig{
-		binary: r.Binary, policy: r.Policy, set: append(append([]string(nil), spec.set...), r.Set...),
+		binary: r.Binary, policy: r.Policy, set: append(spec.overrides(), r.Set...),
 		logDir: r.logDir(), stderr: filepath.Join(r.Out, "gateway.stderr"), runDir: filepath.Join(r.scratch, "g"),
 	}}
 	out := []placedConfig{near}

@@ -23,15 +23,21 @@ type PhaseSpec struct {
 	Name  string
 	Title string // what happens, one sentence
 
-	set []string // overrides of the gateway's policy keys (run --set)
-	run func(context.Context, *stage) error
+	expires bool     // the gateway's idle timer is shortened to idleTimer and ends before the incident
+	set     []string // overrides of the gateway's policy keys (run --set)
+	run     func(context.Context, *stage) error
 }
 
 // idleTimer is what the gateway's idle timer of hours is shortened to where a phase waits for its end.
 const idleTimer = 2 * time.Second
 
-// shortTimer is the override that does it.
-var shortTimer = []string{"timeouts.established=" + idleTimer.String()}
+// overrides returns the policy overrides that the phase's gateway runs with.
+func (p PhaseSpec) overrides() []string {
+	if !p.expires {
+		return p.set
+	}
+	return append([]string{"timeouts.established=" + idleTimer.String()}, p.set...)
+}
 
 // Scenarios returns every scenario, in the order in which they are listed.
 func Scenarios() []Scenario {
@@ -65,9 +71,9 @@ func silenceOnTheWire() Scenario {
 				},
 			},
 			{
-				Name:  "forgotten",
-				Title: "the client is back after the gateway's idle timer; the server still holds the old connection",
-				set:   shortTimer,
+				Name:    "forgotten",
+				Title:   "the client is back after the gateway's idle timer; the server still holds the old connection",
+				expires: true,
 				run: func(ctx context.Context, s *stage) error {
 					return s.silentThenBack(ctx, idleTimer+time.Second)
 				},
@@ -211,16 +217,16 @@ func idleExpiry() Scenario {
 		Summary: "the gateway's idle timer runs out on a connection that both ends still hold",
 		Phases: []PhaseSpec{
 			{
-				Name:  "client-sends",
-				Title: "the client is the first to speak again",
-				set:   shortTimer,
-				run:   func(ctx context.Context, s *stage) error { return s.speakLate(ctx, true) },
+				Name:    "client-sends",
+				Title:   "the client is the first to speak again",
+				expires: true,
+				run:     func(ctx context.Context, s *stage) error { return s.speakLate(ctx, true) },
 			},
 			{
-				Name:  "server-sends",
-				Title: "the server is the first to speak again",
-				set:   shortTimer,
-				run:   func(ctx context.Context, s *stage) error { return s.speakLate(ctx, false) },
+				Name:    "server-sends",
+				Title:   "the server is the first to speak again",
+				expires: true,
+				run:     func(ctx context.Context, s *stage) error { return s.speakLate(ctx, false) },
 			},
 		},
 	}
