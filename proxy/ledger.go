@@ -52,6 +52,7 @@ func (l *ledger) begin(g *Gateway, left uint64, found bool) {
 	l.counter = now
 	l.from = time.Now().UnixNano()
 	g.putStats(Counts{}, false)
+	g.log.Flush() // a process that is killed before its first record left would be a run that nobody knows of
 }
 
 // balance reads the counters, writes gap records for losses that are certain, and returns all workers' counts.
