@@ -65,28 +65,30 @@ func TestAdminSocketStaleAndLive(t *testing.T) {
 
 func TestAdminSocketOneOfManyStartsWins(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "admin.sock")
-	deadSocket(t, path)
-	const starts = 8
-	won := make(chan *adminSocket, starts)
-	var wg sync.WaitGroup
-	for range starts {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			if s, err := listenAdmin(path); err == nil {
-				won <- s
-			}
-		}()
-	}
-	wg.Wait()
-	close(won)
-	n := 0
-	for s := range won {
-		n++
-		_ = s.listener.Close()
-	}
-	if n != 1 {
-		t.Errorf("%d of %d got the socket", n, starts)
+	for round := range 100 {
+		deadSocket(t, path)
+		const starts = 8
+		won := make(chan *adminSocket, starts)
+		var wg sync.WaitGroup
+		for range starts {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				if s, err := listenAdmin(path); err == nil {
+					won <- s
+				}
+			}()
+		}
+		wg.Wait()
+		close(won)
+		if len(won) != 1 {
+			t.Errorf("round %d: %d of %d got the socket", round, len(won), starts)
+		}
+		for s := range won {
+			_ = s.remove()
+			_ = s.listener.Close()
+		}
+		_ = os.Remove(path)
 	}
 }
 

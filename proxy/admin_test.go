@@ -241,6 +241,16 @@ func TestFlowsListingInChunks(t *testing.T) {
 	}
 }
 
+func TestShortListingIsAnError(t *testing.T) {
+	h := newEngineHost(t, 2)
+	c, _ := serveAdmin(t, h, nil)
+	h.open(t, 0, tuple("10.0.0.1:721", "192.0.2.1:515"))
+	h.fail.Store(true)
+	if err := c.Flows(t.Context(), "", func(*Flow) error { return nil }); err == nil {
+		t.Error("a listing without the second worker ends well")
+	}
+}
+
 func TestExpiredFlowsAreNotListed(t *testing.T) {
 	h := newEngineHost(t, 1)
 	c, _ := serveAdmin(t, h, nil)

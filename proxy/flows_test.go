@@ -146,6 +146,10 @@ func TestFanoutDropsAndCounts(t *testing.T) {
 	if l := <-events; l.Dropped != 3 || f.dropped.Load() != 3 {
 		t.Errorf("%d dropped before the third, %d in all", l.Dropped, f.dropped.Load())
 	}
+	f.send(ev)
+	if l := <-events; l.Dropped != 0 {
+		t.Errorf("%d dropped once more before the fourth", l.Dropped)
+	}
 	cancel()
 	cancel()
 	f.send(ev)

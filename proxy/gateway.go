@@ -43,6 +43,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
+	if cfg.ReadyFile != "" {
+		_ = os.Remove(cfg.ReadyFile) // of a killed run: whoever waits for it must not see it
+	}
 	g, err := open(cfg)
 	if err != nil {
 		return err

@@ -12,8 +12,8 @@ import (
 func (g *Gateway) openSide() (func(), error) {
 	undo := &undoList{}
 	notify, err := NewNotifier(os.Getenv)
-	if err != nil {
-		return undo.run, err
+	if err != nil { // a socket inherited from somewhere is no reason not to run
+		g.cfg.Logger.Warn("the service manager is not told how the gateway does", "err", err)
 	}
 	g.notify = notify
 	undo.add(func() { _ = notify.Stopping(); _ = notify.Close() })
