@@ -8,8 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// laneWidth is the number of characters between two parties' columns.
-const laneWidth = 27
+// Widths of the space between two parties' columns, in characters: what a label with its arrow takes comfortably, and at least.
+const (
+	laneWidth    = 27
+	laneWidthMin = 21
+)
+
+// timeWidth is the width of the time in front of the columns.
+const timeWidth = 12
 
 // gapLimit is the silence beyond which the ladder shows a gap instead of nothing.
 const gapLimit = 400 * time.Millisecond
@@ -23,17 +29,24 @@ type ladder struct {
 	parties []string
 	numbers *numbering
 	zero    time.Time
+	width   int // of the terminal; 0: no limit
+	lane    int
 }
 
-// drawLadder writes the phase as a ladder: one column a party, one line a segment.
-func drawLadder(w io.Writer, p *Phase) {
+// drawLadder writes the phase as a ladder: one column a party, one line a segment. What does not fit into width characters (0: no limit)
+// goes below its segment.
+func drawLadder(w io.Writer, p *Phase, width int) {
 	if len(p.trace) == 0 {
 		fmt.Fprintln(w, "  (no segment was seen)")
 		return
 	}
-	l := &ladder{w: w, parties: []string{"client", "gateway", "server"}, numbers: newNumbering(p.trace), zero: p.trace[0].at}
+	l := &ladder{w: w, parties: []string{"client", "gateway", "server"}, numbers: newNumbering(p.trace), zero: p.trace[0].at, width: width}
 	if p.FarGateway != nil {
 		l.parties = []string{"client", "far gateway", "gateway", "server"}
+	}
+	l.lane = laneWidth
+	if width > 0 {
+		l.lane = max(laneWidthMin, min(laneWidth, (width-timeWidth-1)/(len(l.parties)-1)-1))
 	}
 	l.header()
 	for i := 0; i < len(p.trace); {
@@ -69,16 +82,12 @@ func quietRun(p *Phase, i int) int {
 	return n
 }
 
-func (l *ladder) column(i int) int { return i * (laneWidth + 1) }
+func (l *ladder) column(i int) int { return i * (l.lane + 1) }
 
 func (l *ladder) header() {
 	line := []rune(strings.Repeat(" ", l.column(len(l.parties)-1)+1))
 	for i, name := range l.parties {
-		at := l.column(i) - len(name)/2
-		at = max(at, 0)
-		for len(line) < at+len(name) {
-			line = append(line, ' ')
-		}
+		at := min(max(l.column(i)-len(name)/2, 0), len(line)-len(name))
 		copy(line[at:], []rune(name))
 	}
 	fmt.Fprintf(l.w, "%10s  %s\n", "seconds", string(line))
@@ -143,8 +152,13 @@ func (l *ladder) segment(s *passage) {
 	}
 	copy(line[max(start, 0):], []rune(label))
 	text := fmt.Sprintf("%10.3f  %s", s.at.Sub(l.zero).Seconds(), string(line))
-	if len(s.notes) > 0 {
-		text += "  " + strings.Join(s.notes, "; ")
+	notes := strings.Join(s.notes, "; ")
+	if l.width == 0 || notes == "" || utf8.RuneCountInString(text)+2+len(notes) <= l.width {
+		fmt.Fprintln(l.w, strings.TrimRight(text+"  "+notes, " "))
+		return
 	}
 	fmt.Fprintln(l.w, text)
+	for _, n := range s.notes {
+		fmt.Fprintf(l.w, "%*s│ ╰ %s\n", timeWidth, "", n)
+	}
 }

@@ -69,7 +69,7 @@ func (m *Matrix) Failed() bool {
 // takes between one and three minutes. It needs root.
 func RunMatrix(ctx context.Context, o MatrixOptions) (*Matrix, error) {
 	if !isRoot() {
-		return nil, errors.New("lab: needs root (it makes network namespaces); try sudo")
+		return nil, errNotRoot
 	}
 	if len(o.Policies) == 0 {
 		return nil, errors.New("lab: a matrix needs at least one policy")

@@ -28,9 +28,15 @@ type Options struct {
 	IPv6      bool     // play it over IPv6
 }
 
+// errNotRoot says what the lab lacks.
+var errNotRoot = errors.New("lab: needs root (it makes network namespaces); try sudo")
+
 // Run plays a scenario and reports. Whatever happens, also when ctx ends, the namespaces and processes are gone when it returns; the
 // captures and logs stay in Options.Out. It needs root.
 func Run(ctx context.Context, o Options) (*Report, error) {
+	if !isRoot() {
+		return nil, errNotRoot
+	}
 	sc, err := Find(o.Scenario)
 	if err != nil {
 		return nil, err
@@ -44,16 +50,21 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			return nil, err
 		}
 	}
+	ownDir := o.Out == ""
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
 	RemoveStale()
 	r := &rig{Options: o, scenario: sc, phases: phases}
 	report, err := r.run(ctx)
-	if err := errors.Join(err, r.close()); err != nil {
-		return nil, err
+	err = errors.Join(err, r.close())
+	if err == nil {
+		return report, nil
 	}
-	return report, nil
+	if ownDir && ctx.Err() != nil { // broken off: nobody looks at half a run
+		err = errors.Join(err, os.RemoveAll(r.Out))
+	}
+	return nil, err
 }
 
 func choose(sc Scenario, name string) ([]PhaseSpec, error) {

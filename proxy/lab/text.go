@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"sort"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // WriteJSON prints the report as one object.
@@ -16,16 +19,18 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return enc.Encode(r)
 }
 
-// WriteText prints the report for a reader at a terminal: per phase the ladder, what each party saw, and why.
+// WriteText prints the report for a reader: per phase the ladder, what each party saw, and why. Where w is a terminal the ladder keeps
+// to its width.
 func (r *Report) WriteText(w io.Writer) error {
 	out := &errWriter{w: w}
+	width := terminalWidth(w)
 	fmt.Fprintf(out, "scenario %s, policy %s", r.Scenario, r.Policy)
 	if r.FarPolicy != "" {
 		fmt.Fprintf(out, ", far policy %s", r.FarPolicy)
 	}
 	fmt.Fprintln(out)
 	for _, p := range r.Phases {
-		p.writeText(out)
+		p.writeText(out, width)
 	}
 	fmt.Fprintf(out, "\ncaptures: %s\n", strings.Join(r.Captures.list(), " "))
 	fmt.Fprintf(out, "log:      %s\n", r.Log)
@@ -56,9 +61,22 @@ func (c Captures) list() []string {
 	return append(out, c.Outside)
 }
 
-func (p *Phase) writeText(w io.Writer) {
+// terminalWidth returns the columns of the terminal that w is, 0 if it is none.
+func terminalWidth(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
+
+func (p *Phase) writeText(w io.Writer, width int) {
 	fmt.Fprintf(w, "\nphase %s: %s\n\n", p.Name, p.title)
-	drawLadder(w, p)
+	drawLadder(w, p, width)
 	fmt.Fprintln(w)
 	c, s := p.Client, p.Server
 	outcome := "NOT connected, gave up"

@@ -45,7 +45,7 @@ type Topology struct {
 // Build makes the namespaces, links, addresses and routes. On error nothing is left behind.
 func Build(twoGateways bool) (_ *Topology, err error) {
 	if !isRoot() {
-		return nil, errors.New("lab: needs root (it makes network namespaces); try sudo")
+		return nil, errNotRoot
 	}
 	base, err := uniqueName()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -172,7 +173,7 @@ func TestRecordsGoToTheirSegments(t *testing.T) {
 // TestLadder compares the drawing with testdata/ladder.txt; UPDATE=1 rewrites it.
 func TestLadder(t *testing.T) {
 	var got bytes.Buffer
-	drawLadder(&got, incident())
+	drawLadder(&got, incident(), 0)
 	const golden = "testdata/ladder.txt"
 	if os.Getenv("UPDATE") != "" {
 		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
@@ -188,6 +189,24 @@ func TestLadder(t *testing.T) {
 	}
 }
 
+// TestLadderKeepsToTheTerminal: on 80 columns nothing is wider, and no note is lost.
+func TestLadderKeepsToTheTerminal(t *testing.T) {
+	for _, far := range []*GatewayView{nil, {}} {
+		p := incident()
+		p.FarGateway = far
+		var got bytes.Buffer
+		drawLadder(&got, p, 80)
+		for line := range strings.Lines(got.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+				t.Errorf("%d columns: %s", n, line)
+			}
+		}
+		if !strings.Contains(got.String(), "╰ syn-established: drop, reply ack-tracked") {
+			t.Errorf("the note is missing:\n%s", got.String())
+		}
+	}
+}
+
 func TestLadderCompressesRuns(t *testing.T) {
 	s := newStory().see(true, flagSYN, 1, 0, 0, 0, 1)
 	for i := range uint32(100) {
@@ -195,7 +214,7 @@ func TestLadderCompressesRuns(t *testing.T) {
 	}
 	p := &Phase{trace: follow(s.packets, 2)}
 	var got bytes.Buffer
-	drawLadder(&got, p)
+	drawLadder(&got, p, 0)
 	if n := strings.Count(got.String(), "\n"); n != 6 || !strings.Contains(got.String(), "97 more segments") {
 		t.Errorf("%d lines:\n%s", n, got.String())
 	}
