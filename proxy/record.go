@@ -131,7 +131,7 @@ func expected(x *conntrack.Expect, s *conntrack.Segment) decisionlog.Expected {
 // fillTombstone says when, why and at which numbers the connection was forgotten.
 func (w *Worker) fillTombstone(t *decisionlog.Tombstone, from *conntrack.Tombstone) {
 	*t = decisionlog.Tombstone{
-		Set: true, At: w.wall(from.Forgotten), Why: from.Reason.String(), State: from.State.String(),
+		Set: true, At: w.wall(from.Forgotten), Why: from.Reason.String(), State: from.State.String(), Timeout: int64(from.Timeout),
 		Idle: int64(from.Forgotten.Sub(from.LastSeen)), Age: int64(from.Forgotten.Sub(from.Created)), FlowID: from.ID,
 		ClientSeq: uint32(from.Next[conntrack.Original]), ClientAck: uint32(from.LastAck[conntrack.Original]),
 		ServerSeq: uint32(from.Next[conntrack.Reply]), ServerAck: uint32(from.LastAck[conntrack.Reply]),

@@ -25,8 +25,16 @@ var program string
 // soakFor is how long TestSoak keeps its traffic up: go test -tags netns -run TestSoak ./cmd/halfopen -args -soak 10m.
 var soakFor = flag.Duration("soak", time.Minute, "length of TestSoak")
 
+// atOnce is how many parallel tests run at a time: they mostly wait for timers of the ends.
+const atOnce = "6"
+
 func TestMain(m *testing.M) {
+	err := flag.Set("test.parallel", atOnce) // a default; the command line has the last word
 	flag.Parse()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	status, err := buildAndRun(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

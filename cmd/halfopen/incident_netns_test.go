@@ -1,0 +1,437 @@
+//go:build netns
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"halfopen/proxy/decisionlog"
+)
+
+// labReport is what `halfopen lab run -o json` prints, field by field.
+type labReport struct {
+	Scenario string `json:"scenario"`
+	Policy   string `json:"policy"`
+	Phases   []struct {
+		Name   string `json:"name"`
+		Client struct {
+			Connected        bool    `json:"connected"`
+			Seconds          float64 `json:"seconds"`
+			SYNSent          int     `json:"syn_sent"`
+			BareACKsReceived int     `json:"bare_acks_received"`
+			RSTSent          int     `json:"rst_sent"`
+		} `json:"client"`
+		Server struct {
+			SYNReceived  int `json:"syn_received"`
+			BareACKsSent int `json:"bare_acks_sent"`
+		} `json:"server"`
+		Gateway    labGateway     `json:"gateway"`
+		FarGateway *labGateway    `json:"far_gateway"`
+		Facts      map[string]any `json:"facts"`
+	} `json:"phases"`
+	Captures struct {
+		Inside  string `json:"inside"`
+		Outside string `json:"outside"`
+		Between string `json:"between"`
+	} `json:"captures"`
+	Log string `json:"log"`
+
+	// With two gateways only.
+	FarPolicy string `json:"far_policy"`
+	FarLog    string `json:"far_log"`
+}
+
+type labGateway struct {
+	Decisions map[string]int `json:"decisions"`
+	Injected  int            `json:"injected"`
+	Forwarded int            `json:"forwarded"`
+	Dropped   int            `json:"dropped"`
+}
+
+// playIncident runs the scenario through the program and reads its report strictly: a field more is an error here, a field less below.
+func playIncident(t *testing.T, args ...string) *labReport {
+	t.Helper()
+	args = append([]string{"lab", "run", "silence-on-the-wire", "-o", "json", "--out", t.TempDir()}, args...)
+	out, words, status := halfopen(t, args...)
+	if status != 0 {
+		t.Fatalf("halfopen %s: status %d\n%s", strings.Join(args, " "), status, words)
+	}
+	dec := json.NewDecoder(strings.NewReader(out))
+	dec.DisallowUnknownFields()
+	r := &labReport{}
+	if err := dec.Decode(r); err != nil {
+		t.Fatalf("report: %v\n%s", err, out)
+	}
+	if dec.More() {
+		t.Fatalf("more than one object:\n%s", out)
+	}
+	if len(r.Phases) != 2 || r.Phases[0].Name != "remembered" || r.Phases[1].Name != "forgotten" {
+		t.Fatalf("phases of %s", out)
+	}
+	checkFields(t, out, r.FarPolicy != "")
+	return r
+}
+
+// checkFields holds the names in a report against those that were promised.
+func checkFields(t *testing.T, report string, far bool) {
+	t.Helper()
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(report), &top); err != nil {
+		t.Fatal(err)
+	}
+	var phases []map[string]json.RawMessage
+	if err := json.Unmarshal(top["phases"], &phases); err != nil {
+		t.Fatal(err)
+	}
+	gateway := "decisions dropped forwarded injected"
+	want := map[string]string{
+		"": "captures log phases policy scenario", "phase": "client facts gateway name server", "captures": "inside outside",
+		"client": "bare_acks_received connected rst_sent seconds syn_sent", "server": "bare_acks_sent syn_received", "gateway": gateway,
+	}
+	if far {
+		want[""], want["phase"] = "captures far_log far_policy log phases policy scenario", "client facts far_gateway gateway name server"
+		want["captures"], want["far_gateway"] = "between inside outside", gateway
+	}
+	got := map[string]string{"": keys(t, top)}
+	for _, p := range phases {
+		got["phase"] = keys(t, p)
+		for _, part := range []string{"client", "server", "gateway", "far_gateway"} {
+			if raw, there := p[part]; there {
+				got[part] = keys(t, raw)
+			}
+		}
+	}
+	got["captures"] = keys(t, top["captures"])
+	for part, names := range want {
+		if got[part] != names {
+			t.Errorf("fields of report %s: %q, want %q", part, got[part], names)
+		}
+	}
+	if !far && got["far_gateway"] != "" {
+		t.Error("a far gateway in the report of one gateway")
+	}
+}
+
+// keys lists an object's names in order.
+func keys(t *testing.T, v any) string {
+	t.Helper()
+	object, ok := v.(map[string]json.RawMessage)
+	if raw, isRaw := v.(json.RawMessage); isRaw {
+		if err := json.Unmarshal(raw, &object); err != nil {
+			t.Fatal(err)
+		}
+	} else if !ok {
+		t.Fatalf("no object: %T", v)
+	}
+	var names []string
+	for k := range object {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+// seen is a segment as tshark reads it from a capture.
+type seen struct {
+	at               float64 // seconds since 1970
+	toServer         bool
+	client           int // the client's port
+	flags            int
+	seq, ack, length int
+	sum              string // checksum: tshark's word; only good for segments that no kernel left unfinished
+}
+
+const (
+	fin = 1 << iota
+	syn
+	rst
+	psh
+	ack
+)
+
+func (s seen) isSYN() bool     { return s.flags&(syn|ack|rst) == syn }
+func (s seen) isSYNACK() bool  { return s.flags&(syn|ack|rst) == syn|ack }
+func (s seen) isRST() bool     { return s.flags&rst != 0 }
+func (s seen) isBareACK() bool { return s.flags&(syn|ack|rst|fin) == ack && s.length == 0 }
+
+// tshark reads the TCP segments of a capture.
+func tshark(t *testing.T, file string) (all []seen) {
+	t.Helper()
+	fields := []string{"frame.time_epoch", "tcp.srcport", "tcp.dstport", "tcp.flags", "tcp.seq", "tcp.ack", "tcp.len", "tcp.checksum.status"}
+	args := []string{"-r", file, "-o", "tcp.relative_sequence_numbers:FALSE", "-o", "tcp.check_checksum:TRUE", "-Y", "tcp", "-T", "fields"}
+	for _, f := range fields {
+		args = append(args, "-e", f)
+	}
+	var words bytes.Buffer
+	cmd := exec.Command("tshark", args...)
+	cmd.Stderr = &words
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("tshark -r %s: %v\n%s", file, err, words.String())
+	}
+	number := func(s string) int {
+		n, err := strconv.ParseInt(s, 0, 64)
+		if err != nil {
+			t.Fatalf("tshark -r %s: %v", file, err)
+		}
+		return int(n)
+	}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if len(f) != len(fields) {
+			t.Fatalf("tshark -r %s: %q", file, line)
+		}
+		at, err := strconv.ParseFloat(f[0], 64)
+		if err != nil {
+			t.Fatalf("tshark -r %s: %v", file, err)
+		}
+		s := seen{at: at, client: number(f[1]), toServer: true, flags: number(f[3]), seq: number(f[4]), ack: number(f[5]), length: number(f[6]), sum: f[7]}
+		if s.client == 515 {
+			s.client, s.toServer = number(f[2]), false
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// incident is one phase in one capture: the old connection, and what came from the second dial on.
+type incident struct {
+	old, after []seen
+}
+
+func phaseOf(all []seen, port int) (in incident) {
+	syns := 0
+	first := -1
+	for _, s := range all {
+		if s.client != port {
+			continue
+		}
+		if s.isSYN() && s.toServer && s.seq != first {
+			if syns++; syns == 1 {
+				first = s.seq
+			}
+		}
+		if syns < 2 {
+			in.old = append(in.old, s)
+		} else {
+			in.after = append(in.after, s)
+		}
+	}
+	return in
+}
+
+// cutAt cuts a capture that the second SYN perhaps never reached, at the time read from one that it did.
+func cutAt(all []seen, port int, at float64) (in incident) {
+	for _, s := range all {
+		if s.client == port && s.at < at {
+			in.old = append(in.old, s)
+		} else if s.client == port {
+			in.after = append(in.after, s)
+		}
+	}
+	return in
+}
+
+func filter(all []seen, pick func(seen) bool) (out []seen) {
+	for _, s := range all {
+		if pick(s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (in incident) syns() []seen {
+	return filter(in.after, func(s seen) bool { return s.toServer && s.isSYN() })
+}
+
+// bareACKs are the answers to the SYNs that are none: those before any SYN/ACK.
+func (in incident) bareACKs() (out []seen) {
+	for _, s := range in.after {
+		if !s.toServer && s.isSYNACK() {
+			return out
+		}
+		if !s.toServer && s.isBareACK() {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (in incident) synACKs() []seen {
+	return filter(in.after, func(s seen) bool { return !s.toServer && s.isSYNACK() })
+}
+
+// lastNumbers returns the old connection's numbers: what the client and the server would have sent next.
+func (in incident) lastNumbers() (client, server int) {
+	for _, s := range in.old {
+		if s.isRST() || s.isSYN() {
+			continue
+		}
+		next := s.seq + s.length
+		if s.flags&(syn|fin) != 0 {
+			next++
+		}
+		if s.toServer {
+			client = next
+		} else {
+			server = next
+		}
+	}
+	return client, server
+}
+
+// secondsToConnect is the time between the second dial's first SYN and its SYN/ACK, -1 if there is none.
+func (in incident) secondsToConnect() float64 {
+	if len(in.syns()) == 0 || len(in.synACKs()) == 0 {
+		return -1
+	}
+	return in.synACKs()[0].at - in.syns()[0].at
+}
+
+// Ports of the phases.
+const (
+	portRemembered = 721
+	portForgotten  = 722
+)
+
+func example(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", "docs", "examples", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestIncidentBehindFarGateway is the whole story: nobody recovers, by day or by night.
+func TestIncidentBehindFarGateway(t *testing.T) {
+	t.Parallel()
+	r := playIncident(t, "--policy", "lpd-case-2015", "--far-policy", example(t, "far.yaml"))
+	inside, between, outside := tshark(t, r.Captures.Inside), tshark(t, r.Captures.Between), tshark(t, r.Captures.Outside)
+
+	// By day: the gateway remembers.
+	there := phaseOf(between, portRemembered)
+	if len(there.syns()) != 3 || r.Phases[0].Client.SYNSent != 3 {
+		t.Fatalf("remembered: %d SYNs reached the gateway, the report says %+v", len(there.syns()), r.Phases[0].Client)
+	}
+	client, server := there.lastNumbers()
+	answers := there.bareACKs()
+	if len(answers) != len(there.syns()) {
+		t.Errorf("remembered: %d SYNs, %d answers", len(there.syns()), len(answers))
+	}
+	for _, a := range answers {
+		if a.seq != server || a.ack != client || a.sum != "1" {
+			t.Errorf("remembered: answer %+v, the old connection stands at seq %d ack %d", a, server, client)
+		}
+	}
+	behind := cutAt(outside, portRemembered, there.syns()[0].at)
+	if len(behind.old) == 0 || len(behind.after) != 0 {
+		t.Errorf("remembered: %d segments reached the server's link before, %d after the second dial", len(behind.old), len(behind.after))
+	}
+	home := phaseOf(inside, portRemembered)
+	if len(home.bareACKs()) != 0 || len(home.synACKs()) != 0 || r.Phases[0].Client.Connected {
+		t.Errorf("remembered: the client got %d ACKs, %d SYN/ACKs; %+v", len(home.bareACKs()), len(home.synACKs()), r.Phases[0].Client)
+	}
+
+	// By night: only the server remembers.
+	there, behind, home = phaseOf(between, portForgotten), phaseOf(outside, portForgotten), phaseOf(inside, portForgotten)
+	client, server = behind.lastNumbers()
+	if len(behind.syns()) == 0 || len(behind.syns()) != len(home.syns()) {
+		t.Errorf("forgotten: the client sent %d SYNs, %d reached the server", len(home.syns()), len(behind.syns()))
+	}
+	if len(behind.bareACKs()) == 0 || len(behind.bareACKs()) != len(there.bareACKs()) {
+		t.Errorf("forgotten: the server sent %d bare ACKs, %d passed the gateway", len(behind.bareACKs()), len(there.bareACKs()))
+	}
+	for _, a := range behind.bareACKs() {
+		if a.seq != server || a.ack != client {
+			t.Errorf("forgotten: the server's ACK %+v, the old connection stands at seq %d ack %d", a, server, client)
+		}
+	}
+	if len(home.bareACKs()) != 0 || len(home.synACKs()) != 0 || r.Phases[1].Client.Connected {
+		t.Errorf("forgotten: the client got %d ACKs, %d SYN/ACKs; %+v", len(home.bareACKs()), len(home.synACKs()), r.Phases[1].Client)
+	}
+	checkTombstone(t, r.Log, client, server, behind.old[len(behind.old)-1].at)
+}
+
+// checkTombstone reads from the decision log of the phase `forgotten` when, why and at which numbers the old connection was forgotten.
+func checkTombstone(t *testing.T, log string, client, server int, lastSeen float64) {
+	t.Helper()
+	found := 0
+	for e, err := range decisionlog.Read(log) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Decision == nil || e.Decision.Reason != "ack-for-syn" {
+			continue
+		}
+		found++
+		tomb := e.Decision.Tombstone
+		if tomb == nil {
+			t.Fatal("ack-for-syn names no tombstone")
+		}
+		if int(tomb.ClientSeq) != client || int(tomb.ServerSeq) != server || int(tomb.ClientAck) != server || int(tomb.ServerAck) != client {
+			t.Errorf("tombstone %+v, the old connection stands at client %d, server %d", tomb, client, server)
+		}
+		// Forgotten two seconds (the scenario's idle timer) after its last segment.
+		at := float64(tomb.Forgotten.UnixNano()) / float64(time.Second)
+		if d := at - lastSeen; d < 1.9 || d > 3 || tomb.Why != "idle" || tomb.TimeoutS != 2 {
+			t.Errorf("tombstone %+v: forgotten %.3f s after the last segment", tomb, d)
+		}
+		if e.Decision.Verdict != "forward" {
+			t.Errorf("ack-for-syn: %s", e.Decision.Verdict)
+		}
+	}
+	if found == 0 {
+		t.Error("no ack-for-syn in the log")
+	}
+}
+
+// TestIncidentHeals: what recovers without the far gateway, under the recommended policy, and with two lines changed.
+func TestIncidentHeals(t *testing.T) {
+	far := example(t, "far.yaml")
+	for _, c := range []struct {
+		name       string
+		args       []string
+		within     [2]float64 // seconds, by phase
+		resetByEnd bool       // by the client's own RST
+	}{
+		{"the client's RST", []string{"--policy", "lpd-case-2015"}, [2]float64{1.5, 3}, true},
+		{"transparent-resync", []string{"--policy", "transparent-resync"}, [2]float64{3, 3}, true},
+		{"transparent-resync over IPv6", []string{"--policy", "transparent-resync", "--ipv6"}, [2]float64{3, 3}, true},
+		{"two lines", []string{"--policy", example(t, "healed.yaml")}, [2]float64{3, 3}, false},
+		{"two lines behind the far gateway", []string{"--policy", example(t, "healed.yaml"), "--far-policy", far}, [2]float64{3, 3}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := playIncident(t, c.args...)
+			inside, outside := tshark(t, r.Captures.Inside), tshark(t, r.Captures.Outside)
+			for i, port := range []int{portRemembered, portForgotten} {
+				in, p := phaseOf(inside, port), r.Phases[i]
+				if len(in.syns()) == 0 {
+					t.Fatalf("%s: no second SYN in the capture", p.Name)
+				}
+				out := cutAt(outside, port, in.syns()[0].at)
+				if s := in.secondsToConnect(); s < 0 || s > c.within[i] || !p.Client.Connected || p.Facts["data_flows"] != true {
+					t.Errorf("%s: %.3f s from the first SYN to the SYN/ACK; %+v, facts %v", p.Name, s, p.Client, p.Facts)
+				}
+				byEnd := filter(in.after, func(s seen) bool { return s.toServer && s.isRST() })
+				atServer := filter(out.after, func(s seen) bool { return s.toServer && s.isRST() })
+				if c.resetByEnd && (len(byEnd) == 0 || len(atServer) == 0) {
+					t.Errorf("%s: the client sent %d RSTs, %d reached the server", p.Name, len(byEnd), len(atServer))
+				}
+				if !c.resetByEnd && len(byEnd) != 0 {
+					t.Errorf("%s: the client itself sent %d RSTs", p.Name, len(byEnd))
+				}
+			}
+		})
+	}
+}
