@@ -23,29 +23,7 @@ func (w *Worker) inject(e *policy.Emit, why injection) {
 	if err == nil {
 		err = w.injector.Send(packet)
 	}
-	if err == nil {
-		w.counts.Injected++
-		if !why.cause.IsZero() && !w.logged { // the decision's record is suppressed, so is this one
-			return
-		}
-	}
-	r := w.record(decisionlog.EventInject)
-	r.FlowID = why.flow
-	w.fillSegment(r, &e.Segment)
-	r.Dir = logDirection(why.dir, why.flow != 0)
-	in := &r.Inject
-	in.ID, in.Cause, in.Trigger, in.Kind = w.producer.NextID(), why.cause, why.trigger, e.Kind
-	in.To = "server"
-	if why.dir == conntrack.Reply {
-		in.To = "client"
-	}
-	if wire != e.Segment.Tuple {
-		in.WireSrc, in.WireDst = wire.From(), wire.To()
-	}
-	if err != nil {
-		w.counts.InjectErrors++
-		in.Error = err.Error()
-	}
+	w.injected(e, &why, wire, err)
 }
 
 // make encodes the packet with its addresses on the wire.

@@ -13,7 +13,7 @@ import (
 // newWorker makes a worker without queues, engine and injection.
 func newWorker(queue uint16, s *shared) *Worker {
 	w := &Worker{queue: queue, shared: s, decoder: NewDecoder(), encoder: NewEncoder(EncoderConfig{}),
-		held: make(map[uint64]heldPacket), different: make(map[uint64]struct{}), records: make([]decisionlog.Record, 0, 3*batchSize),
+		held: make(map[uint64]heldPacket), different: make(map[uint64]struct{}), journal: journal{records: make([]decisionlog.Record, 0, 3*batchSize)},
 		calls: make(chan call, 16), done: make(chan struct{})}
 	w.beat.Store(int64(s.clock.Now()))
 	w.copied.Store(&Counts{})

@@ -4,44 +4,67 @@ import (
 	"halfopen/conntrack"
 	"halfopen/policy"
 	"halfopen/proxy/decisionlog"
-	"halfopen/proxy/nfqueue"
 )
+
+// journal turns what an engine has decided into records of the decision log. A live worker and a replay write by the same one, so
+// that a record means the same wherever it comes from. It belongs to the engine's goroutine.
+type journal struct {
+	producer *decisionlog.Producer
+	limiter  *decisionlog.Limiter
+	records  []decisionlog.Record // that publish will hand over
+	counts   Counts
+	now      conntrack.Instant // of what is at hand
+	offset   int64             // from Instants to Unix nanoseconds, as of now
+	frame    uint64            // number of the captured frame at hand; 0 on a live gateway and where no frame is
+	cause    decisionlog.ID    // of the decision at hand
+	logged   bool              // it gets a record of its own
+}
+
+// origin says where a segment came from.
+type origin struct {
+	in, out string // interfaces, "" where it is not known
+	queue   uint16
+}
+
+// wall converts to Unix nanoseconds.
+func (j *journal) wall(i conntrack.Instant) int64 { return int64(i) + j.offset }
 
 // decided names the decision at hand and judges whether it gets a record of its own: a plain in-window forward is counted by its flow,
 // and what goes beyond its finding's rate is counted as suppressed.
-func (w *Worker) decided(out *policy.Outcome) {
-	w.cause = w.producer.NextID()
-	w.logged = !out.Counted && w.limiter.Allow(int(out.Finding), int64(w.now))
-	if !w.logged && !out.Counted {
-		w.counts.Suppressed[out.Finding]++
+func (j *journal) decided(out *policy.Outcome) {
+	j.cause = j.producer.NextID()
+	j.logged = !out.Counted && j.limiter.Allow(int(out.Finding), int64(j.now))
+	if !j.logged && !out.Counted {
+		j.counts.Suppressed[out.Finding]++
 	}
 }
 
 // decision appends the record of the segment at hand.
-func (w *Worker) decision(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcome) *decisionlog.Record {
-	r := w.record(decisionlog.EventDecision)
-	w.fillSegment(r, s)
-	w.fillDecision(r, p, s, out)
+func (j *journal) decision(pol *policy.Policy, from origin, s *conntrack.Segment, out *policy.Outcome) *decisionlog.Record {
+	r := j.record(decisionlog.EventDecision)
+	fillSegment(r, s)
+	j.fillDecision(r, pol, s, out)
+	r.InIface, r.OutIface, r.Decision.Queue = from.in, from.out, from.queue
 	return r
 }
 
 // record appends an empty record to the pending ones.
-func (w *Worker) record(ev decisionlog.EventType) *decisionlog.Record {
-	w.records = append(w.records, decisionlog.Record{Time: w.wall(w.now), Event: ev})
-	return &w.records[len(w.records)-1]
+func (j *journal) record(ev decisionlog.EventType) *decisionlog.Record {
+	j.records = append(j.records, decisionlog.Record{Time: j.wall(j.now), Event: ev, PcapCnt: j.frame})
+	return &j.records[len(j.records)-1]
 }
 
 // publish hands the pending records to the log. The log never blocks: what its ring cannot take it counts.
-func (w *Worker) publish() {
-	for i := range w.records {
-		w.counts.Explained += w.records[i].Explains() // a record that is lost now becomes a gap that explains as much
-		w.producer.Put(&w.records[i])
+func (j *journal) publish() {
+	for i := range j.records {
+		j.counts.Explained += j.records[i].Explains() // a record that is lost now becomes a gap that explains as much
+		j.producer.Put(&j.records[i])
 	}
-	w.records = w.records[:0]
+	j.records = j.records[:0]
 }
 
 // fillSegment writes the segment's own facts.
-func (w *Worker) fillSegment(r *decisionlog.Record, s *conntrack.Segment) {
+func fillSegment(r *decisionlog.Record, s *conntrack.Segment) {
 	r.Src, r.Dst = s.Tuple.From(), s.Tuple.To()
 	r.TCP = decisionlog.TCP{
 		Set: s.Defect == conntrack.DefectNone || s.Defect == conntrack.DefectOptions, Flags: uint16(s.Flags),
@@ -71,17 +94,14 @@ func optionBits(has conntrack.OptionSet) (bits uint16) {
 }
 
 // fillDecision writes what the engine found, decided and did.
-func (w *Worker) fillDecision(r *decisionlog.Record, p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcome) {
-	pol := w.engine.Policy()
+func (j *journal) fillDecision(r *decisionlog.Record, pol *policy.Policy, s *conntrack.Segment, out *policy.Outcome) {
 	r.FlowID = out.Flow
 	r.Dir = logDirection(out.Dir, out.Flow != 0)
-	r.InIface, r.OutIface = w.shared.ifaces.name(p.InDev), w.shared.ifaces.name(p.OutDev)
 	d := &r.Decision
-	d.ID = w.cause
+	d.ID = j.cause
 	d.Verdict = out.Verdict.String()
 	d.Reason = out.Finding.String()
 	d.Rule, d.Preset, d.PolicyRev = out.Rule, pol.Preset(), pol.Rev()
-	d.Queue = p.Queue
 	d.Known = out.Before != conntrack.StateNone
 	d.StateBefore, d.StateAfter = out.Before.String(), out.After.String()
 	d.Idle, d.Remaining, d.Age = int64(out.Idle), int64(out.Remaining), int64(out.Age)
@@ -91,9 +111,8 @@ func (w *Worker) fillDecision(r *decisionlog.Record, p *nfqueue.Packet, s *connt
 	d.Reply, d.Peer = made(out.HasReply, &out.Reply), made(out.HasPeer, &out.Peer)
 	d.Expected = expected(&out.Expect, s)
 	if out.HasTomb {
-		w.fillTombstone(&d.Tombstone, &out.Tombstone)
+		j.fillTombstone(&d.Tombstone, &out.Tombstone)
 	}
-	d.Latency = int64(w.shared.clock.Now() - w.now)
 }
 
 // logDirection names the direction in EVE's words; without a flow nobody knows it.
@@ -129,32 +148,25 @@ func expected(x *conntrack.Expect, s *conntrack.Segment) decisionlog.Expected {
 }
 
 // fillTombstone says when, why and at which numbers the connection was forgotten.
-func (w *Worker) fillTombstone(t *decisionlog.Tombstone, from *conntrack.Tombstone) {
+func (j *journal) fillTombstone(t *decisionlog.Tombstone, from *conntrack.Tombstone) {
 	*t = decisionlog.Tombstone{
-		Set: true, At: w.wall(from.Forgotten), Why: from.Reason.String(), State: from.State.String(), Timeout: int64(from.Timeout),
+		Set: true, At: j.wall(from.Forgotten), Why: from.Reason.String(), State: from.State.String(), Timeout: int64(from.Timeout),
 		Idle: int64(from.Forgotten.Sub(from.LastSeen)), Age: int64(from.Forgotten.Sub(from.Created)), FlowID: from.ID,
 		ClientSeq: uint32(from.Next[conntrack.Original]), ClientAck: uint32(from.LastAck[conntrack.Original]),
 		ServerSeq: uint32(from.Next[conntrack.Reply]), ServerAck: uint32(from.LastAck[conntrack.Reply]),
 	}
 }
 
-// flowEvents logs what happened to entries and tells whoever follows them.
-func (w *Worker) flowEvents(events []policy.FlowEvent) {
-	for i := range events {
-		w.flowEvent(&events[i])
-	}
-}
-
-func (w *Worker) flowEvent(ev *policy.FlowEvent) {
-	w.fillFlow(w.record(decisionlog.EventFlow), w.engine.Policy(), ev)
+// flowEvent appends the record of what happened to an entry.
+func (j *journal) flowEvent(pol *policy.Policy, ev *policy.FlowEvent) {
+	j.fillFlow(j.record(decisionlog.EventFlow), pol, ev)
 	if ev.Kind == policy.FlowEnd {
-		w.counts.Ended[ev.Why]++
+		j.counts.Ended[ev.Why]++
 	}
-	w.shared.flowEvents.send(ev)
 }
 
 // fillFlow writes a flow's record; Counted is what only this record explains.
-func (w *Worker) fillFlow(r *decisionlog.Record, pol *policy.Policy, ev *policy.FlowEvent) {
+func (j *journal) fillFlow(r *decisionlog.Record, pol *policy.Policy, ev *policy.FlowEvent) {
 	e := &ev.Entry
 	r.Src, r.Dst, r.FlowID = e.Tuple.From(), e.Tuple.To(), e.ID
 	f := &r.Flow
@@ -167,7 +179,7 @@ func (w *Worker) fillFlow(r *decisionlog.Record, pol *policy.Policy, ev *policy.
 	f.State = e.State.String()
 	f.ConnState = connState(e)
 	copy(f.History[:], e.History[:e.HistoryN])
-	f.Start, f.Last = w.wall(e.Created), w.wall(e.LastSeen)
+	f.Start, f.Last = j.wall(e.Created), j.wall(e.LastSeen)
 	if ev.Kind == policy.FlowEnd {
 		f.EndReason = ev.Why.String()
 		f.Outcome = outcomeWord(e, ev.Why)
@@ -175,6 +187,51 @@ func (w *Worker) fillFlow(r *decisionlog.Record, pol *policy.Policy, ev *policy.
 	f.Predecessor = e.Previous
 	f.Rule, f.Preset, f.PolicyRev = ev.Rule, pol.Preset(), pol.Rev()
 	f.Adopted = e.Flags&conntrack.EntryPickedUp != 0
+}
+
+// injected appends the record of a packet that was made: wire is the tuple that it carries, err why it was not sent. Where the
+// record of its decision is suppressed, so is this one.
+func (j *journal) injected(e *policy.Emit, why *injection, wire conntrack.Tuple, err error) {
+	if err == nil {
+		j.counts.Injected++
+		if !why.cause.IsZero() && !j.logged {
+			return
+		}
+	}
+	r := j.record(decisionlog.EventInject)
+	r.FlowID = why.flow
+	fillSegment(r, &e.Segment)
+	r.Dir = logDirection(why.dir, why.flow != 0)
+	in := &r.Inject
+	in.ID, in.Cause, in.Trigger, in.Kind = j.producer.NextID(), why.cause, why.trigger, e.Kind
+	in.To = "server"
+	if why.dir == conntrack.Reply {
+		in.To = "client"
+	}
+	if wire != e.Segment.Tuple {
+		in.WireSrc, in.WireDst = wire.From(), wire.To()
+	}
+	if err != nil {
+		j.counts.InjectErrors++
+		in.Error = err.Error()
+	}
+}
+
+// settled appends the record that ends a hold. It explains no further message.
+func (j *journal) settled(pol *policy.Policy, h *heldPacket, ev *policy.TimeEvent, queue uint16) {
+	r := j.record(decisionlog.EventDecision)
+	fillSegment(r, &h.seg)
+	r.FlowID, r.Dir = h.flow, logDirection(h.dir, h.flow != 0)
+	r.Decision = decisionlog.Decision{ID: j.cause, Settles: h.cause, Verdict: ev.Verdict.String(), Reason: h.finding.String(),
+		Rule: h.rule, Preset: pol.Preset(), PolicyRev: pol.Rev(), Queue: queue, Reply: made(ev.HasEmit[0], &ev.Emit[0]),
+		Action: decisionlog.Action{Packet: ev.Verdict.String()}}
+}
+
+// fillWould writes what another engine, of policy pol, found and would have done.
+func fillWould(to *decisionlog.Would, pol *policy.Policy, would *policy.Outcome, diverged bool) {
+	*to = decisionlog.Would{Verdict: would.Verdict.String(), Reason: would.Finding.String(), Rule: would.Rule,
+		Preset: pol.Preset(), PolicyRev: pol.Rev(), Action: actionWords(would),
+		Reply: made(would.HasReply, &would.Reply), Peer: made(would.HasPeer, &would.Peer), Diverged: diverged}
 }
 
 // outcomeWord tells how the connection went for its ends.

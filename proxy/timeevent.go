@@ -3,7 +3,6 @@ package proxy
 import (
 	"halfopen/conntrack"
 	"halfopen/policy"
-	"halfopen/proxy/decisionlog"
 )
 
 // timeEvent does and logs what time alone, or the operator, has caused.
@@ -24,7 +23,7 @@ func (w *Worker) timeEvent(ev *policy.TimeEvent) {
 	}
 }
 
-// released gives a held packet its verdict and writes the record that ends the hold. It explains no further message.
+// released gives a held packet its verdict and writes the record that ends the hold.
 func (w *Worker) released(ev *policy.TimeEvent) {
 	h, ok := w.held[ev.Hold]
 	if !ok {
@@ -35,11 +34,5 @@ func (w *Worker) released(ev *policy.TimeEvent) {
 	if ev.HasEmit[0] {
 		w.inject(&ev.Emit[0], injection{cause: w.cause, flow: h.flow, dir: h.dir.Other(), quote: h.quote})
 	}
-	r := w.record(decisionlog.EventDecision)
-	w.fillSegment(r, &h.seg)
-	r.FlowID, r.Dir = h.flow, logDirection(h.dir, h.flow != 0)
-	pol := w.engine.Policy()
-	r.Decision = decisionlog.Decision{ID: w.cause, Settles: h.cause, Verdict: ev.Verdict.String(), Reason: h.finding.String(),
-		Rule: h.rule, Preset: pol.Preset(), PolicyRev: pol.Rev(), Queue: w.secondQueue, Reply: made(ev.HasEmit[0], &ev.Emit[0]),
-		Action: decisionlog.Action{Packet: ev.Verdict.String()}}
+	w.settled(w.engine.Policy(), &h, ev, w.secondQueue)
 }

@@ -1,9 +1,6 @@
 package proxy
 
-import (
-	"halfopen/policy"
-	"halfopen/proxy/decisionlog"
-)
+import "halfopen/policy"
 
 // dryBatch is mainBatch with --dry-run: everything goes on before anything is decided, nothing is injected, and the record tells
 // what the policy under trial would have done. The policy in force is observe, which keeps a table of what really passed; the
@@ -27,18 +24,9 @@ func (w *Worker) dryBatch(n int) {
 		}
 		w.decided(out)
 		if w.logged {
-			w.fillWould(&w.decision(p, s, out).Decision.Would, out, would)
+			fillWould(&w.decide(p, s, out).Decision.Would, w.trial.Policy(), would, w.diverged(out, would))
 		}
 	}
-}
-
-// fillWould writes what the trial's engine found and would have done.
-func (w *Worker) fillWould(to *decisionlog.Would, is, would *policy.Outcome) {
-	pol := w.trial.Policy()
-	*to = decisionlog.Would{Verdict: would.Verdict.String(), Reason: would.Finding.String(), Rule: would.Rule,
-		Preset: pol.Preset(), PolicyRev: pol.Rev(), Action: actionWords(would),
-		Reply: made(would.HasReply, &would.Reply), Peer: made(would.HasPeer, &would.Peer),
-		Diverged: w.diverged(is, would)}
 }
 
 // maxDiverged bounds the flows that are remembered as diverged.

@@ -40,22 +40,14 @@ type Worker struct {
 	encoder      *Encoder
 	injector     Injector
 	translator   *Translator
-	producer     *decisionlog.Producer
-	limiter      *decisionlog.Limiter
+	journal      // of the batch at hand; published after its verdicts left
 
 	batch     [batchSize]nfqueue.Packet
 	segs      [batchSize]conntrack.Segment
-	records   []decisionlog.Record // records of the batch at hand; published after its verdicts left
 	held      map[uint64]heldPacket
 	different map[uint64]struct{} // flows whose trial has diverged
-	cause     decisionlog.ID      // of the decision at hand
 	diverts   []divert
-	now       conntrack.Instant // of the batch at hand
-	offset    int64             // from Instants to Unix nanoseconds, as of now
-	counts    Counts
 	copied    atomic.Pointer[Counts] // of counts, made by snapshot; any goroutine reads
-
-	logged bool // it gets a record of its own
 
 	calls     chan call // administrative calls, any goroutine
 	waiter    *nfqueue.Waiter
@@ -151,7 +143,7 @@ func (w *Worker) mainBatch(n int) {
 		w.flowEvents(out.Flows)
 		w.followState(s, out)
 		if w.logged {
-			w.decision(p, s, out)
+			w.decide(p, s, out)
 		}
 	}
 	w.flush()
@@ -252,5 +244,22 @@ func (w *Worker) tick() {
 	w.offset = w.shared.clock.Offset()
 }
 
-// wall converts to Unix nanoseconds.
-func (w *Worker) wall(i conntrack.Instant) int64 { return int64(i) + w.offset }
+// decide appends the record of the packet at hand.
+func (w *Worker) decide(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcome) *decisionlog.Record {
+	from := origin{in: w.shared.ifaces.name(p.InDev), out: w.shared.ifaces.name(p.OutDev), queue: p.Queue}
+	r := w.decision(w.engine.Policy(), from, s, out)
+	r.Decision.Latency = int64(w.shared.clock.Now() - w.now)
+	return r
+}
+
+// flowEvents logs what happened to entries and tells whoever follows them.
+func (w *Worker) flowEvents(events []policy.FlowEvent) {
+	for i := range events {
+		w.flowEvent(&events[i])
+	}
+}
+
+func (w *Worker) flowEvent(ev *policy.FlowEvent) {
+	w.journal.flowEvent(w.engine.Policy(), ev)
+	w.shared.flowEvents.send(ev)
+}

@@ -9,14 +9,16 @@ import (
 	"io"
 	"os"
 	"time"
-
-	"github.com/google/gopacket/pcapgo"
 )
 
-// Frame is one captured frame. Data and Options.Comments belong to the caller.
+// Frame is one captured frame.
 type Frame struct {
-	N         int // frame number as Wireshark counts, from 1
-	Time      time.Time
+	N    int // frame number as Wireshark counts, from 1
+	Time time.Time
+	// TimeDefect says what is wrong with the timestamp in the file, "" as a rule. Time is then what can be made of it, between
+	// 1970 and 2262.
+	TimeDefect string
+
 	Interface string // name in the file, or "" where the format has none (pcap)
 	LinkType  LinkType
 	Data      []byte // what was captured
@@ -27,7 +29,7 @@ type Frame struct {
 // IP returns the IP packet inside the frame; see the function [IP].
 func (f *Frame) IP() ([]byte, bool) { return IP(f.LinkType, f.Data) }
 
-// source is one file format: pcap through pcapgo, or pcapng.
+// source is one file format: pcap or pcapng. next reuses f's memory.
 type source interface {
 	next(f *Frame) error
 }
@@ -35,9 +37,26 @@ type source interface {
 // Reader reads frames from a pcap or pcapng file, plain or gzip-compressed; the format is told by the file's first bytes, not by
 // its name. Lengths in the file are never trusted beyond MaxFrame. It is not safe for concurrent use.
 type Reader struct {
-	src   source
-	close func() error
-	n     int
+	src    source
+	name   string // of the file, "" for a stream
+	close  func() error
+	raw    *counter // what was read of the file as it is
+	plain  *counter // what the format's reader has consumed
+	offset int64    // where the present record begins
+	zipped bool
+	n      int
+}
+
+// counter counts the bytes that pass through it.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // Open opens a capture file; "-" is standard input.
@@ -54,49 +73,96 @@ func Open(path string) (*Reader, error) {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	r.close = f.Close
+	r.close, r.name = f.Close, path
 	return r, nil
 }
 
 // NewReader reads the file header from r. The errors that it returns wrap ErrFormat if r is no capture at all.
 func NewReader(r io.Reader) (*Reader, error) {
-	br := bufio.NewReaderSize(r, 1<<16)
+	out := &Reader{raw: &counter{r: r}, close: func() error { return nil }}
+	br := bufio.NewReaderSize(out.raw, 1<<16)
 	head, err := br.Peek(4)
-	if err != nil {
-		return nil, malformed("no header (%v)", err)
+	if len(head) == 0 {
+		return nil, malformed("at byte 0: the file is empty (%v)", err)
 	}
-	if head[0] == 0x1f && head[1] == 0x8b {
+	if len(head) > 1 && head[0] == 0x1f && head[1] == 0x8b {
 		gz, err := gzip.NewReader(br)
 		if err != nil {
 			return nil, malformed("gzip: %v", err)
 		}
+		out.zipped = true
 		br = bufio.NewReaderSize(gz, 1<<16)
-		if head, err = br.Peek(4); err != nil {
-			return nil, malformed("no header inside gzip (%v)", err)
+		if head, err = br.Peek(4); len(head) == 0 {
+			return nil, malformed("nothing inside gzip (%v)", err)
 		}
 	}
-	var src source
-	if binary.LittleEndian.Uint32(head) == blockSection {
-		src, err = newPcapng(br)
+	out.plain = &counter{r: br}
+	if len(head) == 4 && binary.LittleEndian.Uint32(head) == blockSection {
+		out.src, err = newPcapng(out.plain)
 	} else {
-		src, err = newPcap(br)
+		out.src, err = newPcap(out.plain)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("at byte 0: %w", err)
 	}
-	return &Reader{src: src, close: func() error { return nil }}, nil
+	return out, nil
 }
 
 // Next returns the next frame, io.EOF after the last one, or an error that wraps ErrFormat where the file is damaged or cut off
-// (the frames before it are good).
+// (the frames before it are good). Its Data and Options.Comments belong to the caller.
 func (r *Reader) Next() (Frame, error) {
 	var f Frame
-	if err := r.src.next(&f); err != nil {
+	if err := r.Read(&f); err != nil {
 		return Frame{}, err
+	}
+	return f, nil
+}
+
+// Read is [Reader.Next] for whoever reads a capture larger than memory: it puts the frame into f and reuses the memory of f.Data.
+// An error tells the file's name and the byte at which the record that it is about begins.
+func (r *Reader) Read(f *Frame) error {
+	r.offset = r.plain.n
+	*f = Frame{Data: f.Data[:0]}
+	if err := r.src.next(f); err != nil {
+		if errors.Is(err, io.EOF) {
+			return io.EOF
+		}
+		if r.zipped && !errors.Is(err, ErrFormat) {
+			err = malformed("gzip: %v", err)
+		}
+		return fmt.Errorf("%s: %w", r.Place(), err)
 	}
 	r.n++
 	f.N = r.n
-	return f, nil
+	return nil
+}
+
+// Place names the record that was last read: the file and the byte at which the record begins, of the decompressed data where the
+// file is compressed.
+func (r *Reader) Place() string {
+	place := fmt.Sprintf("at byte %d", r.offset)
+	if r.zipped {
+		place += " of the decompressed data"
+	}
+	if r.name != "" {
+		place = r.name + ": " + place
+	}
+	return place
+}
+
+// Position returns how many bytes of the file have been taken from it so far, as it is on disk.
+func (r *Reader) Position() int64 { return r.raw.n }
+
+// Format returns "pcap" or "pcapng", with ".gz" where the file is compressed.
+func (r *Reader) Format() string {
+	format := "pcap"
+	if _, ok := r.src.(*pcapng); ok {
+		format = "pcapng"
+	}
+	if r.zipped {
+		format += ".gz"
+	}
+	return format
 }
 
 // Close closes the file that Open opened.
@@ -120,34 +186,4 @@ func ReadAll(path string) ([]Frame, error) {
 		}
 		frames = append(frames, f)
 	}
-}
-
-// pcap reads the classic format through gopacket.
-type pcap struct {
-	r    *pcapgo.Reader
-	link LinkType
-}
-
-func newPcap(r io.Reader) (*pcap, error) {
-	p, err := pcapgo.NewReader(r)
-	if err != nil {
-		return nil, malformed("neither pcapng nor pcap: %v", err)
-	}
-	// The header's own limit is not taken: some writers put 0 or a value smaller than their packets there, and damaged files a
-	// value that would be allocated.
-	p.SetSnaplen(MaxFrame)
-	// The upper bits of the field carry the length of the frame check sequence.
-	return &pcap{r: p, link: LinkType(uint32(p.LinkType()) & 0xffff)}, nil
-}
-
-func (p *pcap) next(f *Frame) error {
-	data, ci, err := p.r.ReadPacketData()
-	if errors.Is(err, io.EOF) {
-		return io.EOF
-	}
-	if err != nil {
-		return malformed("pcap record: %v", err)
-	}
-	f.Time, f.LinkType, f.Data, f.OrigLen = ci.Timestamp, p.link, data, ci.Length
-	return nil
 }

@@ -3,6 +3,7 @@ package capture
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"math/bits"
@@ -174,16 +175,20 @@ func ticks(resol byte) uint64 {
 	return n
 }
 
-// at converts a timestamp of the interface.
-func (i *ngInterface) at(high, low uint32) time.Time {
+// maxSeconds is the last second that an int64 of nanoseconds since 1970 holds (in 2262).
+const maxSeconds = math.MaxInt64/1_000_000_000 - 1
+
+// stamp converts a timestamp of the interface.
+func (i *ngInterface) stamp(f *Frame, high, low uint32) {
 	ts := uint64(high)<<32 | uint64(low)
 	hi, lo := bits.Mul64(ts%i.perSecond, 1e9)
 	ns, _ := bits.Div64(hi, lo, i.perSecond) // hi < perSecond, since ts%perSecond < perSecond and 1e9 < 2^64
 	sec := ts / i.perSecond
-	if sec > math.MaxInt32*1024 { // some ten thousand years: damage; kept in range rather than refused
-		sec = 0
+	if sec > maxSeconds || i.offset > maxSeconds || i.offset < -maxSeconds || int64(sec)+i.offset > maxSeconds || int64(sec)+i.offset < 0 {
+		f.Time, f.TimeDefect = time.Unix(0, 0).UTC(), fmt.Sprintf("%d seconds, moved by %d", sec, i.offset)
+		return
 	}
-	return time.Unix(int64(sec)+i.offset, int64(ns)).UTC()
+	f.Time = time.Unix(int64(sec)+i.offset, int64(ns)).UTC()
 }
 
 func (p *pcapng) interfaceAt(id uint32) (*ngInterface, error) {
@@ -202,7 +207,7 @@ func (p *pcapng) enhanced(f *Frame) error {
 	if err != nil {
 		return err
 	}
-	f.Time = i.at(p.order.Uint32(b[4:]), p.order.Uint32(b[8:]))
+	i.stamp(f, p.order.Uint32(b[4:]), p.order.Uint32(b[8:]))
 	rest, err := p.data(f, i, b[20:], p.order.Uint32(b[12:]), p.order.Uint32(b[16:]))
 	if err != nil {
 		return err
@@ -231,7 +236,7 @@ func (p *pcapng) obsolete(f *Frame) error {
 	if err != nil {
 		return err
 	}
-	f.Time = i.at(p.order.Uint32(b[4:]), p.order.Uint32(b[8:]))
+	i.stamp(f, p.order.Uint32(b[4:]), p.order.Uint32(b[8:]))
 	_, err = p.data(f, i, b[20:], p.order.Uint32(b[12:]), p.order.Uint32(b[16:]))
 	return err
 }
@@ -260,7 +265,7 @@ func (p *pcapng) data(f *Frame, i *ngInterface, body []byte, captured, orig uint
 		return nil, malformed("packet of %d bytes in a block with room for %d", captured, len(body))
 	}
 	f.Interface, f.LinkType = i.Name, i.LinkType
-	f.Data = append([]byte(nil), body[:captured]...)
+	f.Data = append(f.Data[:0], body[:captured]...)
 	f.OrigLen = int(max(orig, captured))
 	return body[min(int(captured+3)&^3, len(body)):], nil
 }
