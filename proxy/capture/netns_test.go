@@ -65,18 +65,8 @@ func TestSnifferSeesEachFrameOnce(t *testing.T) {
 	var stats SnifferStats
 	began := time.Now()
 	inFreshNamespace(t, func() error {
-		link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "ho0", MTU: 1500}, PeerName: "ho1"}
-		if err := netlink.LinkAdd(link); err != nil {
+		if err := vethPair(); err != nil {
 			return err
-		}
-		for _, name := range []string{"ho0", "ho1"} {
-			l, err := netlink.LinkByName(name)
-			if err != nil {
-				return err
-			}
-			if err := netlink.LinkSetUp(l); err != nil {
-				return err
-			}
 		}
 		s, err := StartSniffer("ho1", "inside", path, Section{Comment: "sniffer test"})
 		if err != nil {
@@ -132,6 +122,24 @@ func TestSnifferSeesEachFrameOnce(t *testing.T) {
 	if stats.Dropped != 0 || stats.Frames != uint64(len(frames)) {
 		t.Errorf("stats %+v, file has %d", stats, len(frames))
 	}
+}
+
+// vethPair makes ho0 and ho1, joined and up.
+func vethPair() error {
+	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "ho0", MTU: 1500}, PeerName: "ho1"}
+	if err := netlink.LinkAdd(link); err != nil {
+		return err
+	}
+	for _, name := range []string{"ho0", "ho1"} {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		if err := netlink.LinkSetUp(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sendFrames sends numbered IPv4 packets of an unassigned protocol out of an interface.

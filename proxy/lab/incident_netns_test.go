@@ -96,6 +96,14 @@ func TestIncident(t *testing.T) {
 		}
 	})
 
+	t.Run("remembered, IPv6", func(t *testing.T) {
+		t.Parallel()
+		p := play(t, Options{Scenario: "silence-on-the-wire", Phase: "remembered", Binary: binary, IPv6: true}).phase(t, "remembered")
+		if !p.Client.Connected || p.Gateway.Injected == 0 || p.Facts["bare_acks_with_old_numbers"] == 0 {
+			t.Errorf("client %+v, gateway %+v, facts %v", p.Client, p.Gateway, p.Facts)
+		}
+	})
+
 	t.Run("forgotten", func(t *testing.T) {
 		t.Parallel()
 		r := play(t, Options{Scenario: "silence-on-the-wire", Phase: "forgotten", Binary: binary})
