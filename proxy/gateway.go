@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"halfopen/conntrack"
@@ -35,6 +37,7 @@ type Gateway struct {
 
 	ledger ledger
 	notify *Notifier
+	hup    chan os.Signal
 }
 
 // Run is a gateway's whole life: it returns after ctx has ended and everything is settled, or with the error that kept it
@@ -59,7 +62,9 @@ func open(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, clock: NewClock(), pol: pol, reloaded: true, reloadAt: time.Now()}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // from the first moment on: without a handler it would end the process
+	g := &Gateway{hup: hup, cfg: cfg, clock: NewClock(), pol: pol, reloaded: true, reloadAt: time.Now()}
 	g.retired = make([]Counts, cfg.workers())
 	g.start = g.clock.Now()
 	if g.rules, err = g.ruleSet(); err != nil {

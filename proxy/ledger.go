@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +22,7 @@ type ledger struct {
 	gaps       atomic.Uint64 // messages admitted by gap records so far
 	lost       uint64        // of those, ids that the kernel skipped
 	last       Counts        // when the last stats record was written
-	retired    []Counts      // of workers that were replaced, by their place in the list
+	offset     uint64        // what must be added to the kernel's number since that began anew
 	from       int64         // wall clock of the last look, Unix nanoseconds
 	producers  uint16
 	ghosts     []*Worker // abandoned and not ended when they were replaced
@@ -58,12 +57,13 @@ func (l *ledger) begin(g *Gateway, left uint64, found bool) {
 // balance reads the counters, writes gap records for losses that are certain, and returns all workers' counts.
 func (g *Gateway) balance(ctx context.Context) Counts {
 	l := &g.ledger
-	counter, ok, err := g.rules.Counter()
-	ok = ok && err == nil && l.hasCounter
+	counter, ok := g.readCounter()
 	waiting := g.waiting()
 	counts := g.counts(ctx)
 	if ok {
 		l.counter = counter
+	} else if l.hasCounter && g.cfg.InstallRules {
+		g.restoreRules(&counts)
 	}
 	if n := counts.LostIDs - l.lost; n > 0 && counts.LostIDs > l.lost {
 		l.lost = counts.LostIDs
@@ -78,6 +78,35 @@ func (g *Gateway) balance(ctx context.Context) Counts {
 		g.putGap(g.lossKind(), counter-l.base-seen, "the queue was full, or nobody served it")
 	}
 	return counts
+}
+
+// readCounter reads the counter in front of the queue. Where somebody has set it back meanwhile, it goes on from what was
+// last seen: what passed in between is nobody's to know.
+func (g *Gateway) readCounter() (counter uint64, ok bool) {
+	l := &g.ledger
+	n, ok, err := g.rules.Counter()
+	if err != nil || !ok || !l.hasCounter {
+		return 0, false
+	}
+	if l.offset+n < l.counter {
+		g.cfg.Logger.Warn("the counter in front of the queue was set back", "from", l.counter-l.offset, "to", n)
+		l.offset = l.counter - n
+	}
+	return l.offset + n, true
+}
+
+// restoreRules makes the rules again after somebody flushed the host's rule set. Their counter begins at 0; it goes on from what was
+// received, because nothing came by the queue in between.
+func (g *Gateway) restoreRules(c *Counts) {
+	if _, err := g.rules.Install(); err != nil {
+		g.cfg.Logger.Error("our rules are gone and cannot be made again; packets pass undecided", "err", err)
+		return
+	}
+	l := &g.ledger
+	l.offset = max(l.counter, l.base+c.Received+l.gaps.Load())
+	l.counter = l.offset
+	g.cfg.Logger.Warn("our rules were gone, and are back: somebody flushed the rule set; packets passed undecided meanwhile")
+	g.gap()
 }
 
 // unexplained is how many messages the counter has seen beyond those received and those that gap records admit.
@@ -141,15 +170,16 @@ func (g *Gateway) waiting() (n uint64) {
 
 // close settles the books: rules are gone, queues are empty, every record is put.
 func (l *ledger) close(g *Gateway, c Counts) error {
-	counter, ok, err := g.rules.Counter()
-	if l.hasCounter && (err != nil || !ok) {
-		return fmt.Errorf("proxy: the counter in front of the queue is gone: %w", err)
-	}
 	if l.hasCounter {
-		l.counter = counter
-		explained := c.Explained + c.suppressed() + l.gaps.Load()
-		if counter-l.base > explained {
-			g.putGap(g.lossKind(), counter-l.base-explained, "settled at the stop")
+		explained := l.base + c.Explained + c.suppressed() + l.gaps.Load()
+		if counter, ok := g.readCounter(); ok {
+			l.counter = counter
+		} else {
+			l.counter = max(l.counter, explained)
+			g.cfg.Logger.Warn("the counter in front of the queue is gone; what passed since it was last read is unknown")
+		}
+		if l.counter > explained {
+			g.putGap(g.lossKind(), l.counter-explained, "settled at the stop")
 		}
 	}
 	g.putStats(c, true)

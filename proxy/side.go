@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"syscall"
 )
 
 // openSide opens what operators and the service manager see beside the packet path, and returns what closes it again.
@@ -31,10 +30,8 @@ func (g *Gateway) openSide() (func(), error) {
 		}
 		undo.add(func() { _ = metrics.Close() })
 	}
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	go g.reloadOn(hup)
-	undo.add(func() { signal.Stop(hup); close(hup) })
+	go g.reloadOn(g.hup)
+	undo.add(func() { signal.Stop(g.hup); close(g.hup) })
 	if g.cfg.ReadyFile != "" {
 		remove, err := WriteReadyFile(g.cfg.ReadyFile)
 		if err != nil {
@@ -59,7 +56,11 @@ func (g *Gateway) reloadOn(hup <-chan os.Signal) {
 
 // statusLine is what the service manager shows.
 func (g *Gateway) statusLine() string {
-	return fmt.Sprintf("%d queues, policy %s", g.cfg.workers(), g.policy().Name())
+	var flows uint64
+	for _, w := range g.workerList() {
+		flows += w.copied.Load().live()
+	}
+	return fmt.Sprintf("%d queues, %d flows, policy %s", g.cfg.workers(), flows, g.policy().Name())
 }
 
 // watchdog tells the service manager that the gateway is alive: called only while every worker makes progress or has just been

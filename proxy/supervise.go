@@ -35,6 +35,7 @@ func (g *Gateway) supervise(ctx context.Context) error {
 		if time.Since(lastStats) >= g.cfg.StatsEvery {
 			lastStats = time.Now()
 			g.putStats(c, false)
+			_ = g.notify.Status(g.statusLine())
 		}
 		if time.Since(lastUpdate) >= g.cfg.UpdateEvery {
 			lastUpdate = time.Now()

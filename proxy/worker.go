@@ -113,6 +113,7 @@ func (w *Worker) turn() (int, error) {
 	if err != nil {
 		return n, fmt.Errorf("proxy: queue %d: %w", w.queue, err)
 	}
+	w.advance() // before the batch: what an expiry sends must leave before a new SYN on the same tuple
 	if n > 0 {
 		w.mainBatch(n)
 	}
@@ -120,7 +121,6 @@ func (w *Worker) turn() (int, error) {
 	if err != nil {
 		return n + m, err
 	}
-	w.advance()
 	w.forgetDiverts()
 	w.runCalls()
 	return n + m, nil
