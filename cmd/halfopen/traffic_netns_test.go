@@ -193,9 +193,23 @@ func takeFrames(r io.Reader, moved *atomic.Int64) ([]byte, error) {
 
 // dial connects a client's address to the server and orders.
 func (w *world) dial(from netip.Addr, o order) (patient, error) {
+	p, err := w.dialWithin(from, trafficLimit)
+	if err != nil {
+		return patient{}, err
+	}
+	b := binary.BigEndian.AppendUint64([]byte{o.Do}, uint64(o.Total))
+	if _, err := p.Write(binary.BigEndian.AppendUint64(b, uint64(o.Pace))); err != nil {
+		p.Close()
+		return patient{}, err
+	}
+	return p, nil
+}
+
+// dialWithin connects a client's address to the server, or fails within the limit.
+func (w *world) dialWithin(from netip.Addr, limit time.Duration) (patient, error) {
 	var c net.Conn
 	err := w.Client.Do(func() (err error) {
-		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), KeepAlive: -1, Timeout: trafficLimit}
+		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), KeepAlive: -1, Timeout: limit}
 		d.SetMultipathTCP(false)
 		c, err = d.Dial("tcp", stationFor(from).String())
 		return err
@@ -203,13 +217,7 @@ func (w *world) dial(from netip.Addr, o order) (patient, error) {
 	if err != nil {
 		return patient{}, err
 	}
-	p := patient{c.(*net.TCPConn)}
-	b := binary.BigEndian.AppendUint64([]byte{o.Do}, uint64(o.Total))
-	if _, err := p.Write(binary.BigEndian.AppendUint64(b, uint64(o.Pace))); err != nil {
-		c.Close()
-		return patient{}, err
-	}
-	return p, nil
+	return patient{c.(*net.TCPConn)}, nil
 }
 
 // errChanged is what transfers end with whose hashes differ.

@@ -256,6 +256,17 @@ func (w *world) events(pick func(*decisionlog.Event)) {
 	}
 }
 
+// count returns how many decisions have a reason.
+func (w *world) count(reason string) (n int) {
+	w.t.Helper()
+	w.events(func(e *decisionlog.Event) {
+		if e.Decision != nil && e.Decision.Reason == reason {
+			n++
+		}
+	})
+	return n
+}
+
 // queued returns how many packets the kernel has put into each queue since it was bound (net/netfilter/nfnetlink_queue.c, seqfile:
 // id_sequence).
 func (w *world) queued() map[int]uint64 {
