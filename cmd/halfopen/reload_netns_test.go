@@ -10,18 +10,24 @@ import (
 	"halfopen/proxy/decisionlog"
 )
 
-// reloads returns the log's reload records.
-func (w *world) reloads() (good, bad int, lastRev string) {
+// refusals returns how many reloads the log says were refused.
+func (w *world) refusals() (n int) {
 	w.events(func(e *decisionlog.Event) {
-		switch {
-		case e.Reload == nil:
-		case e.Reload.OK:
-			good, lastRev = good+1, e.Reload.PolicyRev
-		default:
-			bad++
+		if e.Reload != nil && !e.Reload.OK {
+			n++
 		}
 	})
-	return good, bad, lastRev
+	return n
+}
+
+// lastReload returns the log's last reload record.
+func (w *world) lastReload() (last decisionlog.ReloadEvent) {
+	w.events(func(e *decisionlog.Event) {
+		if e.Reload != nil {
+			last = *e.Reload
+		}
+	})
+	return last
 }
 
 // TestReloadUnderTraffic loads good and bad policies, by signal and by the admin socket, while connections carry data.
@@ -53,12 +59,12 @@ func TestReloadUnderTraffic(t *testing.T) {
 	for i, bad := range []string{"", "preset: openbsd-pf\non: {syn-established: dorp}\n", "\x00\xff noise", "preset: no-such-preset\n"} {
 		write(t, w.dir, "policy.yaml", bad)
 		hup()
-		w.until("the refusal is logged", endLimit, func() bool { _, n, _ := w.reloads(); return n == 2*i+1 })
+		w.until("the refusal is logged", endLimit, func() bool { return w.refusals() == 2*i+1 })
 		_, words, status := halfopen(t, "reload", "--admin", g.admin)
 		if status != 1 || !strings.Contains(words, "stays") {
 			t.Errorf("reload of bad file %d: status %d, %q", i, status, words)
 		}
-		w.until("the second refusal is logged", endLimit, func() bool { _, n, _ := w.reloads(); return n == 2*i+2 })
+		w.until("the second refusal is logged", endLimit, func() bool { return w.refusals() == 2*i+2 })
 	}
 	l.progress("after reloads of bad files")
 	write(t, w.dir, "policy.yaml", good)
@@ -68,9 +74,8 @@ func TestReloadUnderTraffic(t *testing.T) {
 
 	// A good one takes effect, and flows survive it: adoption is off, so they live by their state alone.
 	write(t, w.dir, "policy.yaml", good+"on: {new: {packet: drop, reply: rst}}\n")
-	before, _, _ := w.reloads()
 	hup()
-	w.until("the reload is logged", endLimit, func() bool { n, _, r := w.reloads(); return n == before+1 && r != first })
+	w.until("the reload is logged", endLimit, func() bool { r := w.lastReload(); return r.OK && r.PolicyRev != first })
 	l.progress("after a good reload")
 	if c, err := w.dial(pool[0], order{Do: doEcho}); err == nil {
 		c.Close()
