@@ -28,6 +28,7 @@ type Config struct {
 	Mark         uint32       // mask of the mark bits that belong to halfopen; 0 = DefaultMark
 	FailClosed   bool         // a full queue or a dead process drops instead of letting packets pass
 	QueueLen     uint32       // packets that the kernel holds per main queue; 0 = nfqueue.DefaultMaxLen
+	QueueBuffer  int          // bytes of a main queue's socket buffer; 0 = enough for QueueLen packets
 
 	DryRun bool // decide and log, but forward everything and inject nothing
 	Fresh  bool // neither load nor save state, adopt nothing

@@ -30,7 +30,10 @@ type Gateway struct {
 	reloading sync.Mutex // one reload at a time
 	mu        sync.Mutex // what follows, up to the next blank line
 	workers   []*Worker
-	retired   []Counts // of workers that were replaced, by their place in the list
+	retired   []Counts      // of workers that were replaced, by their place in the list
+	ghosts    []*Worker     // abandoned and not ended when they were replaced; the supervisor's
+	lookEvery time.Duration // between the supervisor's looks
+	stopLimit time.Duration // for workers to settle what they received
 	pol       *policy.Policy
 	reloaded  bool      // the last reload was good
 	reloadAt  time.Time // of the last good load
@@ -64,7 +67,7 @@ func open(cfg Config) (*Gateway, error) {
 	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // from the first moment on: without a handler it would end the process
-	g := &Gateway{hup: hup, cfg: cfg, clock: NewClock(), pol: pol, reloaded: true, reloadAt: time.Now()}
+	g := &Gateway{hup: hup, cfg: cfg, clock: NewClock(), pol: pol, reloaded: true, reloadAt: time.Now(), lookEvery: superviseEvery, stopLimit: stopLimit}
 	g.retired = make([]Counts, cfg.workers())
 	g.start = g.clock.Now()
 	if g.rules, err = g.ruleSet(); err != nil {
@@ -162,7 +165,7 @@ func (g *Gateway) openQueues(undo *undoList) error {
 		}
 	}
 	for i := range g.cfg.workers() {
-		w, err := g.newWorker(i)
+		w, err := g.newWorker(i, g.cfg.Fresh)
 		if err != nil {
 			return err
 		}
@@ -176,12 +179,12 @@ func (g *Gateway) openQueues(undo *undoList) error {
 	return nil
 }
 
-// newWorker binds the queues of one worker and makes its engine.
-func (g *Gateway) newWorker(i int) (*Worker, error) {
+// newWorker binds the queues of one worker and makes its engine, which with fresh adopts nothing.
+func (g *Gateway) newWorker(i int, fresh bool) (*Worker, error) {
 	number := g.cfg.Queues[0] + uint16(i)
 	second := g.cfg.Queues[1] + 1 + uint16(i)
 	main, err := nfqueue.Open(nfqueue.Config{Number: number, MaxLen: g.cfg.QueueLen, CopyRange: headerBytes, GSO: true,
-		FailOpen: !g.cfg.FailClosed, Batch: batchSize})
+		FailOpen: !g.cfg.FailClosed, ReadBuffer: g.cfg.QueueBuffer, Batch: batchSize})
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +205,7 @@ func (g *Gateway) newWorker(i int) (*Worker, error) {
 		return nil, err
 	}
 	w.producer = g.log.Producer(g.ledger.producerNumber())
-	g.arm(w)
+	g.arm(w, fresh)
 	return w, nil
 }
 
@@ -211,8 +214,8 @@ func (g *Gateway) newWorker(i int) (*Worker, error) {
 const headerBytes = 256
 
 // arm gives the worker its engine, and with --dry-run the one under trial.
-func (g *Gateway) arm(w *Worker) {
-	cfg := policy.EngineConfig{Policy: g.pol, Start: g.clock.Now(), NoAdopt: g.cfg.Fresh, FirstID: rand.Uint64() >> 14}
+func (g *Gateway) arm(w *Worker, fresh bool) {
+	cfg := policy.EngineConfig{Policy: g.pol, Start: g.clock.Now(), NoAdopt: fresh, FirstID: rand.Uint64() >> 14}
 	if g.cfg.DryRun {
 		w.trial = policy.NewEngine(cfg)
 		observe, err := LoadPolicy("observe", nil)

@@ -46,7 +46,7 @@ func (g *Gateway) Subscribe(buffer int) (<-chan FlowLine, func()) {
 func (g *Gateway) Status() Status {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	c := g.counts(ctx)
+	c, _ := g.counts(ctx)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	st := Status{Version: g.cfg.Version, PID: os.Getpid(), Started: time.Unix(0, g.clock.Wall(g.start)), UptimeS: g.clock.Now().Sub(g.start).Seconds(),
@@ -62,7 +62,7 @@ func (g *Gateway) Status() Status {
 func (g *Gateway) Counters() Counters {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = g.counts(ctx) // makes every worker copy its numbers
+	_, _ = g.counts(ctx) // makes every worker copy its numbers
 	lc := g.log.Counters()
 	g.mu.Lock()
 	defer g.mu.Unlock()

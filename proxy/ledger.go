@@ -21,11 +21,11 @@ type ledger struct {
 	counter    uint64        // the counter when last read
 	gaps       atomic.Uint64 // messages admitted by gap records so far
 	lost       uint64        // of those, ids that the kernel skipped
+	missing    uint64        // messages that the last look found nowhere
 	last       Counts        // when the last stats record was written
 	offset     uint64        // what must be added to the kernel's number since that began anew
 	from       int64         // wall clock of the last look, Unix nanoseconds
 	producers  uint16
-	ghosts     []*Worker // abandoned and not ended when they were replaced
 }
 
 // producerNumber numbers the log's producers; a replaced worker's number is never used again.
@@ -59,10 +59,14 @@ func (g *Gateway) balance(ctx context.Context) Counts {
 	l := &g.ledger
 	counter, ok := g.readCounter()
 	waiting := g.waiting()
-	counts := g.counts(ctx)
+	counts, all := g.counts(ctx)
 	if ok {
 		l.counter = counter
-	} else if l.hasCounter && g.cfg.InstallRules {
+	}
+	if !all { // a loss is certain only where every worker has said what it received
+		return counts
+	}
+	if !ok && l.hasCounter && g.cfg.InstallRules {
 		g.restoreRules(&counts)
 	}
 	if n := counts.LostIDs - l.lost; n > 0 && counts.LostIDs > l.lost {
@@ -74,9 +78,19 @@ func (g *Gateway) balance(ctx context.Context) Counts {
 			g.putGap(g.lossKind(), n, "the socket's buffer was full: ids that the kernel skipped")
 		}
 	}
-	if seen := counts.Received + l.gaps.Load() + waiting; ok && counter-l.base > seen {
-		g.putGap(g.lossKind(), counter-l.base-seen, "the queue was full, or nobody served it")
+	if !ok {
+		return counts
 	}
+	// A packet between the counter and the queue looks like a loss for a moment; what two looks in a row find missing is one.
+	seen := counts.Received + l.gaps.Load() + waiting
+	missing := max(counter-l.base, seen) - seen
+	if lost := min(missing, l.missing); lost > 0 {
+		g.putGap(g.lossKind(), lost, "the queue was full, or nobody served it")
+		missing -= lost
+	} else if missing > 0 {
+		g.gap() // the engines need not wait for the proof
+	}
+	l.missing = missing
 	return counts
 }
 

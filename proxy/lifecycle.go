@@ -52,6 +52,21 @@ func (w *Worker) bound() bool {
 	return alive || err != nil
 }
 
+// writeOff closes the books of a thread that makes no progress, and returns what they say: as of its last turn, so what it decided since
+// without having written it down is not explained.
+func (w *Worker) writeOff() Counts {
+	c := *w.copied.Load()
+	c.Received, c.Explained = w.received.Load(), uint64(w.explained.Swap(writtenOff))
+	return c
+}
+
+// finalCounts is what a worker counted whose thread has ended.
+func (w *Worker) finalCounts() Counts {
+	c, st := w.counts, w.main.Stats()
+	c.LostIDs, c.ENOBUFS, c.VerdictErrors = st.LostIDs, st.ENOBUFS, st.VerdictErrors
+	return c
+}
+
 // waitingInKernel is how many messages the kernel holds for the main queue, received or not.
 func (w *Worker) waitingInKernel() uint64 {
 	if w.kernel == nil {
@@ -67,6 +82,7 @@ func (w *Worker) waitingInKernel() uint64 {
 // abandon takes the queues away from a thread that makes no progress, so that they can be bound anew.
 func (w *Worker) abandon() {
 	w.abandoned.Store(true)
+	w.waiter.Wake()
 	for _, s := range [...]Source{w.main, w.second} {
 		if q, ok := s.(*nfqueue.Queue); ok {
 			if err := q.Abandon(); err != nil {
@@ -95,13 +111,18 @@ func (w *Worker) settle() error {
 		last = policy.Drop
 	}
 	w.engine.ReleaseHolds(w.now, last, w.timeEvent)
+	w.report()
+	return nil
+}
+
+// report writes the last records of this worker: flows whose forwards no record explains yet.
+func (w *Worker) report() {
 	w.publish()
 	w.engine.RestartFlush()
 	for w.flushCounted(w.now) {
 	}
 	w.snapshot()
 	w.counts = *w.copied.Load()
-	return nil
 }
 
 // close gives back the queues and sockets.

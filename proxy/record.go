@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"sync/atomic"
+
 	"halfopen/conntrack"
 	"halfopen/policy"
 	"halfopen/proxy/decisionlog"
@@ -18,6 +20,8 @@ type journal struct {
 	frame    uint64            // number of the captured frame at hand; 0 on a live gateway and where no frame is
 	cause    decisionlog.ID    // of the decision at hand
 	logged   bool              // it gets a record of its own
+
+	explained atomic.Int64 // counts.Explained, any goroutine reads; writtenOff once the supervisor has given the thread up
 }
 
 // origin says where a segment came from.
@@ -57,10 +61,31 @@ func (j *journal) record(ev decisionlog.EventType) *decisionlog.Record {
 // publish hands the pending records to the log. The log never blocks: what its ring cannot take it counts.
 func (j *journal) publish() {
 	for i := range j.records {
-		j.counts.Explained += j.records[i].Explains() // a record that is lost now becomes a gap that explains as much
+		n := j.records[i].Explains() // a record that is lost now becomes a gap that explains as much
+		if !j.account(n) {
+			break
+		}
 		j.producer.Put(&j.records[i])
 	}
 	j.records = j.records[:0]
+}
+
+// writtenOff stands in a journal's explained count when its books were closed for it.
+const writtenOff = -1
+
+// account adds to what the worker's records explain. It is false for a thread that was given up: the supervisor has closed its books
+// and admits as a gap what they do not explain, so nothing may be added.
+func (j *journal) account(n uint64) bool {
+	for {
+		old := j.explained.Load()
+		if old == writtenOff {
+			return false
+		}
+		if j.explained.CompareAndSwap(old, old+int64(n)) {
+			j.counts.Explained += n
+			return true
+		}
+	}
 }
 
 // fillSegment writes the segment's own facts.

@@ -11,15 +11,17 @@ import (
 
 const (
 	superviseEvery = time.Second
-	// wedgedAfter is how long a worker may go without a turn while its queue holds packets. A turn is at most one batch and one
-	// administrative chunk: milliseconds.
-	wedgedAfter = 5 * time.Second
+	// wedgedLooks is how many looks in a row find a worker without a turn while its queue holds packets. A turn is at most one batch
+	// and one administrative chunk: milliseconds. Looks are counted, not seconds: a machine or process that was stopped as a whole
+	// does not make its workers suspicious.
+	wedgedLooks = 5
+	callLimit   = 5 * time.Second  // for a worker to answer
 	stopLimit   = 10 * time.Second // for workers to settle what they received
 )
 
 // supervise watches the workers and keeps the books until ctx ends.
 func (g *Gateway) supervise(ctx context.Context) error {
-	tick := time.NewTicker(superviseEvery)
+	tick := time.NewTicker(g.lookEvery)
 	defer tick.Stop()
 	lastStats, lastUpdate := time.Now(), time.Now()
 	for {
@@ -71,11 +73,15 @@ func (g *Gateway) trouble(w *Worker) string {
 	if !w.bound() {
 		return "the kernel says that nobody serves the queue"
 	}
-	idle := g.clock.Now().Sub(conntrack.Instant(w.beat.Load()))
-	if idle > wedgedAfter && w.waitingInKernel() > 0 {
-		return fmt.Sprintf("no turn for %v while packets wait", idle.Round(time.Millisecond))
+	beat := w.beat.Load()
+	if beat != w.seenBeat || w.waitingInKernel() == 0 {
+		w.seenBeat, w.still = beat, 0
+		return ""
 	}
-	return ""
+	if w.still++; w.still < wedgedLooks {
+		return ""
+	}
+	return fmt.Sprintf("no turn for %v while packets wait", g.clock.Now().Sub(conntrack.Instant(beat)).Round(time.Millisecond))
 }
 
 // replace gives a worker's queue to a new one. The old thread, should it ever wake, finds itself abandoned. The flows of the old
@@ -85,11 +91,12 @@ func (g *Gateway) replace(i int, old *Worker) error {
 	select {
 	case <-old.done:
 		old.close()
-		g.retire(i, old)
-	case <-time.After(50 * time.Millisecond): // it may never end; its numbers are read at the stop if it has by then
-		g.ledger.ghosts = append(g.ledger.ghosts, old)
+		g.retire(i, old.finalCounts())
+	case <-time.After(idleWait): // it may never end
+		g.retire(i, old.writeOff())
+		g.ghosts = append(g.ghosts, old)
 	}
-	w, err := g.newWorker(i)
+	w, err := g.newWorker(i, false)
 	if err != nil {
 		return err
 	}
@@ -111,30 +118,29 @@ func (g *Gateway) workerList() []*Worker {
 func (g *Gateway) each(ctx context.Context, fn func(now conntrack.Instant, w *Worker)) error {
 	var errs []error
 	for _, w := range g.workerList() {
-		one, cancel := context.WithTimeout(ctx, wedgedAfter)
+		one, cancel := context.WithTimeout(ctx, callLimit)
 		errs = append(errs, w.Do(one, fn))
 		cancel()
 	}
 	return errors.Join(errs...)
 }
 
-// counts sums all workers' numbers.
-func (g *Gateway) counts(ctx context.Context) Counts {
-	sum := g.retiredSum()
+// counts sums all workers' numbers. Of a worker that does not answer they are as it last gave them; all says that there was none.
+func (g *Gateway) counts(ctx context.Context) (sum Counts, all bool) {
+	sum, all = g.retiredSum(), true
 	for _, w := range g.workerList() {
 		one, cancel := context.WithTimeout(ctx, time.Second)
-		if w.Do(one, func(_ conntrack.Instant, w *Worker) { w.snapshot() }) == nil {
-			c := *w.copied.Load()
-			sum.add(&c)
+		if w.Do(one, func(_ conntrack.Instant, w *Worker) { w.snapshot() }) != nil {
+			all = false
 		}
+		sum.add(w.copied.Load())
 		cancel()
 	}
-	return sum
+	return sum, all
 }
 
 // retire keeps the numbers of a worker that was replaced; its table is gone.
-func (g *Gateway) retire(i int, w *Worker) {
-	c := w.counts
+func (g *Gateway) retire(i int, c Counts) {
 	c.Flows, c.Tombstones = [conntrack.NumStates]uint64{}, 0
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -155,7 +161,7 @@ func (g *Gateway) retiredSum() (c Counts) {
 func (g *Gateway) flushCounted(ctx context.Context) {
 	for _, w := range g.workerList() {
 		for more := true; more && ctx.Err() == nil; {
-			one, cancel := context.WithTimeout(ctx, wedgedAfter)
+			one, cancel := context.WithTimeout(ctx, callLimit)
 			err := w.Do(one, func(now conntrack.Instant, w *Worker) { more = w.flushCounted(now) })
 			cancel()
 			if err != nil {
@@ -175,24 +181,27 @@ func (g *Gateway) stop() error {
 	for _, w := range g.workerList() {
 		w.Stop()
 	}
-	deadline := time.After(stopLimit)
+	deadline, cancel := context.WithTimeout(context.Background(), g.stopLimit)
+	defer cancel()
 	c := g.retiredSum()
 	for _, w := range g.workerList() {
+		var last Counts
 		select {
 		case <-w.done:
 			if w.err != nil {
 				errs = append(errs, w.err)
 			}
-			c.add(&w.counts)
-		case <-deadline:
-			errs = append(errs, fmt.Errorf("proxy: the worker of queue %d did not settle within %v", w.queue, stopLimit))
+			last = w.finalCounts()
+		case <-deadline.Done():
+			errs = append(errs, fmt.Errorf("proxy: the worker of queue %d did not settle within %v", w.queue, g.stopLimit))
+			last = w.writeOff()
 		}
+		c.add(&last)
 	}
-	for _, w := range g.ledger.ghosts {
+	for _, w := range g.ghosts {
 		select {
 		case <-w.done:
 			w.close()
-			c.add(&w.counts)
 		default:
 		}
 	}

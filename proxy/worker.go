@@ -52,10 +52,14 @@ type Worker struct {
 	calls     chan call // administrative calls, any goroutine
 	waiter    *nfqueue.Waiter
 	beat      atomic.Int64  // Instant of the last turn, any goroutine reads
+	received  atomic.Uint64 // counts.Received, any goroutine reads
 	abandoned atomic.Bool   // set by the supervisor
 	stopping  atomic.Bool   // set by Stop
 	done      chan struct{} // closed when the thread has ended
 	err       error         // why it ended, valid after done
+
+	seenBeat int64 // beat when the supervisor last looked; the supervisor's
+	still    int   // how many looks in a row found it unchanged while packets waited; the supervisor's
 }
 
 // shared is what all workers of a gateway use.
@@ -89,6 +93,7 @@ func (w *Worker) run() {
 		w.tick()
 		w.beat.Store(int64(w.now))
 		if w.abandoned.Load() {
+			w.report()
 			w.err = errAbandoned
 			return
 		}
@@ -129,6 +134,7 @@ func (w *Worker) turn() (int, error) {
 // mainBatch decides the first n packets of the batch.
 func (w *Worker) mainBatch(n int) {
 	w.counts.Received += uint64(n)
+	w.received.Store(w.counts.Received)
 	if w.trial != nil {
 		w.dryBatch(n)
 		w.publish()
