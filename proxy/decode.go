@@ -58,6 +58,7 @@ type frame struct {
 	length    int    // bytes after the network headers by the IP length, captured or not
 	fragment  bool   // not the whole datagram
 	first     bool   // holds the datagram's first byte
+	other     bool   // the headers end in another protocol than TCP
 	// unsummed: the checksum cannot be judged, because a source route is pending, so that the pseudo header's destination is
 	// not the header's (RFC 8200 section 8.1), or because a length of 0 shows a super-packet.
 	unsummed bool
@@ -71,6 +72,12 @@ type frame struct {
 // "BIG TCP", IPv6 jumbograms) it is from the jumbo option or origLen. Of a fragmented datagram the first
 // fragment is decoded, with the payload that it holds itself.
 func (d *Decoder) Decode(data []byte, origLen int, info PacketInfo, seg *conntrack.Segment) {
+	var f frame
+	d.decode(data, origLen, info, &f, seg)
+}
+
+// decode is Decode that tells what the network header says too.
+func (d *Decoder) decode(data []byte, origLen int, info PacketInfo, f *frame, seg *conntrack.Segment) {
 	*seg = conntrack.Segment{}
 	origLen = max(origLen, len(data))
 	seg.Bytes = uint32(origLen)
@@ -78,12 +85,11 @@ func (d *Decoder) Decode(data []byte, origLen int, info PacketInfo, seg *conntra
 		seg.Defect = conntrack.DefectShortIP
 		return
 	}
-	var f frame
 	switch data[0] >> 4 {
 	case 4:
-		seg.Defect = d.network4(data, origLen, &f, seg)
+		seg.Defect = d.network4(data, origLen, f, seg)
 	case 6:
-		seg.Defect = network6(data, origLen, &f, seg)
+		seg.Defect = network6(data, origLen, f, seg)
 	default:
 		seg.Defect = conntrack.DefectShortIP
 	}
@@ -94,7 +100,7 @@ func (d *Decoder) Decode(data []byte, origLen int, info PacketInfo, seg *conntra
 		seg.Defect = conntrack.DefectFragment
 		return
 	}
-	if seg.Defect = d.transport(&f, seg); seg.Defect != conntrack.DefectNone {
+	if seg.Defect = d.transport(f, seg); seg.Defect != conntrack.DefectNone {
 		return
 	}
 	if !info.Partial && !info.GSO && !f.fragment && !f.unsummed && len(f.transport) == f.length {
@@ -111,6 +117,7 @@ func (d *Decoder) network4(data []byte, origLen int, f *frame, seg *conntrack.Se
 	mapped4(&seg.Tuple.Src, data[12:16])
 	mapped4(&seg.Tuple.Dst, data[16:20])
 	seg.TTL = data[8]
+	f.other = data[9] != protoTCP
 	hlen := int(data[0]&0xf) * 4
 	if hlen < ip4HeaderMin || hlen > len(data) {
 		return conntrack.DefectShortIP
@@ -134,7 +141,7 @@ func (d *Decoder) network4(data []byte, origLen int, f *frame, seg *conntrack.Se
 	f.first = d.ip4.FragOffset == 0
 	f.fragment = !f.first || d.ip4.Flags&layers.IPv4MoreFragments != 0
 	f.unsummed = binary.BigEndian.Uint16(data[2:]) == 0 || sourceRouted(d.ip4.Options)
-	if d.ip4.Protocol != layers.IPProtocolTCP {
+	if f.other {
 		return conntrack.DefectNotTCP
 	}
 	return conntrack.DefectNone

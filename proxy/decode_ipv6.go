@@ -16,6 +16,7 @@ func network6(data []byte, origLen int, f *frame, seg *conntrack.Segment) conntr
 	copy(seg.Tuple.Src[:], data[8:24])
 	copy(seg.Tuple.Dst[:], data[24:40])
 	seg.TTL = data[7]
+	f.other = data[6] != protoTCP && !isExtension(data[6])
 	total := ip6HeaderLen + int(binary.BigEndian.Uint16(data[4:6]))
 	if total == ip6HeaderLen {
 		if n, ok := jumboLength(data); ok {
@@ -48,6 +49,7 @@ func walk6(data []byte, f *frame) (at int, defect conntrack.Defect) {
 	next, at := data[6], ip6HeaderLen
 	for next != protoTCP {
 		if !isExtension(next) {
+			f.other = true
 			if at == ip6HeaderLen {
 				return at, conntrack.DefectNotTCP
 			}

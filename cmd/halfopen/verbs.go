@@ -11,6 +11,7 @@ func verbs() []*cobra.Command {
 	return []*cobra.Command{
 		newRunCmd(),
 		newLabCmd(),
+		newReplayCmd(),
 		newReviewCmd(),
 		newPolicyCmd(),
 		newFlowsCmd(),

@@ -43,6 +43,15 @@ func (l LinkType) String() string {
 	return "link-" + strconv.Itoa(int(l))
 }
 
+// Supported reports whether [IP] can open frames of this type.
+func (l LinkType) Supported() bool {
+	switch l {
+	case LinkNull, LinkEthernet, LinkRaw, LinkLoop, LinkSLL, LinkIPv4, LinkIPv6, LinkSLL2:
+		return true
+	}
+	return false
+}
+
 // EtherTypes that matter here.
 const (
 	etherIPv4 = 0x0800

@@ -1,0 +1,208 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/capture"
+	"halfopen/proxy/decisionlog"
+)
+
+// ReplayConfig says what is replayed, and how.
+type ReplayConfig struct {
+	Capture   string   // pcap or pcapng file, plain or gzip-compressed; "-" is standard input
+	Policy    string   // a preset's name or a file
+	Overrides []string // PATH=VALUE, applied to the policy document before it is compiled
+	Shadows   []string // further policies that decide the same segments, each with a table of its own
+
+	Interface       string // only frames of this interface, "" for all
+	IgnoreChecksums bool   // take no checksum for wrong
+	Fresh           bool   // adopt nothing: connections older than the capture are not known
+
+	LogDir  string // directory of a decision log, "-" for Stdout, "" for none
+	Version string
+	Stdout  io.Writer
+	Logger  *slog.Logger
+
+	// Frame is told what became of each frame, in order; it must not keep the frame. Nil: nobody asks. An error ends the replay.
+	Frame func(*ReplayFrame) error
+	// Progress is told now and then how many bytes of the file have been read. Nil: nobody asks.
+	Progress func(bytes int64)
+}
+
+// maxShadows bounds the shadows of one replay.
+const maxShadows = 32
+
+// replay is a replay under way: one engine, its shadows, and the capture's clock.
+type replay struct {
+	cfg     *ReplayConfig
+	engine  *policy.Engine // nil until the first frame tells the time
+	pol     *policy.Policy
+	shadows []*shadow
+	decoder *Decoder
+	journal journal
+	log     *decisionlog.Writer // nil for none
+	put     int                 // records since the log was last flushed
+	held    map[uint64]heldPacket
+	clock   captureClock
+	courses courses
+	report  *Replay
+
+	header frame // of the packet at hand
+	seg    conntrack.Segment
+	shown  ReplayFrame
+	err    error // of cfg.Frame
+}
+
+// RunReplay replays a capture. The error is for what keeps it from beginning: a policy or capture that cannot be opened, a log
+// that cannot be written. What is wrong further in the capture is in the report's Problems, and what came before it in the rest
+// of the report.
+func RunReplay(ctx context.Context, cfg ReplayConfig) (*Replay, error) {
+	r := &replay{cfg: &cfg, decoder: NewDecoder(), held: make(map[uint64]heldPacket), report: newReplayReport(&cfg)}
+	var err error
+	if r.pol, err = LoadPolicy(cfg.Policy, cfg.Overrides); err != nil {
+		return nil, err
+	}
+	if len(cfg.Shadows) > maxShadows {
+		return nil, fmt.Errorf("replay: %d shadows; at most %d", len(cfg.Shadows), maxShadows)
+	}
+	for _, ref := range cfg.Shadows {
+		pol, err := LoadPolicy(ref, nil)
+		if err != nil {
+			return nil, err
+		}
+		r.shadows = append(r.shadows, newShadow(ref, pol))
+	}
+	src, err := capture.Open(cfg.Capture)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	if err := r.openLog(); err != nil {
+		return nil, err
+	}
+	r.courses.init(r.pol.Limits().Flows)
+	r.read(ctx, src)
+	if r.engine != nil {
+		r.finish()
+	}
+	r.close(src)
+	return r.report, r.err
+}
+
+// progressEvery is how many frames pass between looks at the context and words about progress.
+const progressEvery = 4096
+
+// read takes frame after frame until the capture ends, is damaged, or nobody wants more.
+func (r *replay) read(ctx context.Context, src *capture.Reader) {
+	var f capture.Frame
+	for r.err == nil {
+		err := src.Read(&f)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			r.report.problem(r.report.Packets+1, err.Error())
+			break
+		}
+		r.frame(src, &f)
+		if f.N%progressEvery == 0 {
+			if r.cfg.Progress != nil {
+				r.cfg.Progress(src.Position())
+			}
+			if ctx.Err() != nil {
+				r.report.problem(f.N, fmt.Sprintf("%s: interrupted behind frame %d", src.Place(), f.N))
+				break
+			}
+		}
+	}
+	if r.report.Packets == 0 && len(r.report.Problems) == 0 {
+		r.report.problem(0, src.Place()+": the capture holds no frames")
+	}
+}
+
+// frame decides one frame, or says why no gateway would have been asked about it.
+func (r *replay) frame(src *capture.Reader, f *capture.Frame) {
+	r.report.seen(f)
+	if why := r.clock.tick(f); why != "" {
+		r.report.problem(f.N, fmt.Sprintf("%s: frame %d: %s", src.Place(), f.N, why))
+	}
+	if r.engine == nil {
+		r.start()
+	}
+	r.journal.now, r.journal.frame = r.clock.now, uint64(f.N)
+	r.shown = ReplayFrame{N: f.N, Time: r.clock.now}
+	why := r.decode(f)
+	switch {
+	case why == SkipLinkType:
+		r.unknownLink(src, f)
+		fallthrough
+	case why != "":
+		r.report.Skipped[why]++
+		r.shown.Verdict, r.shown.Reason = "skip", why
+	default:
+		r.report.TCP++
+		r.segment(f)
+	}
+	if r.cfg.Frame != nil {
+		r.err = r.cfg.Frame(&r.shown)
+	}
+}
+
+// unknownLink reports a link type that cannot be opened, once.
+func (r *replay) unknownLink(src *capture.Reader, f *capture.Frame) {
+	if !r.report.unknown[f.LinkType] && len(r.report.unknown) < maxPoints {
+		r.report.unknown[f.LinkType] = true
+		r.report.problem(f.N, fmt.Sprintf("%s: frame %d: link type %d (%s) is not supported; its frames are skipped", src.Place(), f.N, f.LinkType, f.LinkType))
+	}
+}
+
+// Why a frame is skipped: the gateway's rules queue TCP only, and no fragment but a first one.
+const (
+	SkipInterface = "other-interface" // of another interface than the one asked for
+	SkipLinkType  = "link-type"       // of a link type that cannot be opened
+	SkipNotIP     = "not-ip"          // carries no IP packet, or is too short to
+	SkipNotTCP    = "not-tcp"         // another protocol
+	SkipFragment  = "fragment"        // a fragment other than the first
+)
+
+// decode fills the segment at hand, or returns why there is none.
+func (r *replay) decode(f *capture.Frame) (skip string) {
+	if r.cfg.Interface != "" && f.Interface != r.cfg.Interface {
+		return SkipInterface
+	}
+	if !f.LinkType.Supported() {
+		return SkipLinkType
+	}
+	ip, ok := f.IP()
+	if !ok {
+		return SkipNotIP
+	}
+	r.header = frame{}
+	// What stands before the IP packet was on the wire too.
+	r.decoder.decode(ip, f.OrigLen-(len(f.Data)-len(ip)), PacketInfo{Partial: r.cfg.IgnoreChecksums}, &r.header, &r.seg)
+	switch {
+	case r.header.other:
+		return SkipNotTCP
+	case r.seg.Defect == conntrack.DefectFragment && !r.header.first:
+		return SkipFragment
+	}
+	if r.seg.Checksum == conntrack.ChecksumBad && unfinished(&r.seg.Tuple, r.header.transport) {
+		r.seg.Checksum = conntrack.ChecksumUnverified
+		r.report.Unfinished++
+	}
+	return ""
+}
+
+// unfinished reports whether a TCP checksum field holds what a system leaves there for its network card to finish: the pseudo
+// header's sum, with or without the length (tcp_v4_check and tcp_gso_make_writable in Linux, NDIS's task offload). A capture taken on
+// the sending host shows such sums.
+func unfinished(tu *conntrack.Tuple, segment []byte) bool {
+	sum := uint16(segment[16])<<8 | uint16(segment[17])
+	return sum == foldSum(pseudoSum(tu, len(segment))) || sum == foldSum(pseudoSum(tu, 0))
+}

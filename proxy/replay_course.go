@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+)
+
+// course is what a replay remembers of a connection beside the engine: since when the capture no longer shows what would have
+// happened, and which shadows have parted from the policy.
+type course struct {
+	changed  int    // frame of the first decision that would have changed what follows, 0 for none
+	listed   int    // place in the report's list, -1 where that was full
+	diverged uint32 // a bit for each shadow
+}
+
+// courses holds the courses of connections that have one, by canonical tuple, the most recent ones within a bound. A connection
+// without state has a tuple too, so this does not go by flow ids.
+type courses struct {
+	lru       *simplelru.LRU[conntrack.Tuple, *course]
+	forgotten int
+}
+
+func (c *courses) init(size int) {
+	c.lru, _ = simplelru.NewLRU[conntrack.Tuple, *course](max(size, 1), nil) // fails for sizes below 1 only
+}
+
+// of returns the course of a tuple, nil for none.
+func (c *courses) of(key conntrack.Tuple) *course {
+	if c.lru.Len() == 0 {
+		return nil
+	}
+	found, _ := c.lru.Get(key)
+	return found
+}
+
+// begin returns the course of a tuple, made where there is none.
+func (c *courses) begin(key conntrack.Tuple) *course {
+	if found := c.of(key); found != nil {
+		return found
+	}
+	made := &course{listed: -1}
+	if c.lru.Add(key, made) {
+		c.forgotten++
+	}
+	return made
+}
+
+// changes reports whether a decision would have changed what follows it on the wire.
+func changes(out *policy.Outcome) bool {
+	return out.Verdict != policy.Forward || out.HasReply || out.HasPeer
+}
+
+// nameless reports whether a segment does not tell whose it is.
+func nameless(s *conntrack.Segment) bool {
+	return s.Defect != conntrack.DefectNone && s.Tuple.SrcPort == 0 && s.Tuple.DstPort == 0
+}
+
+// course follows the segment's connection and returns its course, nil for none. A new connection that begins with a SYN begins
+// afresh, whatever became of the one before it.
+func (r *replay) course(n int, s *conntrack.Segment, out *policy.Outcome) *course {
+	key, _ := s.Tuple.Canonical()
+	c := r.courses.of(key)
+	if c != nil && s.Kind() == conntrack.KindSYN && begins(out) {
+		r.courses.lru.Remove(key)
+		c = nil
+	}
+	if c != nil && c.changed != 0 {
+		r.report.Counterfactual.Frames++
+		if c.listed >= 0 {
+			r.report.Counterfactual.First[c.listed].After++
+		}
+		return c
+	}
+	if !changes(out) || nameless(s) {
+		return c
+	}
+	if c == nil {
+		c = r.courses.begin(key)
+	}
+	c.changed = n
+	r.report.counterfactual(c, point(n, r, s, out))
+	return c
+}
+
+// expired follows a connection whose end by time sent something.
+func (r *replay) expired(e *conntrack.Entry) {
+	key, _ := e.Tuple.Canonical()
+	c := r.courses.begin(key)
+	if c.changed != 0 {
+		return
+	}
+	c.changed = r.shown.N
+	r.report.counterfactual(c, Point{N: r.shown.N, Time: stamp(r.clock.now), Flow: e.ID, Src: e.Tuple.From().String(), Dst: e.Tuple.To().String(),
+		Reason: conntrack.IdleExpired.String()})
+}
+
+// begins reports whether the step made a flow.
+func begins(out *policy.Outcome) bool {
+	for i := range out.Flows {
+		if out.Flows[i].Kind == policy.FlowNew {
+			return true
+		}
+	}
+	return false
+}
+
+// shadow is a further policy that decides the same segments.
+type shadow struct {
+	pol    *policy.Policy
+	engine *policy.Engine
+	out    *policy.Outcome // of the segment at hand
+	parted bool            // its flow had diverged before this segment
+	counts Counts
+	report ShadowReport
+}
+
+func newShadow(ref string, pol *policy.Policy) *shadow {
+	sh := &shadow{pol: pol}
+	sh.report = ShadowReport{Policy: policyName(ref, pol), Pairs: map[string]int{}, Disagreements: []Disagreement{}}
+	return sh
+}
+
+// compare lets each shadow decide the segment and notes where it first would have done something else with a connection. From
+// then on what it says of that connection is about a capture that it would not have let happen.
+func (r *replay) compare(n int, s *conntrack.Segment, out *policy.Outcome, c *course) {
+	for i, sh := range r.shadows {
+		would := sh.engine.Step(r.clock.now, s)
+		sh.out = would
+		sh.counts.verdict(would.Finding, would.Verdict)
+		sh.count(would)
+		bit := uint32(1) << i
+		if sh.parted = c != nil && c.diverged&bit != 0; sh.parted {
+			sh.report.DivergedFrames++
+			continue
+		}
+		if sameDeed(out, would) {
+			sh.report.AgreedFrames++
+			continue
+		}
+		if c == nil {
+			key, _ := s.Tuple.Canonical()
+			c = r.courses.begin(key)
+		}
+		c.diverged |= bit
+		sh.report.disagreement(point(n, r, s, out), deedOf(would))
+	}
+}
+
+// sameDeed reports whether two decisions do the same to the packet and send the same kinds of segments.
+func sameDeed(a, b *policy.Outcome) bool {
+	return a.Verdict == b.Verdict && a.HasReply == b.HasReply && a.HasPeer == b.HasPeer &&
+		(!a.HasReply || a.Reply.Kind == b.Reply.Kind) && (!a.HasPeer || a.Peer.Kind == b.Peer.Kind)
+}
+
+// count adds up what the shadow would have sent and made.
+func (sh *shadow) count(out *policy.Outcome) {
+	if out.HasReply {
+		sh.report.Injected++
+	}
+	if out.HasPeer {
+		sh.report.Injected++
+	}
+	for i := range out.Flows {
+		if out.Flows[i].Kind == policy.FlowNew {
+			sh.report.Flows++
+		}
+	}
+}
+
+// timeEvent adds up what the shadow would have sent by time alone.
+func (sh *shadow) timeEvent(ev *policy.TimeEvent) {
+	for _, has := range ev.HasEmit {
+		if has {
+			sh.report.Injected++
+		}
+	}
+}

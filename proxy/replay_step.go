@@ -1,0 +1,214 @@
+package proxy
+
+import (
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/capture"
+	"halfopen/proxy/decisionlog"
+)
+
+// start makes the engines, which begin at the first frame as a gateway does at its first packet.
+func (r *replay) start() {
+	cfg := policy.EngineConfig{Policy: r.pol, Start: r.clock.now, NoAdopt: r.cfg.Fresh, FirstID: 1}
+	r.engine = policy.NewEngine(cfg)
+	r.journal.now = r.clock.now
+	for _, sh := range r.shadows {
+		cfg.Policy = sh.pol
+		sh.engine = policy.NewEngine(cfg)
+	}
+	if r.log != nil {
+		r.putStats(false)
+	}
+}
+
+// segment decides the segment at hand.
+func (r *replay) segment(f *capture.Frame) {
+	r.advance()
+	now, s := r.clock.now, &r.seg
+	out := r.engine.Step(now, s)
+	r.journal.counts.Received++
+	r.journal.counts.verdict(out.Finding, out.Verdict)
+	if out.Before == conntrack.StateNone && out.Flow == 0 {
+		r.report.Stateless++
+	}
+	c := r.course(f.N, s, out)
+	r.compare(f.N, s, out, c)
+	if r.log != nil {
+		r.write(f, s, out)
+	} else {
+		r.inject(out, s)
+		r.flows(out.Flows)
+	}
+	r.show(s, out, c)
+}
+
+// inject counts, and with a log records, what the decision would have sent.
+func (r *replay) inject(out *policy.Outcome, s *conntrack.Segment) {
+	if out.HasPeer {
+		r.injected(&out.Peer, injection{cause: r.journal.cause, flow: out.Flow, dir: out.Dir})
+	}
+	if out.HasReply {
+		r.injected(&out.Reply, injection{cause: r.journal.cause, flow: out.Flow, dir: out.Dir.Other()})
+	}
+	for _, why := range [...]string{out.PeerOmitted, out.ReplyOmitted} {
+		if why != "" {
+			r.report.Omitted[why]++
+		}
+	}
+	if out.Verdict == policy.Hold {
+		r.held[out.Hold] = heldPacket{cause: r.journal.cause, seg: *s, flow: out.Flow, dir: out.Dir, finding: out.Finding, rule: out.Rule}
+	}
+}
+
+func (r *replay) injected(e *policy.Emit, why injection) {
+	r.report.Injected++
+	r.report.InjectedKinds[e.Kind]++
+	if r.log != nil {
+		r.journal.injected(e, &why, e.Segment.Tuple, nil)
+	}
+}
+
+// flows counts, and with a log records, what happened to entries.
+func (r *replay) flows(events []policy.FlowEvent) {
+	for i := range events {
+		r.flow(&events[i])
+	}
+}
+
+func (r *replay) flow(ev *policy.FlowEvent) {
+	switch ev.Kind {
+	case policy.FlowNew:
+		r.report.Flows++
+	case policy.FlowEnd:
+		r.report.Ended[ev.Why.String()]++
+	}
+	if r.log != nil {
+		r.journal.flowEvent(r.pol, ev)
+	}
+}
+
+// write records a decision as the live gateway does: what goes to the peer, the reply, the flows, the decision itself. The first
+// shadow is the record's "would".
+func (r *replay) write(f *capture.Frame, s *conntrack.Segment, out *policy.Outcome) {
+	if len(r.shadows) > 0 && out.Counted && !r.shadows[0].out.Counted {
+		r.engine.Uncount()
+		out.Counted = false
+	}
+	r.journal.decided(out)
+	r.inject(out, s)
+	r.flows(out.Flows)
+	if r.journal.logged {
+		rec := r.journal.decision(r.pol, origin{in: f.Interface}, s, out)
+		if len(r.shadows) > 0 {
+			sh := r.shadows[0]
+			fillWould(&rec.Decision.Would, sh.pol, sh.out, sh.parted)
+		}
+	}
+	r.publish()
+}
+
+// advance lets the engines do what time alone causes, before the frame that shows the time is looked at.
+func (r *replay) advance() {
+	now := r.clock.now
+	if r.engine.Next() <= now {
+		frame := r.journal.frame
+		r.journal.frame = 0 // no frame causes what time does
+		for r.engine.Advance(now, expireChunk, r.timeEvent) {
+			r.publish()
+		}
+		r.publish()
+		r.journal.frame = frame
+	}
+	for _, sh := range r.shadows {
+		if sh.engine.Next() <= now {
+			for sh.engine.Advance(now, expireChunk, sh.timeEvent) {
+			}
+		}
+	}
+}
+
+// timeEvent counts and records what time alone has caused.
+func (r *replay) timeEvent(ev *policy.TimeEvent) {
+	switch ev.Kind {
+	case policy.TimeFlow:
+		r.flow(&ev.Flow)
+	case policy.TimeExpired:
+		for dir, has := range ev.HasEmit {
+			if has {
+				r.injected(&ev.Emit[dir], injection{trigger: conntrack.IdleExpired.String(), flow: ev.Flow.Entry.ID,
+					dir: conntrack.Direction(dir).Other()})
+			}
+		}
+		if ev.HasEmit[0] || ev.HasEmit[1] {
+			r.expired(&ev.Flow.Entry)
+		}
+	case policy.TimeRelease:
+		r.released(ev)
+	}
+}
+
+// released tells how a hold ended.
+func (r *replay) released(ev *policy.TimeEvent) {
+	h, ok := r.held[ev.Hold]
+	if !ok {
+		return
+	}
+	delete(r.held, ev.Hold)
+	r.report.Released[ev.Verdict.String()]++
+	if r.log != nil {
+		r.journal.cause, r.journal.logged = r.journal.producer.NextID(), true
+	}
+	if ev.HasEmit[0] {
+		r.injected(&ev.Emit[0], injection{cause: r.journal.cause, flow: h.flow, dir: h.dir.Other()})
+	}
+	if r.log != nil {
+		r.journal.settled(r.pol, &h, ev, 0)
+	}
+}
+
+// finish does what a gateway does at its stop: holds end, and every forward that no record explains gets one.
+func (r *replay) finish() {
+	r.journal.frame = 0
+	r.advance()
+	r.report.Live = r.engine.Len()
+	r.engine.ReleaseHolds(r.clock.now, policy.Forward, r.timeEvent)
+	if r.log == nil {
+		return
+	}
+	r.publish()
+	r.engine.RestartFlush()
+	for more := true; more; {
+		more = r.engine.FlushCounted(r.clock.now, flushChunk, r.flow)
+		r.publish()
+	}
+	for s := range r.journal.counts.Flows {
+		r.journal.counts.Flows[s] = uint64(r.engine.Count(conntrack.State(s)))
+	}
+	r.journal.counts.Tombstones = uint64(r.engine.Tombstones())
+	r.putStats(true)
+}
+
+// logRing is the ring between the replay and its log's writer, in records. A replay waits where a gateway would lose records.
+const logRing = 1 << 14
+
+// publish hands records to the log and waits for it well before its ring is full.
+func (r *replay) publish() {
+	if r.log == nil {
+		return
+	}
+	r.put += len(r.journal.records)
+	r.journal.publish()
+	if r.put >= logRing/2 {
+		r.log.Flush()
+		r.put = 0
+	}
+}
+
+// putStats writes a stats record. The counter that conservation is proven against is the number of TCP packets in the capture.
+func (r *replay) putStats(final bool) {
+	c := &r.journal.counts
+	st := &decisionlog.Stats{Run: r.log.Run(), Final: final, Uptime: int64(r.clock.now.Sub(r.clock.first)), Received: c.Received,
+		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&Counts{}), Tombstones: c.Tombstones,
+		Injected: c.Injected, Flows: c.live(), Kernel: decisionlog.Kernel{Set: true, Now: uint64(r.report.TCP)}}
+	r.log.Put(&decisionlog.Record{Time: int64(r.clock.now), Event: decisionlog.EventStats, Stats: st})
+}
