@@ -181,7 +181,7 @@ func (w *world) tryAs(ns *lab.Namespace, as *syscall.Credential, args ...string)
 	var out, words bytes.Buffer
 	ctx, cancel := context.WithTimeout(w.t.Context(), commandLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := w.command(ctx, args...)
 	cmd.Stdout, cmd.Stderr = &out, &words
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: as}
 	err := ns.Do(cmd.Run)
@@ -190,4 +190,11 @@ func (w *world) tryAs(ns *lab.Namespace, as *syscall.Credential, args ...string)
 		w.t.Fatalf("halfopen %s: %v\n%s", strings.Join(args, " "), err, words.String())
 	}
 	return out.String(), words.String(), cmd.ProcessState.ExitCode()
+}
+
+// command is a verb in the namespace of the thread that starts it.
+func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.WaitDelay = endLimit
+	return cmd
 }
