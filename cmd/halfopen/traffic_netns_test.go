@@ -117,6 +117,7 @@ func obey(c patient) {
 		stop := make(chan struct{})
 		go func() { // the client's byte, or the connection's end
 			defer close(stop)
+			_ = c.SetReadDeadline(time.Time{}) // it may come late
 			_, _ = c.TCPConn.Read(make([]byte, 1))
 		}()
 		total := int64(binary.BigEndian.Uint64(b[1:]))
