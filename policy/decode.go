@@ -13,6 +13,15 @@ import (
 // Parse reads a policy file. It returns a nil Spec exactly when there are problems, and then all of them at once; only
 // text that is no YAML is reported at its first error. The name is for messages and for what preset is relative to.
 func Parse(name string, data []byte) (*Spec, Problems) {
+	s, problems := parse(name, data)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return s, nil
+}
+
+// parse is Parse whose spec, where there are problems, is what could be made of the rest; nil where that is nothing.
+func parse(name string, data []byte) (*Spec, Problems) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark, which some editors leave
 	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
 	src := newSource(name, data)
@@ -25,10 +34,7 @@ func Parse(name string, data []byte) (*Spec, Problems) {
 		d.problem(root.at, "an empty policy", "at least the line \"preset: NAME\" (presets are "+list(Presets())+")")
 	}
 	s := d.file(root)
-	if len(d.problems) > 0 {
-		return nil, d.problems.inOrder()
-	}
-	return s, nil
+	return s, d.problems.inOrder()
 }
 
 // decoder turns nodes into a Spec and collects what is wrong with them.

@@ -12,7 +12,14 @@ import (
 // name; a nil read knows the embedded presets only. Overrides have the last word, the later ones over the earlier. Load
 // returns a nil Policy exactly when there are problems.
 func Load(name string, data []byte, read func(string) ([]byte, error), overrides ...Override) (*Policy, Problems) {
-	s, problems := Parse(name, data)
+	s, problems := parse(name, data)
+	if len(problems) > 0 && s != nil { // what it inherits from may be wrong as well
+		_, more := ancestors(s, FileResolver(read))
+		problems = append(problems, more...)
+		if len(more) > 0 && more[0].File == s.Name {
+			problems = problems.inOrder()
+		}
+	}
 	var layers []*Spec // of the overrides
 	for _, o := range overrides {
 		layer, more := o.spec()

@@ -17,7 +17,7 @@ func applyConfigFile(c *cobra.Command, path string) error {
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("--config: %w", err)
 	}
 	values := map[string]any{}
 	if err := yaml.UnmarshalWithOptions(data, &values, yaml.Strict()); err != nil {

@@ -26,20 +26,24 @@ func run(args []string) int {
 	defer stop()
 	root := newRootCmd()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	status, words := outcome(root.ExecuteContext(ctx))
+	fmt.Fprint(os.Stderr, words)
+	return status
+}
+
+// outcome is the exit status that an error of a verb means, and what is left to say about it.
+func outcome(err error) (status int, words string) {
 	var usage *usageError
 	var found *foundError
 	switch {
 	case err == nil:
-		return statusGood
+		return statusGood, ""
 	case errors.As(err, &found) && found.err == nil: // its words are printed already
-		return statusFound
+		return statusFound, ""
 	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "halfopen: %v\nSee 'halfopen %s-h'.\n", err, usage.path)
-		return statusUsage
+		return statusUsage, fmt.Sprintf("halfopen: %v\nSee 'halfopen %s-h'.\n", err, usage.path)
 	}
-	fmt.Fprintf(os.Stderr, "halfopen: %v\n", err)
-	return statusFound
+	return statusFound, fmt.Sprintf("halfopen: %v\n", err)
 }
 
 // newRootCmd puts the verbs together.
@@ -57,20 +61,24 @@ func newRootCmd() *cobra.Command {
 			if len(args) == 0 {
 				return c.Help()
 			}
-			hint := ""
-			if s := c.SuggestionsFor(args[0]); len(s) > 0 {
-				hint = fmt.Sprintf(" (did you mean %q?)", s[0])
-			}
-			return &usageError{fmt.Errorf("unknown verb %q%s", args[0], hint), ""}
+			return &usageError{fmt.Errorf("unknown verb %q%s", args[0], meant(c, args[0])), ""}
 		},
 	}
-	root.SuggestionsMinimumDistance = 2
 	root.AddCommand(verbs()...)
 	wrapUsage(root, "")
 	return root
 }
 
-// wrapUsage makes wrong flags and arguments of every verb end in status 2.
+// meant is the verb below c that a wrong word resembles, as a hint, or "".
+func meant(c *cobra.Command, word string) string {
+	c.SuggestionsMinimumDistance = 2
+	if s := c.SuggestionsFor(word); len(s) > 0 {
+		return fmt.Sprintf(" (did you mean %q?)", s[0])
+	}
+	return ""
+}
+
+// wrapUsage makes wrong flags and arguments of every verb end in status 2, with the verb's own manual named.
 func wrapUsage(c *cobra.Command, path string) {
 	for _, sub := range c.Commands() {
 		wrapUsage(sub, path+sub.Name()+" ")
@@ -78,10 +86,26 @@ func wrapUsage(c *cobra.Command, path string) {
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err, path} })
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return &usageError{err, path}
+			err := check(c, args)
+			if err == nil {
+				return nil
 			}
-			return nil
+			if c.HasAvailableSubCommands() && len(args) > 0 {
+				if hint := meant(c, args[0]); hint != "" {
+					err = fmt.Errorf("unknown verb %q of '%s'%s", args[0], c.CommandPath(), hint)
+				}
+			}
+			return &usageError{err, path}
+		}
+	}
+	if do := c.RunE; do != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			err := do(c, args)
+			var usage *usageError
+			if errors.As(err, &usage) && usage.path == "" {
+				usage.path = path
+			}
+			return err
 		}
 	}
 }

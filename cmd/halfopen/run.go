@@ -54,6 +54,11 @@ SIGHUP and "halfopen reload" load the policy again; a bad file changes nothing. 
 			if err := checkFastpath(fastpath); err != nil {
 				return err
 			}
+			for flag, d := range map[string]time.Duration{"stats-every": cfg.StatsEvery, "update-every": cfg.UpdateEvery, "log-age": cfg.LogAge} {
+				if d < 0 {
+					return usagef("--%s %v: want a duration of 0s or more", flag, d)
+				}
+			}
 			cfg.Version, cfg.Stdout, cfg.Logger = version(), c.OutOrStdout(), newLogger(verbose)
 			return proxy.Run(c.Context(), cfg)
 		},
