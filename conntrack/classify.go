@@ -155,6 +155,8 @@ func (j *judgement) rst() Finding {
 		return RstForSyn
 	case e.Flags&EntryChallenge != 0 && s.Seq == e.Challenge && j.dir == e.challenged():
 		return RstAfterChallenge
+	case e.asked(j.dir) && s.Seq == e.Probe.Ack[j.dir]:
+		return RstForProbe
 	case j.r.Check == SeqOff:
 		return Rst
 	case j.snd.Flags&SideKnown == 0:
@@ -219,8 +221,12 @@ func (j *judgement) data() Finding {
 		return DataAfterRst
 	}
 	f := j.window()
-	if f == InWindow && j.s.Flags&FIN != 0 {
+	switch {
+	case f != InWindow:
+	case j.s.Flags&FIN != 0:
 		return Fin
+	case j.s.Len == 0 && j.e.asked(j.dir) && j.e.Probe.Answered&(1<<j.dir) == 0:
+		return AckForProbe
 	}
 	return f
 }

@@ -3,7 +3,7 @@ package conntrack
 import "testing"
 
 func TestConversations(t *testing.T) {
-	for _, c := range conversations() {
+	for _, c := range append(conversations(), probeConversations()...) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, en := range variations() {
 				r := c.run(t, en, nil)
@@ -20,7 +20,7 @@ func TestConversations(t *testing.T) {
 // knows how old the gateway is; the two about room are the table's.
 func TestEveryFinding(t *testing.T) {
 	reached := map[Finding]bool{Adopted: true}
-	for _, c := range conversations() {
+	for _, c := range append(conversations(), probeConversations()...) {
 		c.run(t, variations()[0], func(cl Class, _ Change) { reached[cl.Finding] = true })
 	}
 	r := newRig(t, Config{Max: 2, MaxEmbryonic: 1})

@@ -1,5 +1,7 @@
 package conntrack
 
+import "time"
+
 // Params is what the owner knows about the rule that governs a segment's flow. Commit records it in the entry. Timeouts must
 // not be nil.
 type Params struct {
@@ -7,6 +9,17 @@ type Params struct {
 	Timers   uint16
 	Rule     int32
 	Epoch    uint32
+	// Lead is how long before the deadline of an established connection the owner wants to be asked ([Config.Woken]), 0 for
+	// never; Grace is what is added to its timeout for that.
+	Lead, Grace time.Duration
+}
+
+// timeout returns the timeout of a state.
+func (p *Params) timeout(s State) time.Duration {
+	if s == Established {
+		return p.Timeouts[s] + p.Grace
+	}
+	return p.Timeouts[s]
 }
 
 // Change is what Commit did.
@@ -116,7 +129,7 @@ func (t *Table) supersede(tu Tuple, now Instant) uint64 {
 		old := t.at(i)
 		id := old.ID
 		if old.Deadline <= now {
-			t.bury(old, expiryReason(old.State), old.Deadline)
+			t.bury(old, old.expiry(), old.Deadline)
 		} else {
 			t.bury(old, EndReplaced, now)
 		}
@@ -213,23 +226,26 @@ func (t *Table) track(e *Entry, dir Direction, s *Segment, f Finding) {
 // start sets a new entry's first timer and inserts it.
 func (t *Table) start(now Instant, e *Entry, tm Timer, p *Params) {
 	e.Timers, e.Rule, e.Epoch = p.Timers, p.Rule, p.Epoch
-	e.Timeout = p.Timeouts[e.State]
+	e.Lead = p.Lead
+	e.Timeout = p.timeout(e.State)
 	if tm.Op == TimerShorten && tm.D < e.Timeout {
 		e.Timeout = tm.D
 		e.Flags |= EntryShortened
 	}
 	e.Refreshed, e.Deadline = now, now.Add(e.Timeout)
+	e.rewake()
 	t.insert(e)
 }
 
 // settle records the rule and does what tm says to the timer.
 func (t *Table) settle(now Instant, e *Entry, tm Timer, p *Params) {
-	e.Timers, e.Rule, e.Epoch = p.Timers, p.Rule, p.Epoch
+	e.Timers, e.Rule, e.Epoch, e.Lead = p.Timers, p.Rule, p.Epoch, p.Lead
 	switch tm.Op {
 	case TimerRefresh:
-		e.Timeout = p.Timeouts[e.State]
+		e.Timeout = p.timeout(e.State)
 		e.Refreshed, e.Deadline = now, now.Add(e.Timeout)
 		e.Flags &^= EntryShortened
+		e.relieve()
 	case TimerShorten:
 		d := now.Add(tm.D)
 		if d >= e.Deadline {
@@ -240,5 +256,6 @@ func (t *Table) settle(now Instant, e *Entry, tm Timer, p *Params) {
 	default:
 		return
 	}
+	e.rewake()
 	t.retimed(e)
 }

@@ -14,7 +14,8 @@ import (
 //	[+TIME] DIR FLAGS SEQ[+LEN] [ack N] [win N] [ws N] [sackok] [sack L-R] [bad] [defect] => FINDING STATE [!EFFECT] [=TIMEOUT]
 //
 // DIR is > for the first end, < for the other. Numbers are relative to each end's base. STATE is the state afterwards
-// ("-" for no entry), !EFFECT overrides the finding's natural effect, and a line "+TIME gap" is Relax.
+// ("-" for no entry), !EFFECT overrides the finding's natural effect, and a line "+TIME gap" is Relax. A line "DIR ask N TIME"
+// is a probe to the end that DIR names, which acknowledges N of it and is given up after TIME.
 type conversation struct {
 	name, text string
 	rules      Rules
@@ -189,6 +190,10 @@ func (c *conversation) run(t *testing.T, en ends, each func(Class, Change)) *rig
 			}
 			continue
 		}
+		if words[1] == "ask" {
+			r.ask(words, en)
+			continue
+		}
 		effect := NumEffects
 		for _, w := range want[2:] {
 			if e, ok := strings.CutPrefix(w, "!"); ok {
@@ -212,6 +217,21 @@ func (c *conversation) run(t *testing.T, en ends, each func(Class, Change)) *rig
 		}
 	}
 	return r
+}
+
+// ask notes a probe.
+func (r *rig) ask(words []string, en ends) {
+	tu := MakeTuple(netip.MustParseAddrPort(en.a), netip.MustParseAddrPort(en.b))
+	base := en.baseA
+	if words[0] == "<" {
+		tu, base = tu.Reverse(), en.baseB
+	}
+	d, err := time.ParseDuration(words[3])
+	v := r.look(tu)
+	if v.Entry == nil || err != nil {
+		r.t.Fatalf("%v: %v", words, err)
+	}
+	r.table.Await(v.Entry, v.Dir, base.Add(number(r.t, words[2])), r.now.Add(d))
 }
 
 func effectByWord(t testing.TB, w string) Effect {

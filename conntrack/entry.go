@@ -65,6 +65,15 @@ type Candidate struct {
 	Dir   Direction
 }
 
+// Probe is what the owner has asked the ends, in each other's name. Bit 1<<dir of Asked and Answered is the end of direction dir.
+type Probe struct {
+	Ack      [2]Seq  // by end: the acknowledgment that it was sent, which a RST of a host without the connection quotes
+	Until    Instant // when a probe that a segment caused is given up; 0 for probes before expiry, which the deadline ends
+	Asked    uint8   // ends
+	Answered uint8   // ends, with an ACK
+	Tries    uint8   // probes sent
+}
+
 // Entry is one remembered connection. It is free of pointers. Callers outside this package read it only.
 type Entry struct {
 	Tuple     Tuple  // of the original direction
@@ -76,6 +85,9 @@ type Entry struct {
 	Deadline  Instant       // the entry is absent from this instant on
 	Timeout   time.Duration // what the timer was last set to
 	Side      [2]Side
+	Wake      Instant       // when the table's owner is asked about it before that ([Config.Woken]), [Never] for not at all
+	Lead      time.Duration // how long before the deadline of an established connection that is, 0 for never
+	Probe     Probe
 	Candidate Candidate
 	Challenge Seq    // the ack number of a bare ACK that answered the SYN
 	Counted   uint64 // plain forwards not yet reported in a flow record; the engine's owner resets it
@@ -114,10 +126,11 @@ const (
 	EndReload             // a reload that drops flows
 	EndDeleted            // policy
 	EndShutdown           // the gateway stops
+	EndDead               // its idle timer ran out, and probes before that were not answered
 	NumEndReasons
 )
 
-var endWords = [NumEndReasons]string{"", "idle", "fin", "rst", "replaced", "evicted", "killed", "reload", "deleted", "shutdown"}
+var endWords = [NumEndReasons]string{"", "idle", "fin", "rst", "replaced", "evicted", "killed", "reload", "deleted", "shutdown", "dead"}
 
 // String returns the reason's word.
 func (r EndReason) String() string { return endWords[r] }

@@ -15,6 +15,8 @@ func (e *Entry) remember(dir Direction, s *Segment, f Finding) {
 	case AckForSyn:
 		e.Challenge = s.Ack
 		e.Flags |= EntryChallenge
+	case AckForProbe, RstForProbe:
+		e.answered(dir)
 	case SeqAboveNear:
 		// The receiver may take these bytes, and its ACK of them must not look like one of what was never sent.
 		// Netfilter moves td_end for that; here End stays the next number, in case the segment was dropped.

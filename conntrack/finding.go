@@ -30,6 +30,8 @@ const (
 	AckForSyn
 	RstAfterChallenge
 	RstForSyn
+	AckForProbe
+	RstForProbe
 	SynEstablished
 	SynEstablishedReverse
 	SynHalfClosed
@@ -59,7 +61,9 @@ const (
 	// Table.
 	TableFull
 	EmbryonicLimit
+	ProbeUnanswered
 	IdleExpired
+	DeadConnection
 	NumFindings // not a finding
 )
 
@@ -98,6 +102,8 @@ var findings = [NumFindings]FindingInfo{
 	AckForSyn:             {"ack-for-syn", "ack.insteadof.synack", "a bare ACK answers a SYN: the sender holds another connection on this tuple", Keep, TimerLeave, false, true},
 	RstAfterChallenge:     {"rst-after-challenge", "rst.after.challenge", "the RST that quotes the number of such an ACK", Track, TimerRefresh, true, true},
 	RstForSyn:             {"rst-for-syn", "", "a RST that answers an annotated SYN: the server refuses, the old connection is gone", Delete, TimerLeave, true, true},
+	AckForProbe:           {"ack-for-probe", "", "an ACK that answers a probe of the gateway's: its sender holds the connection", Track, TimerRefresh, true, true},
+	RstForProbe:           {"rst-for-probe", "", "a RST that answers a probe of the gateway's: its sender has no such connection", Delete, TimerLeave, true, true},
 	SynEstablished:        {"syn-established", "syn.est.fwd", "a SYN from the originator of a connection remembered as established", Keep, TimerLeave, false, true},
 	SynEstablishedReverse: {"syn-established-reverse", "syn.est.rev", "a SYN from the other end of a connection remembered as established", Keep, TimerLeave, false, true},
 	SynHalfClosed:         {"syn-half-closed", "syn.halfclosed", "a SYN after one end's FIN", Keep, TimerLeave, false, true},
@@ -125,9 +131,11 @@ var findings = [NumFindings]FindingInfo{
 	LateAfterExpiry: {"late-after-expiry", "late.packet", "a segment other than a SYN of a connection that the gateway forgot (the tombstone tells when and why)", Keep, TimerLeave, false, true},
 	Adopted:         {"adopted", "", "a mid-stream segment taken up because the gateway is younger than the connection", CreateLiberal, TimerRefresh, true, true},
 
-	TableFull:      {"table-full", "table.full", "no room for a new entry", Keep, TimerLeave, false, true},
-	EmbryonicLimit: {"embryonic-limit", "halfopen.limit", "no room for a new embryonic entry", Keep, TimerLeave, false, true},
-	IdleExpired:    {"idle-expired", "idle.expire", "an entry's idle timer ran out", Delete, TimerLeave, true, false},
+	TableFull:       {"table-full", "table.full", "no room for a new entry", Keep, TimerLeave, false, true},
+	EmbryonicLimit:  {"embryonic-limit", "halfopen.limit", "no room for a new embryonic entry", Keep, TimerLeave, false, true},
+	ProbeUnanswered: {"probe-unanswered", "", "nothing answered a probe that a segment had caused", Keep, TimerLeave, false, false},
+	IdleExpired:     {"idle-expired", "idle.expire", "an entry's idle timer ran out", Delete, TimerLeave, true, false},
+	DeadConnection:  {"dead-connection", "idle.expire half.dead", "an entry's idle timer ran out, and an end did not answer the probes before that", Delete, TimerLeave, false, false},
 }
 
 // Info returns the finding's description.

@@ -88,7 +88,7 @@ func (t *Table) Evict(now Instant, closing bool) bool {
 		return false
 	}
 	if e := t.at(i); e.Deadline <= now {
-		t.bury(e, expiryReason(e.State), e.Deadline)
+		t.bury(e, e.expiry(), e.Deadline)
 	} else {
 		t.bury(e, EndEvicted, now)
 	}

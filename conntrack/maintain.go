@@ -16,7 +16,7 @@ func (t *Table) KillAt(now Instant, cursor, limit int, why EndReason, match func
 	next = t.Walk(cursor, limit, func(e *Entry) bool {
 		switch {
 		case e.Deadline <= now:
-			t.bury(e, expiryReason(e.State), e.Deadline)
+			t.bury(e, e.expiry(), e.Deadline)
 		case match(e):
 			t.bury(e, why, now)
 			killed++
@@ -62,8 +62,10 @@ func (t *Table) Restore(now Instant, e *Entry, p *Params) bool {
 	n.index, n.timerSlot, n.list = index, none, none
 	n.loosen(t.gap)
 	if p != nil {
-		n.Timers, n.Rule, n.Epoch = p.Timers, p.Rule, p.Epoch
+		n.Timers, n.Rule, n.Epoch, n.Lead = p.Timers, p.Rule, p.Epoch, p.Lead
 	}
+	n.Probe = Probe{}
+	n.rewake()
 	t.insert(n)
 	return true
 }
@@ -71,12 +73,13 @@ func (t *Table) Restore(now Instant, e *Entry, p *Params) bool {
 // Retime gives e the timeouts, rule and epoch of p, as after a reload: the deadline is reckoned anew from when the timer was last
 // set. A shortened timer is not lengthened.
 func (t *Table) Retime(now Instant, e *Entry, p *Params) {
-	e.Timers, e.Rule, e.Epoch = p.Timers, p.Rule, p.Epoch
-	d := e.Refreshed.Add(p.Timeouts[e.State])
+	e.Timers, e.Rule, e.Epoch, e.Lead = p.Timers, p.Rule, p.Epoch, p.Lead
+	d := e.Refreshed.Add(p.timeout(e.State))
 	if e.Flags&EntryShortened != 0 && d >= e.Deadline {
 		return
 	}
-	e.Timeout, e.Deadline = p.Timeouts[e.State], d
+	e.Timeout, e.Deadline = p.timeout(e.State), d
+	e.rewake()
 	t.retimed(e)
 }
 
@@ -164,6 +167,8 @@ func (t *Table) absorb(e *Entry, dir Direction, p *Progress) {
 	}
 	if p.LastSeen > e.Refreshed && e.Flags&EntryShortened == 0 {
 		e.Refreshed, e.Deadline = p.LastSeen, p.LastSeen.Add(e.Timeout)
+		e.relieve()
+		e.rewake()
 		t.retimed(e)
 	}
 }

@@ -13,6 +13,10 @@ type Config struct {
 	// Due is asked before the table gives up an entry whose timer has run out: a fast path may have seen segments of it
 	// (side 0 of the progress is the originator). It must not call the table. Nil: nothing did.
 	Due func(e *Entry) (Progress, bool)
+	// Woken is called by Advance for an entry whose Wake has come, with that instant, and returns when to call again: later,
+	// or [Never]; or with a reason that the entry ends. It may write the entry's Probe and nothing else, and must not call the
+	// table. A probe whose Until has come is forgotten after the call. Nil: no entry wakes.
+	Woken func(e *Entry, at Instant) (next Instant, end EndReason)
 	// FirstID is the first flow id; 51 bits are used. A random one keeps the ids of two runs apart. 0 means 1.
 	FirstID uint64
 }
@@ -98,7 +102,7 @@ func (t *Table) Lookup(now Instant, tu *Tuple, v *View) {
 	}
 	if e.Deadline <= now {
 		v.Entry, v.Expired, v.Relaxed = nil, e, false
-		v.Tombstone, v.HasTomb = t.epitaph(e, key, expiryReason(e.State), e.Deadline)
+		v.Tombstone, v.HasTomb = t.epitaph(e, key, e.expiry(), e.Deadline)
 		return
 	}
 	v.Entry, v.Expired, v.HasTomb = e, nil, false

@@ -6,7 +6,7 @@ import "math/bits"
 // Instant, so that nothing is ever clamped. An entry sits on the level of the highest 6-bit digit in which its tick
 // differs from the wheel's present one, and moves at most once per level on its way down: amortised O(1).
 //
-// An entry's refresh writes only its Deadline. The wheel finds out when the old tick comes due, and queues it again. Only a
+// An entry is due at its Deadline, or at its Wake before that. A refresh writes only these. The wheel finds out when the old tick comes due, and queues it again. Only a
 // deadline earlier than the queued tick moves the entry at once. The wheel decides when an entry is looked at, never
 // whether it has expired: that is Deadline <= now, exactly.
 const (
@@ -36,11 +36,12 @@ func tickOf(i Instant) int64 { return max(int64(i)>>tickShift, 0) }
 // queue puts e into the slot of its deadline. An entry that never expires is not queued.
 func (t *Table) queue(e *Entry) {
 	e.timerSlot = none
-	if e.Deadline == Never {
+	due := e.due()
+	if due == Never {
 		return
 	}
 	w := &t.wheel
-	e.timerTick = max(tickOf(e.Deadline), w.now)
+	e.timerTick = max(tickOf(due), w.now)
 	level := 0
 	if d := uint64(e.timerTick ^ w.now); d != 0 {
 		level = (bits.Len64(d) - 1) / slotBits
@@ -77,12 +78,12 @@ func (t *Table) unqueue(e *Entry) {
 	w.queued--
 }
 
-// retimed must follow each write to a queued entry's Deadline.
+// retimed must follow each write to a queued entry's Deadline or Wake.
 func (t *Table) retimed(e *Entry) {
 	switch {
 	case e.timerSlot == none:
 		t.queue(e)
-	case e.Deadline == Never, tickOf(e.Deadline) < e.timerTick:
+	case e.due() == Never, tickOf(e.due()) < e.timerTick:
 		t.unqueue(e)
 		t.queue(e)
 	}
@@ -119,7 +120,7 @@ func (t *Table) Next() Instant {
 	// The slot of the present tick: exact to the nanosecond, so that a caller who waits for Next does not spin.
 	next := Instant((begins + 1) << tickShift)
 	for i := t.wheel.head[at]; i != none; i = t.at(i).timerNext {
-		next = min(next, t.at(i).Deadline)
+		next = min(next, t.at(i).due())
 	}
 	return max(next, Instant(begins<<tickShift)) // earlier only where the clock went back
 }
@@ -142,16 +143,20 @@ func (t *Table) Advance(now Instant, limit int) int {
 		for i := w.head[at]; i != none && buried < limit && moves > 0; moves-- {
 			e := t.at(i)
 			i = e.timerNext
-			if e.Deadline <= now && t.cfg.Due != nil {
+			if e.due() <= now && t.cfg.Due != nil {
 				if p, ok := t.cfg.Due(e); ok {
 					t.absorb(e, Original, &p)
 				}
 			}
-			switch {
-			case e.Deadline <= now:
-				t.bury(e, expiryReason(e.State), e.Deadline)
+			if e.Wake <= now && e.Wake < e.Deadline && t.wake(e) {
 				buried++
-			case at < wheelSlots && tickOf(e.Deadline) <= w.now:
+				continue
+			}
+			switch {
+			case e.Deadline <= now && e.Deadline <= e.Wake:
+				t.bury(e, e.expiry(), e.Deadline)
+				buried++
+			case at < wheelSlots && tickOf(e.due()) <= w.now:
 				kept++ // later within the present tick
 			default:
 				t.unqueue(e)
@@ -165,12 +170,15 @@ func (t *Table) Advance(now Instant, limit int) int {
 	return buried
 }
 
-func expiryReason(s State) EndReason {
-	switch s {
-	case LastAck, TimeWait:
+// expiry returns why e ends when its timer runs out.
+func (e *Entry) expiry() EndReason {
+	switch {
+	case e.State == LastAck || e.State == TimeWait:
 		return EndFIN
-	case Close:
+	case e.State == Close:
 		return EndRST
+	case e.State == Established && e.Probe.Until == 0 && e.Probe.Asked&^e.Probe.Answered != 0:
+		return EndDead
 	}
 	return EndIdle
 }

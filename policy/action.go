@@ -56,10 +56,19 @@ const (
 	PeerNone PeerAction = iota
 	// PeerRSTTracked is a RST with the numbers that the other end expects of the sender.
 	PeerRSTTracked
+	// PeerProbeACK is a keepalive in the sender's name (RFC 9293 section 3.8.4), which the other end answers: with an ACK if it
+	// holds the connection, with a RST if it does not. The answers are findings of their own.
+	PeerProbeACK
+	// PeerProbeSYN is the SYN itself turned into an ACK of a number that the other end never sent: Check Point's smart connection
+	// reuse (sk24960). The answers are those of PeerProbeACK.
+	PeerProbeSYN
 	numPeerActions
 )
 
-var peerWords = [numPeerActions]string{"none", "rst-tracked"}
+var peerWords = [numPeerActions]string{"none", "rst-tracked", "probe-ack", "probe-from-syn"}
+
+// probes reports whether the action asks the other end something.
+func (a PeerAction) probes() bool { return a == PeerProbeACK || a == PeerProbeSYN }
 
 // String returns the action's word in policy files and logs.
 func (a PeerAction) String() string { return peerWords[a] }
@@ -76,6 +85,8 @@ type Action struct {
 	// HoldFor and HoldThen belong to Hold: how long, and what then (Forward or Drop).
 	HoldFor  time.Duration
 	HoldThen PacketAction
+	// Await belongs to a peer action that probes: how long its answer is awaited before the finding is probe-unanswered.
+	Await time.Duration
 }
 
 // Emit is a packet that the gateway must make: Segment is a whole segment (from Tuple.Src to Tuple.Dst, flags, numbers,

@@ -165,12 +165,13 @@ func set[T any](to *T, from *T) {
 type tables struct {
 	timeouts conntrack.Timeouts
 	window   conntrack.Rules
+	upkeep   Upkeep
 	actions  [2][conntrack.NumFindings]Action
 }
 
 // newTables returns those of a policy that says nothing: everything is forwarded and tracked as its finding says.
 func newTables() *tables {
-	t := &tables{timeouts: defaultTimeouts, window: conntrack.Rules{TombLate: DefaultLate}}
+	t := &tables{timeouts: defaultTimeouts, window: conntrack.Rules{TombLate: DefaultLate}, upkeep: Upkeep{Probes: Probes{Every: DefaultProbeEvery}}}
 	for dir := range t.actions {
 		for f := range t.actions[dir] {
 			t.actions[dir][f] = NaturalAction(conntrack.Finding(f), Forward)
@@ -191,6 +192,7 @@ func (t *tables) apply(b *Block, dirs Directions) {
 	set(&t.window.Near, b.Window.Near)
 	set(&t.window.SynBand, b.Window.SynBand)
 	set(&t.window.TombLate, b.Window.Late)
+	t.upkeep.apply(&b.Upkeep)
 	for dir := range t.actions {
 		if dirs.Holds(conntrack.Direction(dir)) {
 			for f, a := range b.On {
@@ -204,6 +206,7 @@ func (t *tables) apply(b *Block, dirs Directions) {
 func (p *Policy) add(t *tables) {
 	p.timeouts = append(p.timeouts, t.timeouts)
 	p.windows = append(p.windows, t.window)
+	p.upkeeps = append(p.upkeeps, t.upkeep)
 	for dir := range t.actions {
 		p.actions = append(p.actions, t.actions[dir][:]...)
 	}

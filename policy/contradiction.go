@@ -22,7 +22,7 @@ func (p *actionParts) contradictions(f ct.Finding, a *Action) []contradiction {
 	var out []contradiction
 	say := func(part, found, expected string) { out = append(out, contradiction{part, found, expected}) }
 	if !f.Info().Packet {
-		expiry(p, a, say)
+		expiry(p, f, a, say)
 	} else {
 		packetParts(p, f, a, say)
 	}
@@ -49,15 +49,18 @@ func (p *actionParts) contradictions(f ct.Finding, a *Action) []contradiction {
 // dropped reports whether the segment does not reach the other end.
 func dropped(a *Action) bool { return a.Packet == Drop || a.Packet == Hold && a.HoldThen == Drop }
 
-func expiry(p *actionParts, a *Action, say func(part, found, expected string)) {
+func expiry(p *actionParts, f ct.Finding, a *Action, say func(part, found, expected string)) {
 	if a.Packet != Forward {
-		say("packet", fmt.Sprintf("packet: %s on idle-expired, which is about no packet", a.Packet), "reply and peer only")
+		say("packet", fmt.Sprintf("packet: %s on %s, which is about no packet", a.Packet, f), "reply and peer only")
 	}
 	if a.Reply != ReplyNone && a.Reply != ReplyRSTTracked {
-		say("reply", fmt.Sprintf("reply: %s on idle-expired", a.Reply), "none or rst-tracked")
+		say("reply", fmt.Sprintf("reply: %s on %s", a.Reply, f), "none or rst-tracked")
+	}
+	if a.Peer.probes() {
+		say("peer", fmt.Sprintf("peer: %s on %s", a.Peer, f), "none or rst-tracked; the key probes is for asking before the end")
 	}
 	if p.has("timer") {
-		say("timer", "timer on idle-expired, whose timer has run out", "no timer")
+		say("timer", fmt.Sprintf("timer on %s", f), "no timer")
 	}
 }
 
@@ -83,8 +86,18 @@ func packetParts(p *actionParts, f ct.Finding, a *Action, say func(part, found, 
 	} else if (a.Reply == ReplyRST || a.Reply == ReplyRSTTracked) && isRST(f) {
 		say("reply", fmt.Sprintf("reply: %s on %s: no RST answers a RST (RFC 9293 section 3.5.2)", a.Reply, f), "another reply or none")
 	}
-	if a.Peer != PeerNone && !tracked(f) {
+	switch {
+	case a.Peer != PeerNone && !tracked(f):
 		say("peer", fmt.Sprintf("peer: %s on %s, where no numbers are tracked", a.Peer, f), "none")
+	case a.Peer == PeerProbeSYN && !slices.Contains(effectsOn(f, &Action{}), ct.Annotate):
+		say("peer", fmt.Sprintf("peer: %s on %s, which is about no SYN", a.Peer, f), "none, rst-tracked or probe-ack")
+	case a.Peer.probes() && p.has("state") && (a.State == ct.Delete || a.State == ct.Replace || a.State == ct.Resync):
+		say("state", fmt.Sprintf("state: %s with peer: %s, whose answer is about the connection as it is", a.State, a.Peer), "keep, annotate or track")
+	}
+	if p.has("await") && !a.Peer.probes() {
+		say("await", "await without a probe", "no await, or peer: probe-ack or probe-from-syn")
+	} else if a.Peer.probes() && (a.Await <= 0 || a.Await > maxAwait) {
+		say("await", "await: "+FormatDuration(a.Await), "a duration up to "+FormatDuration(maxAwait))
 	}
 }
 
@@ -104,7 +117,7 @@ func tracked(f ct.Finding) bool {
 // isRST reports whether a finding is about a RST.
 func isRST(f ct.Finding) bool {
 	switch f {
-	case ct.Rst, ct.RstInexact, ct.RstOutOfWindow, ct.RstAfterChallenge, ct.RstForSyn, ct.RstNoState:
+	case ct.Rst, ct.RstInexact, ct.RstOutOfWindow, ct.RstAfterChallenge, ct.RstForSyn, ct.RstForProbe, ct.RstNoState:
 		return true
 	}
 	return false
@@ -113,8 +126,11 @@ func isRST(f ct.Finding) bool {
 // effectsOn returns the effects that make sense for a finding: a segment that is dropped tells the table nothing but to
 // forget, and an entry can only be made from what its making needs.
 func effectsOn(f ct.Finding, a *Action) []ct.Effect {
-	if f == ct.IdleExpired {
+	switch f {
+	case ct.IdleExpired, ct.DeadConnection:
 		return []ct.Effect{ct.Delete}
+	case ct.ProbeUnanswered:
+		return []ct.Effect{ct.Keep, ct.Delete}
 	}
 	if !tracked(f) {
 		switch {

@@ -151,6 +151,8 @@ func (d *decoder) file(root *node) *Spec {
 			s.Timeouts = d.timeouts(e.value, s.notes)
 		case "window":
 			d.window(e.value, &s.Window)
+		case "probes", "refresh":
+			d.upkeep(k, e, &s.Upkeep)
 		case "limits":
 			d.limits(e.value, s)
 		case "on_full":

@@ -140,6 +140,10 @@ func (d *decoder) part(p *actionParts, k *key, e *entry) {
 		if v := d.duration(e.value); v != nil {
 			a.HoldFor = *v
 		}
+	case "await":
+		if v := d.duration(e.value); v != nil {
+			a.Await = *v
+		}
 	case "then":
 		if i := d.word(e.value, k.words); i >= 0 {
 			a.HoldThen = packetOf(k.words[i])
@@ -189,6 +193,9 @@ func (p *actionParts) resolve(f conntrack.Finding) Action {
 		fate = a.HoldThen
 	}
 	natural := NaturalAction(f, fate)
+	if a.Peer.probes() && !p.has("await") {
+		a.Await = DefaultAwait
+	}
 	if !p.has("state") {
 		a.State = natural.State
 	}

@@ -69,6 +69,8 @@ func (d *decoder) block(k *key, e *entry, b *Block) {
 		b.Timeouts = d.timeouts(e.value, map[string]string{})
 	case "window":
 		d.window(e.value, &b.Window)
+	case "probes", "refresh":
+		d.upkeep(k, e, &b.Upkeep)
 	case "on":
 		b.On = d.on(e.value, map[string]string{})
 	}

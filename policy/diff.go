@@ -111,6 +111,7 @@ func (p *Policy) facts(rule int32, dir conntrack.Direction) []fact {
 	w := p.Window(rule)
 	out = append(out, fact{"window.check", seqCheckWords[w.Check]}, fact{"window.rst", rstRuleWords[w.RST]},
 		fact{"window.near", fmt.Sprint(w.Near)}, fact{"window.syn_band", fmt.Sprint(w.SynBand)})
+	out = append(out, p.Upkeep(rule).facts()...)
 	for f := range conntrack.NumFindings {
 		out = append(out, fact{"on." + f.String(), p.Action(rule, dir, f).textOn(f)})
 	}

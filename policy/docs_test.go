@@ -82,7 +82,7 @@ func groupTable() string {
 			words = append(words, "`"+f.String()+"`")
 		}
 		if g.word == "all" {
-			words = []string{"all but `idle-expired`"}
+			words = []string{"all but `probe-unanswered`, `idle-expired` and `dead-connection`"}
 		}
 		fmt.Fprintf(&b, "| `%s` | %s: %s |\n", g.word, g.meaning, strings.Join(words, ", "))
 	}
@@ -120,7 +120,7 @@ func TestManualTables(t *testing.T) {
 	}
 	tables := map[string]string{
 		"keys:file": keyTable(fileKeys()), "keys:timeouts": keyTable(timeoutKeys()), "keys:window": keyTable(windowKeys()),
-		"keys:limits": keyTable(limitKeys()), "keys:log": keyTable(logKeys()), "keys:action": keyTable(actionKeys()),
+		"keys:limits": keyTable(limitKeys()), "keys:probes": keyTable(probeKeys()), "keys:log": keyTable(logKeys()), "keys:action": keyTable(actionKeys()),
 		"keys:rule": keyTable(ruleKeys()), "keys:match": keyTable(matchKeys()),
 		"groups": groupTable(), "findings": findingTable(), "presets": presetTable(t),
 	}

@@ -23,6 +23,9 @@ func (a *Action) Text() string {
 		parts = append(parts, "peer: "+a.Peer.String())
 	}
 	parts = append(parts, "state: "+a.State.String(), "timer: "+a.TimerWord())
+	if a.Peer.probes() {
+		parts = append(parts, "await: "+FormatDuration(a.Await))
+	}
 	if a.Packet == Hold {
 		parts = append(parts, "hold: "+FormatDuration(a.HoldFor), "then: "+a.HoldThen.String())
 	}
@@ -80,6 +83,7 @@ func (p *Policy) YAML() []byte {
 	}
 	w := &p.windows[0]
 	fmt.Fprintf(&b, "window: {check: %s, rst: %s, near: %d, syn_band: %d}\n", seqCheckWords[w.Check], rstRuleWords[w.RST], w.Near, w.SynBand)
+	writeFacts(&b, "", p.upkeeps[0].facts())
 	fmt.Fprintf(&b, "limits: {flows: %d, embryonic: %d, tombstones: %d}\n", p.limits.Flows, p.limits.Embryonic, p.limits.Tombstones)
 	fmt.Fprintf(&b, "on_full: %s\nadopt: %s\nlate: %s\nreload: %s\n", p.onFull, FormatDuration(p.adopt), FormatDuration(w.TombLate), p.reload)
 	fmt.Fprintf(&b, "log:\n  detail: %s\n", p.log.Detail)
@@ -131,6 +135,7 @@ func (p *Policy) writeRule(b *bytes.Buffer, r int32) {
 	if w := p.Window(r); *w != p.windows[0] {
 		fmt.Fprintf(b, "    window: {check: %s, rst: %s, near: %d, syn_band: %d}\n", seqCheckWords[w.Check], rstRuleWords[w.RST], w.Near, w.SynBand)
 	}
+	writeFacts(b, "    ", p.upkeepChanges(r))
 	dir := p.matches[r].Direction.first()
 	head := "    on:\n"
 	for f := range conntrack.NumFindings {
@@ -138,6 +143,35 @@ func (p *Policy) writeRule(b *bytes.Buffer, r int32) {
 			fmt.Fprintf(b, "%s      %s: %s\n", head, f, a.textOn(f))
 			head = ""
 		}
+	}
+}
+
+// upkeepChanges returns in what a rule's upkeep differs from the file's own.
+func (p *Policy) upkeepChanges(r int32) []fact {
+	base := p.upkeeps[0].facts()
+	var out []fact
+	for i, f := range p.Upkeep(r).facts() {
+		if f != base[i] {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// writeFacts writes values as YAML, those of one section in one line.
+func writeFacts(b *bytes.Buffer, indent string, facts []fact) {
+	for i := 0; i < len(facts); {
+		section, _, sub := strings.Cut(facts[i].key, ".")
+		if !sub {
+			fmt.Fprintf(b, "%s%s: %s\n", indent, facts[i].key, facts[i].value)
+			i++
+			continue
+		}
+		var parts []string
+		for ; i < len(facts) && strings.HasPrefix(facts[i].key, section+"."); i++ {
+			parts = append(parts, facts[i].key[len(section)+1:]+": "+facts[i].value)
+		}
+		fmt.Fprintf(b, "%s%s: {%s}\n", indent, section, strings.Join(parts, ", "))
 	}
 }
 

@@ -51,7 +51,7 @@ func NewEngine(cfg EngineConfig) *Engine {
 	e.holds.init(cfg.MaxHolds)
 	l := cfg.Policy.Limits()
 	e.table = conntrack.NewTable(conntrack.Config{Max: l.Flows, MaxEmbryonic: l.Embryonic, Tombstones: l.Tombstones,
-		FirstID: cfg.FirstID, Ended: e.ended, Due: cfg.BeforeExpire})
+		FirstID: cfg.FirstID, Ended: e.ended, Due: cfg.BeforeExpire, Woken: e.woken})
 	return e
 }
 
@@ -92,8 +92,8 @@ func (e *Engine) Uncount() {
 // ended is the table's callback: it turns an entry's end into events.
 func (e *Engine) ended(ent *conntrack.Entry, why conntrack.EndReason, at conntrack.Instant) {
 	rule := e.ruleOf(ent)
-	if why == conntrack.EndIdle {
-		e.expired(ent, rule, at)
+	if why == conntrack.EndIdle || why == conntrack.EndDead {
+		e.expired(ent, why, rule, at)
 	}
 	ev := FlowEvent{Kind: FlowEnd, Why: why, At: at, Rule: e.policy.RuleName(rule)}
 	if e.emit == nil {

@@ -84,8 +84,7 @@ func (e *Engine) Restore(now conntrack.Instant, away time.Duration, s *Saved) bo
 	ent.Counted = 0
 	rule, flipped := e.match(&ent)
 	ent.Marks = uint8(flipped)
-	p := conntrack.Params{Rule: rule, Epoch: e.epoch, Timers: e.timers.intern(&s.Timeouts)}
-	p.Timeouts = e.timers.set(p.Timers)
+	p := e.params(rule, e.timers.intern(&s.Timeouts))
 	return e.table.Restore(now, &ent, &p)
 }
 

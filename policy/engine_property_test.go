@@ -27,8 +27,11 @@ limits: {flows: 12, embryonic: 5, tombstones: 6}
 on_full: evict-closing
 adopt: 20s
 timeouts: {syn_sent: 3s, syn_recv: 3s, established: 40s, fin_wait: 5s, close_wait: 5s, last_ack: 2s, time_wait: 4s, close: 1s}
+probes: {tries: 2, every: 1s, alive: all}
 on:
   idle-expired: {reply: rst-tracked, peer: rst-tracked}
+  dead-connection: {reply: rst-tracked, peer: rst-tracked}
+  probe-unanswered: {state: delete, peer: rst-tracked}
   syn-established: {packet: forward, state: replace, peer: rst-tracked}
   syn-established-reverse: {packet: drop, reply: ack-tracked, window: tracked}
   syn-half-closed: {packet: forward, state: annotate}
@@ -47,6 +50,13 @@ rules:
   - name: odd
     match: {src_port: 1001}
     on: {in-window: {packet: forward, state: track, peer: rst-tracked}}
+  - name: asked
+    match: {src_port: 1004-1007}
+    refresh: both-progress
+    on:
+      syn-established: {packet: drop, peer: probe-from-syn, await: 5s}
+      syn-half-closed: {packet: drop, peer: probe-from-syn}
+      seq-below: {packet: forward, peer: probe-ack}
 `
 
 // traffic makes segments of few connections with numbers near each other, from any source of bytes.
@@ -108,6 +118,7 @@ type ledger struct {
 	live              map[uint64]bool
 	holds             map[uint64]bool
 	found             [conntrack.NumFindings]int
+	probe             conntrack.Segment // made by the last step, where it has a tuple
 }
 
 func (l *ledger) flow(ev *FlowEvent) {
@@ -145,6 +156,10 @@ func (l *ledger) step(now conntrack.Instant, s *conntrack.Segment) {
 	l.found[out.Finding]++
 	if !out.Counted {
 		l.individual++
+	}
+	l.probe = conntrack.Segment{}
+	if out.HasPeer && out.Action.Peer.probes() {
+		l.probe = out.Peer.Segment
 	}
 	for i := range out.Flows {
 		l.flow(&out.Flows[i])
@@ -215,6 +230,9 @@ func (l *ledger) play(g *traffic, n int, policies []*Policy) {
 		case op < 250-30:
 			s := g.segment()
 			l.step(g.now, &s)
+			if p := &l.probe; p.Flags != 0 && g.next()%2 == 0 {
+				l.answer(g, p)
+			}
 			g.now = g.now.Add(time.Duration(g.next()) * time.Millisecond)
 		case op < 230:
 			g.now = g.now.Add(time.Duration(g.next()) * 100 * time.Millisecond)
@@ -232,6 +250,27 @@ func (l *ledger) play(g *traffic, n int, policies []*Policy) {
 		}
 	}
 	l.close(g.now)
+}
+
+// answer plays what an end says to a probe: a RST where it has no such connection, or an ACK.
+func (l *ledger) answer(g *traffic, p *conntrack.Segment) {
+	s := conntrack.Segment{Tuple: p.Tuple.Reverse(), Flags: conntrack.RST, Seq: p.Ack, Bytes: 40}
+	if g.next()%2 == 0 {
+		from := conntrack.Original
+		if s.Tuple.SrcPort == 515 {
+			from = conntrack.Reply
+		}
+		ends := &g.ends[(s.Tuple.SrcPort|s.Tuple.DstPort)%16]
+		s.Flags, s.Seq, s.Ack, s.Window = conntrack.ACK, ends[from], ends[from.Other()], 100
+		if e := l.e.Find(g.now, &s.Tuple); e != nil {
+			dir := conntrack.Original
+			if e.Tuple != s.Tuple {
+				dir = conntrack.Reply
+			}
+			s.Seq, s.Ack = e.Side[dir].End, e.Side[dir.Other()].End
+		}
+	}
+	l.step(g.now, &s)
 }
 
 func newLedger(t testing.TB, p *Policy) *ledger {

@@ -53,8 +53,7 @@ func (e *Engine) reloaded(now conntrack.Instant, v *conntrack.View) bool {
 // retime gives an entry the timeouts of the rule that matches it now.
 func (e *Engine) retime(now conntrack.Instant, ent *conntrack.Entry) {
 	rule, flipped := e.match(ent)
-	p := conntrack.Params{Rule: rule, Epoch: e.epoch, Timers: e.timers.ofRule(rule)}
-	p.Timeouts = e.timers.set(p.Timers)
+	p := e.params(rule, e.timers.ofRule(rule))
 	ent.Marks = ent.Marks&^markFlipped | uint8(flipped)
 	e.table.Retime(now, ent, &p)
 }

@@ -236,6 +236,8 @@ func (x *script) advance() string {
 			switch ev.Kind {
 			case TimeFlow:
 				w = append(w, flowWord(&ev.Flow))
+			case TimeUnanswered:
+				w = append(w, ev.Finding.String())
 			case TimeRelease:
 				w = append(w, fmt.Sprintf("%d:%s", ev.Hold, ev.Verdict))
 			}

@@ -206,23 +206,23 @@ func (e *Engine) bound(now conntrack.Instant, entry, embryonic bool) (conntrack.
 // commit makes the table remember the decision, and writes what it really did.
 func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.Segment, a *Action, effect conntrack.Effect, rule int32) {
 	out := &e.out
-	p := conntrack.Params{Rule: rule, Epoch: e.epoch}
+	var p conntrack.Params
 	switch {
 	case effect == conntrack.Replace:
-		p.Rule = e.policy.Match(&s.Tuple, true)
-		p.Timers = e.timers.ofRule(p.Rule)
+		rule = e.policy.Match(&s.Tuple, true)
+		p = e.params(rule, e.timers.ofRule(rule))
 	case effect == conntrack.Resync:
 		tu := s.Tuple.Reverse()
-		p.Rule = e.policy.Match(&tu, true)
-		p.Timers = e.timers.ofRule(p.Rule)
+		rule = e.policy.Match(&tu, true)
+		p = e.params(rule, e.timers.ofRule(rule))
 	case v.Entry != nil:
-		p.Timers = v.Entry.Timers
+		p = e.params(rule, v.Entry.Timers)
 	default:
-		p.Timers = e.timers.ofRule(rule)
+		p = e.params(rule, e.timers.ofRule(rule))
 	}
-	p.Timeouts = e.timers.set(p.Timers)
 	tm := a.Timer
-	if a.State == conntrack.ReplaceIfClosed && effect == conntrack.Keep {
+	if a.State == conntrack.ReplaceIfClosed && effect == conntrack.Keep ||
+		v.Entry != nil && tm.Op == conntrack.TimerRefresh && !e.refreshes(v, s, out.Finding, rule) {
 		tm = conntrack.Timer{}
 	}
 	before := out.Flow
@@ -231,6 +231,7 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 	if c.Entry == nil {
 		return
 	}
+	e.await(now, c.Entry, v.Dir, a)
 	if c.Entry.Epoch == e.epoch && c.Entry.Flags&conntrack.EntryPickedUp != 0 {
 		_, flipped := e.match(c.Entry)
 		c.Entry.Marks = c.Entry.Marks&^markFlipped | uint8(flipped)

@@ -32,15 +32,24 @@ func (e *Engine) Next() conntrack.Instant {
 	return min(e.table.Next(), e.holds.next)
 }
 
-// expired applies the action on finding idle-expired to an entry that ends by its timer: a RST to the originator for its
-// reply part, one to the other end for its peer part.
-func (e *Engine) expired(ent *conntrack.Entry, rule int32, at conntrack.Instant) {
-	a := e.policy.Action(rule, conntrack.Original, conntrack.IdleExpired)
-	if a.Reply == ReplyNone && a.Peer == PeerNone {
-		return
+// expired applies the action on finding idle-expired, or dead-connection, to an entry that ends by its timer.
+func (e *Engine) expired(ent *conntrack.Entry, why conntrack.EndReason, rule int32, at conntrack.Instant) {
+	f := conntrack.IdleExpired
+	if why == conntrack.EndDead {
+		f = conntrack.DeadConnection
 	}
-	ev := TimeEvent{Kind: TimeExpired, At: at, Action: *a, Rule: e.policy.RuleName(rule),
-		Flow: FlowEvent{Kind: FlowEnd, Why: conntrack.EndIdle, At: at, Rule: e.policy.RuleName(rule), Entry: *ent}}
+	e.timed(TimeExpired, f, ent, rule, at)
+}
+
+// timed applies the action on a finding about no packet: a RST to the originator for its reply part, one to the other end for its
+// peer part. It tells an event where there is something to tell, and returns the action.
+func (e *Engine) timed(kind TimeKind, f conntrack.Finding, ent *conntrack.Entry, rule int32, at conntrack.Instant) *Action {
+	a := e.policy.Action(rule, conntrack.Original, f)
+	if kind == TimeExpired && a.Reply == ReplyNone && a.Peer == PeerNone {
+		return a // its FlowEnd says it all
+	}
+	ev := TimeEvent{Kind: kind, At: at, Finding: f, Action: *a, Rule: e.policy.RuleName(rule),
+		Flow: FlowEvent{Kind: FlowUpdate, At: at, Rule: e.policy.RuleName(rule), Entry: *ent}}
 	if a.Reply != ReplyNone {
 		ev.HasEmit[conntrack.Original], ev.Omitted[conntrack.Original] = expiryReply(&ev.Emit[conntrack.Original], ent, a)
 	}
@@ -48,4 +57,5 @@ func (e *Engine) expired(ent *conntrack.Entry, rule int32, at conntrack.Instant)
 		ev.HasEmit[conntrack.Reply], ev.Omitted[conntrack.Reply] = rstToward(&ev.Emit[conntrack.Reply], ent, conntrack.Reply)
 	}
 	e.tell(&ev)
+	return a
 }

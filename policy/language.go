@@ -69,6 +69,8 @@ func fileKeys() []key {
 		{name: "description", kind: kindText, dflt: "none", meaning: "what the policy is for, in a line or two; means nothing to the gateway"},
 		{name: "timeouts", kind: kindSection, section: timeoutKeys(), meaning: "after how much silence a connection is forgotten, by its state"},
 		{name: "window", kind: kindSection, section: windowKeys(), meaning: "how sequence numbers are judged"},
+		{name: "probes", kind: kindSection, section: probeKeys(), meaning: "how the gateway asks the ends of an idle connection whether they still hold it"},
+		{name: "refresh", kind: kindWord, words: refreshWords[:], dflt: "either", meaning: "which segments of an established connection may set its timer anew, of those whose action does: those of either end, of the one that opened the connection, of the other, or one only once both ends have brought an ACK that does not go back"},
 		{name: "limits", kind: kindSection, section: limitKeys(), meaning: "what each worker's table may hold (each queue has one worker and one table)"},
 		{name: "on_full", kind: kindWord, words: onFullWords[:], dflt: "refuse", meaning: "how room is made for a new connection when a limit is reached: not at all; by forgetting the oldest connection whose handshake is not complete; or, where there is none of those, one that is closing"},
 		{name: "on", kind: kindFindings, meaning: "what to do about each finding"},
@@ -132,6 +134,8 @@ func ruleKeys() []key {
 		{name: "match", kind: kindSection, section: matchKeys(), meaning: "which connections; without it all"},
 		{name: "timeouts", kind: kindSection, section: timeoutKeys(), meaning: "as in the file"},
 		{name: "window", kind: kindSection, section: windowKeys(), meaning: "as in the file"},
+		{name: "probes", kind: kindSection, section: probeKeys(), meaning: "as in the file"},
+		{name: "refresh", kind: kindWord, words: refreshWords[:], meaning: "as in the file"},
 		{name: "on", kind: kindFindings, meaning: "as in the file"},
 	}
 }
@@ -154,6 +158,7 @@ func actionKeys() []key {
 		{name: "state", kind: kindWord, words: effectKeywords(), dflt: "what the finding does by itself where the segment is forwarded, keep where it is dropped", meaning: "what the table remembers"},
 		{name: "timer", kind: kindTimer, words: timerKeywords, dflt: "what the finding does by itself where the segment is forwarded, leave where it is dropped", meaning: "what becomes of the idle timer: set anew, left alone, or cut to a duration if it has longer to run"},
 		{name: "window", kind: kindWord, words: windowWords, dflt: "0", meaning: "the window that an ack-tracked reply advertises"},
+		{name: "await", kind: kindDuration, dflt: FormatDuration(DefaultAwait), meaning: "with peer: probe-ack or probe-from-syn, how long the answer is awaited; at most 60s"},
 		{name: "hold", kind: kindDuration, meaning: "with packet: hold, for how long; at most 60s"},
 		{name: "then", kind: kindWord, words: thenWords, meaning: "with packet: hold, what becomes of the segment after that"},
 	}

@@ -44,10 +44,13 @@ func TestDefaults(t *testing.T) {
 		"reload": p.Reload().String(), "check": SeqCheckWord(p.Window(-1).Check), "rst": RSTRuleWord(p.Window(-1).RST),
 		"near": fmt.Sprint(p.Window(-1).Near), "syn_band": fmt.Sprint(p.Window(-1).SynBand), "flows": fmt.Sprint(p.Limits().Flows),
 		"tombstones": fmt.Sprint(p.Limits().Tombstones), "detail": p.Log().Detail.String(), "rate": rateText(p.Log().Rate[conntrack.New])}
+	for _, f := range p.Upkeep(-1).facts() {
+		got[f.key[strings.LastIndex(f.key, ".")+1:]] = f.value
+	}
 	for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
 		got[stateKey(s)] = FormatDuration(p.Timeouts(-1)[s])
 	}
-	for _, k := range slices.Concat(fileKeys(), timeoutKeys(), windowKeys(), limitKeys(), logKeys()) {
+	for _, k := range slices.Concat(fileKeys(), timeoutKeys(), windowKeys(), limitKeys(), logKeys(), probeKeys()) {
 		if k.kind == kindText || k.kind == kindSection || k.kind == kindFindings || k.kind == kindRules || k.name == "embryonic" {
 			continue
 		}

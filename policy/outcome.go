@@ -71,18 +71,21 @@ type TimeKind uint8
 
 // Time events.
 const (
-	TimeFlow    TimeKind = iota // Flow happened
-	TimeExpired                 // finding idle-expired on Flow.Entry, whose action makes Emit; its FlowEnd is told apart
-	TimeRelease                 // the segment held as Hold gets Verdict, and its sender Emit[0]
+	TimeFlow       TimeKind = iota // Flow happened
+	TimeExpired                    // finding idle-expired or dead-connection on Flow.Entry, whose action makes Emit; its FlowEnd is told apart
+	TimeRelease                    // the segment held as Hold gets Verdict, and its sender Emit[0]
+	TimeProbe                      // the ends of Flow.Entry are asked by Emit whether they hold the connection
+	TimeUnanswered                 // finding probe-unanswered on Flow.Entry, whose action makes Emit
 )
 
 // TimeEvent is something that no segment caused: time alone, or the operator. It is valid during the call that tells it.
 type TimeEvent struct {
 	Kind    TimeKind
 	At      conntrack.Instant
-	Flow    FlowEvent // TimeFlow and TimeExpired
-	Action  Action    // TimeExpired: as resolved from the policy
-	Emit    [2]Emit   // TimeExpired: to the originator and to the other end; valid with HasEmit
+	Flow    FlowEvent         // all but TimeRelease
+	Finding conntrack.Finding // TimeExpired, TimeUnanswered
+	Action  Action            // the same: as resolved from the policy
+	Emit    [2]Emit           // to the originator and to the other end; valid with HasEmit
 	HasEmit [2]bool
 	Omitted [2]string    // what could not be made of Emit, and why
 	Hold    uint64       // TimeRelease

@@ -17,6 +17,7 @@ type Policy struct {
 	actions  []Action             // (rule+1, direction, finding); see index
 	timeouts []conntrack.Timeouts // rule+1
 	windows  []conntrack.Rules    // rule+1
+	upkeeps  []Upkeep             // rule+1
 	matches  []Match              // rule
 	names    []string             // rule
 
@@ -118,6 +119,9 @@ func (p *Policy) Timeouts(rule int32) *conntrack.Timeouts { return &p.timeouts[r
 
 // Window returns the numbers that segments of flows of this rule are judged by. They are shared and must not be changed.
 func (p *Policy) Window(rule int32) *conntrack.Rules { return &p.windows[rule+1] }
+
+// Upkeep returns how flows of this rule are kept alive. It is shared and must not be changed.
+func (p *Policy) Upkeep(rule int32) *Upkeep { return &p.upkeeps[rule+1] }
 
 // Rules returns how many rules there are.
 func (p *Policy) Rules() int { return len(p.matches) }

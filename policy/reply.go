@@ -46,7 +46,9 @@ func (e *Engine) answer(v *conntrack.View, s *conntrack.Segment, a *Action) {
 		out.Reply = Emit{Kind: a.Reply.String(), ICMP: a.Reply, Segment: conntrack.Segment{Tuple: s.Tuple.Reverse()}}
 		out.HasReply = true
 	}
-	if a.Peer == PeerRSTTracked {
+	if a.Peer.probes() {
+		e.probe(v, s, a)
+	} else if a.Peer == PeerRSTTracked {
 		if v.Entry == nil {
 			out.PeerOmitted = OmitNoState
 		} else {

@@ -23,6 +23,7 @@ func revision(p *Policy) string {
 			fmt.Fprintf(&b, "\nrule %q src %v dst %v ports %v %v direction %s", p.names[i-1], m.Src, m.Dst, m.SrcPort, m.DstPort, m.Direction)
 		}
 		w := &p.windows[i]
+		fmt.Fprintf(&b, "\nupkeep%s", &p.upkeeps[i])
 		fmt.Fprintf(&b, "\nwindow %d %d %d %d %d\ntimeouts", w.Check, w.RST, w.Near, w.SynBand, w.TombLate)
 		for s := conntrack.StateNone + 1; s < conntrack.NumStates; s++ {
 			fmt.Fprintf(&b, " %s %d", s, p.timeouts[i][s])
@@ -30,8 +31,8 @@ func revision(p *Policy) string {
 		for dir := conntrack.Original; dir <= conntrack.Reply; dir++ {
 			for f := range conntrack.NumFindings {
 				a := p.Action(int32(i-1), dir, f)
-				fmt.Fprintf(&b, "\n%s %s %s %s %s %s %s %d %t %d %s", dir, f, a.Packet, a.Reply, a.Peer, a.State, a.Timer.Op,
-					a.Timer.D, a.TrackedWindow, a.HoldFor, a.HoldThen)
+				fmt.Fprintf(&b, "\n%s %s %s %s %s %s %s %d %t %d %s %d", dir, f, a.Packet, a.Reply, a.Peer, a.State, a.Timer.Op,
+					a.Timer.D, a.TrackedWindow, a.HoldFor, a.HoldThen, a.Await)
 			}
 		}
 	}

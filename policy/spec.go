@@ -33,6 +33,7 @@ type Spec struct {
 type Block struct {
 	Timeouts map[conntrack.State]time.Duration // zero and more
 	Window   Window
+	Upkeep   UpkeepSpec
 	On       map[conntrack.Finding]Action // complete actions: an entry replaces what was inherited as a whole
 }
 
