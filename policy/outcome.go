@@ -92,3 +92,11 @@ type TimeEvent struct {
 	Verdict PacketAction // TimeRelease: Forward or Drop
 	Rule    string       // TimeExpired: the rule that decided
 }
+
+// Trigger returns why the event makes packets, for the log: probe, or the finding.
+func (ev *TimeEvent) Trigger() string {
+	if ev.Kind == TimeProbe {
+		return "probe"
+	}
+	return ev.Finding.String()
+}

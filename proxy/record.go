@@ -134,6 +134,7 @@ func (j *journal) fillDecision(r *decisionlog.Record, pol *policy.Policy, s *con
 	d.Effect = out.Effect.String()
 	d.Defect, d.Checksum = s.Defect.String(), [...]string{conntrack.ChecksumUnverified: "unverified", conntrack.ChecksumGood: "", conntrack.ChecksumBad: "bad"}[s.Checksum]
 	d.Reply, d.Peer = made(out.HasReply, &out.Reply), made(out.HasPeer, &out.Peer)
+	d.ReplyOmitted, d.PeerOmitted = out.ReplyOmitted, out.PeerOmitted
 	d.Expected = expected(&out.Expect, s)
 	if out.HasTomb {
 		j.fillTombstone(&d.Tombstone, &out.Tombstone)
@@ -212,6 +213,7 @@ func (j *journal) fillFlow(r *decisionlog.Record, pol *policy.Policy, ev *policy
 	f.Predecessor = e.Previous
 	f.Rule, f.Preset, f.PolicyRev = ev.Rule, pol.Preset(), pol.Rev()
 	f.Adopted = e.Flags&conntrack.EntryPickedUp != 0
+	f.Probes, f.Answered = e.Probe.Tries, [4]string{1: "client", 2: "server", 3: "both"}[e.Probe.Answered&3]
 }
 
 // injected appends the record of a packet that was made: wire is the tuple that it carries, err why it was not sent. Where the
@@ -250,6 +252,24 @@ func (j *journal) settled(pol *policy.Policy, h *heldPacket, ev *policy.TimeEven
 	r.Decision = decisionlog.Decision{ID: j.cause, Settles: h.cause, Verdict: ev.Verdict.String(), Reason: h.finding.String(),
 		Rule: h.rule, Preset: pol.Preset(), PolicyRev: pol.Rev(), Queue: queue, Reply: made(ev.HasEmit[0], &ev.Emit[0]),
 		Action: decisionlog.Action{Packet: ev.Verdict.String()}}
+}
+
+// untimely appends the record of a decision that time caused and no segment. It explains no message.
+func (j *journal) untimely(pol *policy.Policy, ev *policy.TimeEvent) {
+	e, a := &ev.Flow.Entry, &ev.Action
+	r := j.record(decisionlog.EventDecision)
+	r.Src, r.Dst, r.FlowID = e.Tuple.From(), e.Tuple.To(), e.ID
+	after := e.State
+	if a.State == conntrack.Delete {
+		after = conntrack.StateNone
+	}
+	r.Decision = decisionlog.Decision{ID: j.producer.NextID(), Trigger: ev.Trigger(), Reason: ev.Finding.String(), Rule: ev.Rule,
+		Preset: pol.Preset(), PolicyRev: pol.Rev(), Known: true, StateBefore: e.State.String(), StateAfter: after.String(),
+		Idle: int64(ev.At.Sub(e.LastSeen)), Remaining: int64(e.Deadline.Sub(ev.At)), Age: int64(ev.At.Sub(e.Created)),
+		Action: decisionlog.Action{Packet: a.Packet.String(), Reply: a.Reply.String(), Peer: a.Peer.String(), State: a.State.String(),
+			Timer: a.Timer.Op.String()},
+		Effect: a.State.String(), Reply: made(ev.HasEmit[0], &ev.Emit[0]), Peer: made(ev.HasEmit[1], &ev.Emit[1]),
+		ReplyOmitted: ev.Omitted[0], PeerOmitted: ev.Omitted[1]}
 }
 
 // fillWould writes what another engine, of policy pol, found and would have done.

@@ -84,8 +84,8 @@ func (r *replay) course(n int, s *conntrack.Segment, out *policy.Outcome) *cours
 	return c
 }
 
-// expired follows a connection whose end by time sent something.
-func (r *replay) expired(e *conntrack.Entry) {
+// expired follows a connection for which time sent something, and says why.
+func (r *replay) expired(e *conntrack.Entry, why string) {
 	key, _ := e.Tuple.Canonical()
 	c := r.courses.begin(key)
 	if c.changed != 0 {
@@ -93,7 +93,7 @@ func (r *replay) expired(e *conntrack.Entry) {
 	}
 	c.changed = r.shown.N
 	r.report.counterfactual(c, Point{N: r.shown.N, Time: stamp(r.clock.now), Flow: e.ID, Src: e.Tuple.From().String(), Dst: e.Tuple.To().String(),
-		Reason: conntrack.IdleExpired.String()})
+		Reason: why})
 }
 
 // begins reports whether the step made a flow.

@@ -132,15 +132,18 @@ func (r *replay) timeEvent(ev *policy.TimeEvent) {
 	switch ev.Kind {
 	case policy.TimeFlow:
 		r.flow(&ev.Flow)
-	case policy.TimeExpired:
+	case policy.TimeExpired, policy.TimeProbe, policy.TimeUnanswered:
+		if ev.Kind == policy.TimeUnanswered && r.log != nil {
+			r.journal.untimely(r.pol, ev)
+		}
 		for dir, has := range ev.HasEmit {
 			if has {
-				r.injected(&ev.Emit[dir], injection{trigger: conntrack.IdleExpired.String(), flow: ev.Flow.Entry.ID,
+				r.injected(&ev.Emit[dir], injection{trigger: ev.Trigger(), flow: ev.Flow.Entry.ID,
 					dir: conntrack.Direction(dir).Other()})
 			}
 		}
 		if ev.HasEmit[0] || ev.HasEmit[1] {
-			r.expired(&ev.Flow.Entry)
+			r.expired(&ev.Flow.Entry, ev.Trigger())
 		}
 	case policy.TimeRelease:
 		r.released(ev)

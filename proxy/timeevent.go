@@ -10,11 +10,14 @@ func (w *Worker) timeEvent(ev *policy.TimeEvent) {
 	switch ev.Kind {
 	case policy.TimeFlow:
 		w.flowEvent(&ev.Flow)
-	case policy.TimeExpired:
+	case policy.TimeExpired, policy.TimeProbe, policy.TimeUnanswered:
 		w.flush()
+		if ev.Kind == policy.TimeUnanswered {
+			w.untimely(w.engine.Policy(), ev)
+		}
 		for dir, has := range ev.HasEmit {
 			if has { // Emit[0] is for the originator: a packet of the reply direction
-				w.inject(&ev.Emit[dir], injection{trigger: conntrack.IdleExpired.String(), flow: ev.Flow.Entry.ID,
+				w.inject(&ev.Emit[dir], injection{trigger: ev.Trigger(), flow: ev.Flow.Entry.ID,
 					dir: conntrack.Direction(dir).Other()})
 			}
 		}

@@ -184,7 +184,8 @@ type Would struct {
 // Decision is the event type decision.
 type Decision struct {
 	ID        ID
-	Settles   ID // the hold that this record ends; such a record explains no further message
+	Settles   ID     // the hold that this record ends; such a record explains no further message
+	Trigger   string // where time was the cause and no segment, for example probe-unanswered; such a record explains no message
 	Verdict   string
 	Reason    string
 	Rule      string
@@ -200,16 +201,19 @@ type Decision struct {
 	Remaining   int64 // nanoseconds until its timer ends; negative: it ended that long ago
 	Age         int64 // nanoseconds since the entry was made
 
-	Action    Action // as policy resolved it
-	Effect    string // what the table did in the end, where that is not Action.State
-	Reply     Made   // to the sender
-	Peer      Made   // to the other end
-	Defect    string // what made the packet unfit to be a segment
-	Checksum  string // unverified or bad; empty: good
-	Expected  Expected
-	Tombstone Tombstone
-	Would     Would
-	Latency   int64 // nanoseconds from receipt to verdict
+	Action Action // as policy resolved it
+	Effect string // what the table did in the end, where that is not Action.State
+	Reply  Made   // to the sender
+	Peer   Made   // to the other end
+	// Why nothing was made that the action asked for; empty: it was made, or none was asked for.
+	ReplyOmitted, PeerOmitted string
+	Unmet                     string // the condition of the action that did not hold, so that its else was done
+	Defect                    string // what made the packet unfit to be a segment
+	Checksum                  string // unverified or bad; empty: good
+	Expected                  Expected
+	Tombstone                 Tombstone
+	Would                     Would
+	Latency                   int64 // nanoseconds from receipt to verdict
 }
 
 // FlowKind says which of a connection's moments a flow record tells.
@@ -241,7 +245,9 @@ type Flow struct {
 	Preset      string
 	PolicyRev   string
 	Arm         string
-	Adopted     bool // picked up mid-stream
+	Adopted     bool   // picked up mid-stream
+	Probes      uint8  // probes sent since its timer was last set, where it is being probed or ended by that
+	Answered    string // ends that have answered them: client, server, both; empty: none
 }
 
 // Inject is the event type inject: a segment that halfopen made. Record.Src and
@@ -354,7 +360,7 @@ type Header struct {
 func (r *Record) Explains() uint64 {
 	switch r.Event {
 	case EventDecision:
-		if r.Decision.Settles.IsZero() {
+		if r.Decision.Settles.IsZero() && r.Decision.Trigger == "" {
 			return 1
 		}
 	case EventFlow:

@@ -36,7 +36,7 @@ func (p PhaseSpec) overrides() []string {
 	if !p.expires {
 		return p.set
 	}
-	return append([]string{"timeouts.established=" + idleTimer.String()}, p.set...)
+	return append([]string{"timeouts.established=" + idleTimer.String(), "probes.tries=0"}, p.set...)
 }
 
 // Scenarios returns every scenario, in the order in which they are listed.
