@@ -44,16 +44,19 @@ func openPolicy(ref string, settings []string) (*policy.Policy, error) {
 }
 
 // readPolicyFile reads a policy file, of one that is too large only as much as shows that.
-func readPolicyFile(name string) ([]byte, error) {
+func readPolicyFile(name string) ([]byte, error) { return readUpTo(name, policy.MaxFileSize) }
+
+// readUpTo reads a file, or standard input for "-": at most one byte more than limit.
+func readUpTo(name string, limit int64) ([]byte, error) {
 	if name == "-" {
-		return io.ReadAll(io.LimitReader(os.Stdin, policy.MaxFileSize+1))
+		return io.ReadAll(io.LimitReader(os.Stdin, limit+1))
 	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, policy.MaxFileSize+1))
+	return io.ReadAll(io.LimitReader(f, limit+1))
 }
 
 func newPolicyListCmd() *cobra.Command {

@@ -1,0 +1,337 @@
+package scenario
+
+import (
+	"fmt"
+	"path"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+)
+
+// Config says how a script is played.
+type Config struct {
+	// Policy replaces the policy that the script names, "" for not: a preset's name or a file's, as Read knows it.
+	Policy string
+	// Read returns the files that the script names, and those that policies inherit from. Names are relative to where the
+	// script's own name is. Nil: only presets and sections of the script are known.
+	Read func(name string) ([]byte, error)
+	// Observe is told of each segment that the policy decided; nil for nobody. The outcome is valid during the call.
+	Observe func(p *policy.Policy, s *conntrack.Segment, out *policy.Outcome)
+
+	world world
+}
+
+// world is a way to play a script that must not change what is decided.
+type world struct {
+	start   conntrack.Instant
+	shift   [2]uint32                                     // added to the numbers of each flow's first and second end
+	turned  bool                                          // the ends exchange their addresses
+	lazy    bool                                          // time causes nothing before a segment asks for it
+	strange func(e *policy.Engine, now conntrack.Instant) // between lines
+}
+
+// Result is what a run gave.
+type Result struct {
+	// Problems are lines that came out otherwise than expected, or what is wrong with the policies.
+	Problems policy.Problems
+	// Played is false where a policy could not be loaded.
+	Played bool
+	// Decisions counts the lines that were played and compared.
+	Decisions int
+	edits     []edit
+}
+
+// Run plays the script. It may be called several times.
+func (s *Script) Run(cfg Config) *Result {
+	r := &run{s: s, cfg: cfg, res: &Result{}, now: cfg.world.start}
+	if r.now == 0 {
+		r.now = 1e15
+	}
+	if !r.load() {
+		return r.res
+	}
+	r.res.Played = true
+	for i := range s.stmts {
+		r.statement(i)
+	}
+	return r.res
+}
+
+// run is a script being played.
+type run struct {
+	s       *Script
+	cfg     Config
+	res     *Result
+	now     conntrack.Instant
+	main    player
+	shadows []player
+	over    []policy.Override // of the script's policy and of those that take its place
+}
+
+// player is an engine with what it did since the line before.
+type player struct {
+	name   string // of a shadow
+	line   int    // where it is declared
+	engine *policy.Engine
+	told   told
+}
+
+// told is what an engine told of since the line before.
+type told struct {
+	emits    []policy.Emit
+	reply    []string // kinds of what time sent to originators
+	peer     []string
+	rule     string
+	ended    []string
+	released []string
+	expired  bool
+}
+
+// load makes the engines.
+func (r *run) load() bool {
+	ref, at, noAdopt := r.cfg.Policy, 0, true
+	for i := range r.s.stmts {
+		switch st := &r.s.stmts[i]; st.kind {
+		case isPolicy:
+			if r.cfg.Policy == "" {
+				ref, at = st.name, st.line
+			}
+		case isTimeout:
+			r.over = append(r.over, policy.Override{Path: "timeouts." + stateKey(st.state), Value: policy.FormatDuration(st.wait)})
+		case isSet:
+			o, _ := policy.ParseOverride(st.text) // Parse has looked at it
+			r.over = append(r.over, o)
+		case isAdopt:
+			noAdopt = false
+		}
+	}
+	if ref == "" {
+		r.fault(0, 0, "no line policy NAME", "one, or a policy given to the test")
+		return false
+	}
+	engine := func(p *policy.Policy) *policy.Engine {
+		return policy.NewEngine(policy.EngineConfig{Policy: p, Start: r.now, NoAdopt: noAdopt})
+	}
+	p := r.open(ref, at, r.over)
+	if p != nil {
+		r.main = player{engine: engine(p)}
+	}
+	for i := range r.s.stmts {
+		switch st := &r.s.stmts[i]; st.kind {
+		case isShadow:
+			if q := r.open(st.file, st.line, nil); q != nil {
+				r.shadows = append(r.shadows, player{name: st.name, line: st.line, engine: engine(q)})
+			}
+		case isReload:
+			r.open(st.name, st.line, r.over)
+		}
+	}
+	return len(r.res.Problems) == 0
+}
+
+// fault enters a problem.
+func (r *run) fault(line, col int, found, expected string) {
+	r.res.Problems = append(r.res.Problems, r.s.problem(line, col, found, expected))
+}
+
+// open loads a policy by what a line calls it: a section of the script, a preset or a file.
+func (r *run) open(ref string, line int, over []policy.Override) *policy.Policy {
+	dir := path.Dir(r.s.name)
+	read := func(name string) ([]byte, error) {
+		for i := range r.s.sections {
+			if sec := &r.s.sections[i]; path.Join(dir, sec.name) == name {
+				return []byte(sec.data), nil
+			}
+		}
+		if r.cfg.Read == nil {
+			return nil, fmt.Errorf("no section of the scenario has this name")
+		}
+		return r.cfg.Read(name)
+	}
+	if sec := r.s.section(ref); sec != nil {
+		return r.loaded(ref, line, []byte(sec.data), read, over)
+	}
+	if data, ok := policy.Preset(ref); ok {
+		return r.loaded(ref, line, data, read, over)
+	}
+	name := ref
+	if !path.IsAbs(name) {
+		name = path.Join(dir, name)
+	}
+	data, err := read(name)
+	if err != nil {
+		r.fault(line, 0, "the policy "+policy.Quote(ref)+" cannot be read ("+err.Error()+")", "a section of this file, a file, or a preset: "+policy.OneOf(ref, policy.Presets()))
+		return nil
+	}
+	return r.loaded(name, line, data, read, over)
+}
+
+// loaded parses and compiles a policy. Problems in a section are placed in the script's file.
+func (r *run) loaded(ref string, line int, data []byte, read func(string) ([]byte, error), over []policy.Override) *policy.Policy {
+	name := ref
+	sec := r.s.section(ref)
+	if sec != nil {
+		name = path.Join(path.Dir(r.s.name), ref)
+	}
+	p, problems := policy.Load(name, data, read, over...)
+	for _, problem := range problems {
+		for i := range r.s.sections {
+			if sec := &r.s.sections[i]; problem.File == path.Join(path.Dir(r.s.name), sec.name) {
+				problem.File = r.s.name
+				if problem.Line > 0 {
+					problem.Line += sec.line - 1
+				}
+				break
+			}
+		}
+		r.res.Problems = append(r.res.Problems, problem)
+	}
+	return p
+}
+
+// statement plays one line.
+func (r *run) statement(i int) {
+	switch st := &r.s.stmts[i]; st.kind {
+	case isEvent:
+		r.event(i)
+	case isGap:
+		r.main.engine.Gap(r.now)
+		for j := range r.shadows {
+			r.shadows[j].engine.Gap(r.now)
+		}
+	case isReload:
+		p := r.open(st.name, st.line, r.over)
+		mode := p.Reload()
+		for m, w := range policy.ReloadWords() {
+			if w == st.mode {
+				mode = policy.Reload(m)
+			}
+		}
+		r.main.engine.Swap(r.now, p, mode)
+	case isFlows:
+		r.flows(i)
+	}
+}
+
+// event plays a segment or a sweep.
+func (r *run) event(i int) {
+	st := &r.s.stmts[i]
+	r.now = r.now.Add(st.wait)
+	if r.cfg.world.strange != nil {
+		r.cfg.world.strange(r.main.engine, r.now)
+	}
+	r.main.told = told{}
+	if st.seg == nil || !r.cfg.world.lazy {
+		r.main.advance(r.now)
+	}
+	if st.seg == nil {
+		for j := range r.shadows {
+			r.shadows[j].advance(r.now)
+		}
+		r.compare(i, r.sweepFacts())
+		return
+	}
+	seg := r.segment(st.seg)
+	out := r.main.engine.Step(r.now, &seg)
+	if r.cfg.Observe != nil {
+		r.cfg.Observe(r.main.engine.Policy(), &seg, out)
+	}
+	facts := r.stepFacts(&r.main, out, st.seg)
+	r.compare(i, facts)
+	for j := range r.shadows {
+		sh := &r.shadows[j]
+		sh.told = told{}
+		sh.advance(r.now)
+		r.would(i, sh, r.stepFacts(sh, sh.engine.Step(r.now, &seg), st.seg))
+	}
+}
+
+// mostRounds bounds how often Advance is called at one instant.
+const mostRounds = 1 << 20
+
+// advance lets time pass and remembers what it caused.
+func (p *player) advance(now conntrack.Instant) {
+	t := &p.told
+	for more, n := true, 0; more && n < mostRounds; n++ {
+		more = p.engine.Advance(now, 64, func(ev *policy.TimeEvent) { t.time(ev) })
+	}
+}
+
+// time notes what time caused.
+func (t *told) time(ev *policy.TimeEvent) {
+	switch ev.Kind {
+	case policy.TimeFlow:
+		t.flow(&ev.Flow)
+	case policy.TimeExpired:
+		t.rule = ev.Rule
+		if ev.HasEmit[conntrack.Original] {
+			t.reply = append(t.reply, ev.Emit[conntrack.Original].Kind)
+		}
+		if ev.HasEmit[conntrack.Reply] {
+			t.peer = append(t.peer, ev.Emit[conntrack.Reply].Kind)
+		}
+	case policy.TimeRelease:
+		t.released = append(t.released, ev.Verdict.String())
+		if ev.HasEmit[0] {
+			t.reply = append(t.reply, ev.Emit[0].Kind)
+		}
+	}
+	for i := range ev.Emit {
+		if ev.HasEmit[i] {
+			t.emits = append(t.emits, ev.Emit[i])
+		}
+	}
+}
+
+// flow notes a connection's end.
+func (t *told) flow(ev *policy.FlowEvent) {
+	if ev.Kind != policy.FlowEnd {
+		return
+	}
+	t.ended = append(t.ended, ev.Why.String())
+	t.expired = t.expired || ev.Why == conntrack.EndIdle
+}
+
+// base is the number on the wire that the relative number 0 of an end stands for: apart for all ends, and near no wrap.
+func (r *run) base(end int) conntrack.Seq {
+	return conntrack.Seq(uint32(end+1) * 1_000_000_007).Add(r.cfg.world.shift[end%2])
+}
+
+func (r *run) addr(end int) int {
+	if r.cfg.world.turned {
+		return end ^ 1
+	}
+	return end
+}
+
+// tuple returns the tuple of segments from one end to another.
+func (r *run) tuple(from, to int) conntrack.Tuple {
+	return conntrack.MakeTuple(r.s.ends[r.addr(from)].addr, r.s.ends[r.addr(to)].addr)
+}
+
+// segment makes the segment that a line describes.
+func (r *run) segment(w *segment) conntrack.Segment {
+	s := conntrack.Segment{Tuple: r.tuple(w.from, w.to), Flags: w.flags, Len: w.length, Seq: w.seq.seq(r.base(w.from)),
+		Window: defaultWin, TTL: 64, Options: optionsOf(w, r.base(w.to))}
+	if w.ack != nil {
+		s.Ack = w.ack.seq(r.base(w.to))
+	}
+	for _, f := range w.fields {
+		switch f.key {
+		case "win":
+			s.Window = uint16(f.n)
+		case "urg":
+			s.Urgent = uint16(f.n)
+		case "cksum":
+			s.Checksum = conntrack.Checksum(f.n)
+		case "defect":
+			s.Defect = conntrack.Defect(f.n)
+		}
+	}
+	ip := 20
+	if r.s.ends[w.from].addr.Addr().Is6() {
+		ip = 40
+	}
+	s.Bytes = uint32(ip+headerLen(w)) + w.length
+	return s
+}
