@@ -141,6 +141,11 @@ func (g *Gateway) openQueues(undo *undoList) error {
 	if err != nil {
 		return err
 	}
+	if found && g.cfg.InstallRules {
+		if err := g.rules.Rival(); err != nil {
+			return err
+		}
+	}
 	installed := false
 	install := func() error {
 		if installed || !g.cfg.InstallRules {

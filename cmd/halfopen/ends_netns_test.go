@@ -179,7 +179,7 @@ func (w *world) tryHalfopen(ns *lab.Namespace, args ...string) (stdout, stderr s
 func (w *world) tryAs(ns *lab.Namespace, as *syscall.Credential, args ...string) (stdout, stderr string, status int) {
 	w.t.Helper()
 	var out, words bytes.Buffer
-	ctx, cancel := context.WithTimeout(w.t.Context(), commandLimit)
+	ctx, cancel := context.WithTimeout(w.t.Context(), endLimit)
 	defer cancel()
 	cmd := w.command(ctx, args...)
 	cmd.Stdout, cmd.Stderr = &out, &words
