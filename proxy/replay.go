@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"halfopen/conntrack"
 	"halfopen/policy"
 	"halfopen/proxy/capture"
@@ -51,6 +53,7 @@ type replay struct {
 	held    map[uint64]heldPacket
 	clock   captureClock
 	courses courses
+	strays  *simplelru.LRU[conntrack.Tuple, struct{}] // tuples of connections that the table never took up
 	report  *Replay
 
 	header frame // of the packet at hand
@@ -63,7 +66,21 @@ type replay struct {
 // that cannot be written. What is wrong further in the capture is in the report's Problems, and what came before it in the rest
 // of the report.
 func RunReplay(ctx context.Context, cfg ReplayConfig) (*Replay, error) {
-	r := &replay{cfg: &cfg, decoder: NewDecoder(), held: make(map[uint64]heldPacket), report: newReplayReport(&cfg)}
+	r, err := newReplay(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	src, err := capture.Open(cfg.Capture)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	return r.run(ctx, src)
+}
+
+// newReplay loads what a replay needs beside its capture.
+func newReplay(cfg *ReplayConfig) (*replay, error) {
+	r := &replay{cfg: cfg, decoder: NewDecoder(), held: make(map[uint64]heldPacket), report: newReplayReport(cfg)}
 	var err error
 	if r.pol, err = LoadPolicy(cfg.Policy, cfg.Overrides); err != nil {
 		return nil, err
@@ -78,15 +95,17 @@ func RunReplay(ctx context.Context, cfg ReplayConfig) (*Replay, error) {
 		}
 		r.shadows = append(r.shadows, newShadow(ref, pol))
 	}
-	src, err := capture.Open(cfg.Capture)
-	if err != nil {
-		return nil, err
-	}
-	defer src.Close()
+	size := max(r.pol.Limits().Flows, 1)
+	r.courses.init(size)
+	r.strays, _ = simplelru.NewLRU[conntrack.Tuple, struct{}](size, nil) // fails for sizes below 1 only
+	return r, nil
+}
+
+// run replays the whole capture.
+func (r *replay) run(ctx context.Context, src *capture.Reader) (*Replay, error) {
 	if err := r.openLog(); err != nil {
 		return nil, err
 	}
-	r.courses.init(r.pol.Limits().Flows)
 	r.read(ctx, src)
 	if r.engine != nil {
 		r.finish()

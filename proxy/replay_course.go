@@ -23,7 +23,7 @@ type courses struct {
 }
 
 func (c *courses) init(size int) {
-	c.lru, _ = simplelru.NewLRU[conntrack.Tuple, *course](max(size, 1), nil) // fails for sizes below 1 only
+	c.lru, _ = simplelru.NewLRU[conntrack.Tuple, *course](size, nil) // fails for sizes below 1 only
 }
 
 // of returns the course of a tuple, nil for none.
@@ -96,6 +96,29 @@ func (r *replay) expired(e *conntrack.Entry, why string) {
 		Reason: why})
 }
 
+// tally counts the connection that a segment belongs to, once: when the table takes it up, or at its first segment where nothing is
+// remembered of it then or later. A segment of a connection that was forgotten (the tombstone tells) is none of another.
+func (r *replay) tally(s *conntrack.Segment, out *policy.Outcome) {
+	made := begins(out)
+	stray := !made && out.Before == conntrack.StateNone && out.Flow == 0
+	if stray {
+		r.report.Stateless++
+	}
+	if !made && (!stray || out.HasTomb || nameless(s)) {
+		return
+	}
+	key, _ := s.Tuple.Canonical()
+	switch known := r.strays.Contains(key); {
+	case made && known: // its earlier segments made it count
+		r.strays.Remove(key)
+	case made:
+		r.report.Flows++
+	case !known:
+		r.report.Flows++
+		r.strays.Add(key, struct{}{})
+	}
+}
+
 // begins reports whether the step made a flow.
 func begins(out *policy.Outcome) bool {
 	for i := range out.Flows {
@@ -164,7 +187,7 @@ func (sh *shadow) count(out *policy.Outcome) {
 	}
 	for i := range out.Flows {
 		if out.Flows[i].Kind == policy.FlowNew {
-			sh.report.Flows++
+			sh.report.Tracked++
 		}
 	}
 }

@@ -33,10 +33,11 @@ type Replay struct {
 	BackS      float64        `json:"out_of_order_by_s"` // how far the furthest of them was behind, in seconds
 	Untimed    int            `json:"untimed"`           // frames without a time that makes sense
 	Unfinished int            `json:"unfinished_checksums"`
-	Flows      int            `json:"flows"` // connections that the table took up
-	Live       int            `json:"live"`  // of those, remembered at the end
-	Ended      map[string]int `json:"ended"` // of those, forgotten, by reason
-	Stateless  int            `json:"stateless"`
+	Flows      int            `json:"flows"`     // connections, tracked or not
+	Tracked    int            `json:"tracked"`   // of those, taken up by the table
+	Live       int            `json:"live"`      // of the tracked ones, remembered at the end
+	Ended      map[string]int `json:"ended"`     // of the tracked ones, forgotten, by reason
+	Stateless  int            `json:"stateless"` // TCP packets that met no entry and left none
 	Findings   map[string]int `json:"findings"`
 	Verdicts   map[string]int `json:"verdicts"`
 	Decisions  map[string]int `json:"decisions"` // by verdict/finding
@@ -98,7 +99,7 @@ type Point struct {
 // ShadowReport compares a shadow with the policy. Per connection it counts up to the first disagreement.
 type ShadowReport struct {
 	Policy         PolicyName     `json:"policy"`
-	Flows          int            `json:"flows"`
+	Tracked        int            `json:"tracked"`
 	Findings       map[string]int `json:"findings"`
 	Verdicts       map[string]int `json:"verdicts"`
 	Injected       int            `json:"injected"`

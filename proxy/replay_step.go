@@ -28,9 +28,7 @@ func (r *replay) segment(f *capture.Frame) {
 	out := r.engine.Step(now, s)
 	r.journal.counts.Received++
 	r.journal.counts.verdict(out.Finding, out.Verdict)
-	if out.Before == conntrack.StateNone && out.Flow == 0 {
-		r.report.Stateless++
-	}
+	r.tally(s, out)
 	c := r.course(f.N, s, out)
 	r.compare(f.N, s, out, c)
 	if r.log != nil {
@@ -78,7 +76,7 @@ func (r *replay) flows(events []policy.FlowEvent) {
 func (r *replay) flow(ev *policy.FlowEvent) {
 	switch ev.Kind {
 	case policy.FlowNew:
-		r.report.Flows++
+		r.report.Tracked++
 	case policy.FlowEnd:
 		r.report.Ended[ev.Why.String()]++
 	}
@@ -207,11 +205,11 @@ func (r *replay) publish() {
 	}
 }
 
-// putStats writes a stats record. The counter that conservation is proven against is the number of TCP packets in the capture.
+// putStats writes a stats record. There is no kernel's counter: conservation is proven against the segments received.
 func (r *replay) putStats(final bool) {
 	c := &r.journal.counts
 	st := &decisionlog.Stats{Run: r.log.Run(), Final: final, Uptime: int64(r.clock.now.Sub(r.clock.first)), Received: c.Received,
 		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&Counts{}), Tombstones: c.Tombstones,
-		Injected: c.Injected, Flows: c.live(), Kernel: decisionlog.Kernel{Set: true, Now: uint64(r.report.TCP)}}
+		Injected: c.Injected, Flows: c.live()}
 	r.log.Put(&decisionlog.Record{Time: int64(r.clock.now), Event: decisionlog.EventStats, Stats: st})
 }

@@ -106,7 +106,8 @@ func (w *ReplayWriter) text(r *Replay) {
 	}
 	w.line("policy    %s %s", r.Policy.Name, r.Policy.Rev)
 	w.line("frames    %d: %d TCP%s", r.Packets, r.TCP, withCounts(", skipped ", r.Skipped))
-	w.line("flows     %d%s, %d live at the end; %d segments without one", r.Flows, withCounts(", ended by ", r.Ended), r.Live, r.Stateless)
+	w.line("flows     %d; %d of them tracked%s, %d live at the end; %d segments met no state and left none", r.Flows, r.Tracked,
+		withCounts(", ended by ", r.Ended), r.Live, r.Stateless)
 	if r.Unfinished > 0 {
 		w.line("checksums %d left for a network card to finish, taken as unverified", r.Unfinished)
 	}
@@ -151,7 +152,7 @@ func (w *ReplayWriter) counterfactual(c *Counterfactual) {
 
 func (w *ReplayWriter) shadow(s *ShadowReport) {
 	w.line("shadow    %s %s", s.Policy.Name, s.Policy.Rev)
-	w.line("  flows %d, %s; injected %d", s.Flows, countsText(s.Verdicts), s.Injected)
+	w.line("  tracked flows %d; %s; injected %d", s.Tracked, countsText(s.Verdicts), s.Injected)
 	w.line("  agrees on %d frames; first disagrees on %d connections; %d frames behind that (diverged)", s.AgreedFrames, s.DisagreedFlows, s.DivergedFrames)
 	for _, p := range byCount(s.Pairs) {
 		is, would, _ := strings.Cut(p, " | ")
