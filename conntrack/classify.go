@@ -12,8 +12,9 @@ func legal(f Flags) bool {
 
 // Classify says what segment s is against what v remembers, judged by r. It is pure.
 func Classify(now Instant, v *View, s *Segment, r *Rules) Class {
+	kernel := r.Check == SeqKernel
 	switch {
-	case s.Defect != DefectNone:
+	case s.Defect != DefectNone && (s.Defect != DefectOptions || !kernel): // it stops reading options there, and passes the segment
 		return Class{Finding: Malformed}
 	case s.Checksum == ChecksumBad:
 		return Class{Finding: ChecksumWrong}
@@ -27,6 +28,10 @@ func Classify(now Instant, v *View, s *Segment, r *Rules) Class {
 	j.snd, j.rcv = &j.e.Side[j.dir], &j.e.Side[j.dir.Other()]
 	j.gap = v.Relaxed || j.snd.Flags&SideLiberal != 0
 	j.liberal = j.gap || r.Check != SeqStrict
+	if kernel {
+		c.Finding = j.kernel(v.Relaxed)
+		return c
+	}
 	switch s.Kind() {
 	case KindSYN:
 		c.Finding = j.syn()
@@ -46,7 +51,8 @@ func classifyUnknown(now Instant, v *View, s *Segment, r *Rules) Class {
 	if k == KindSYN {
 		return Class{Finding: New}
 	}
-	if v.HasTomb && (r.TombLate == 0 || now.Sub(v.Tombstone.Forgotten) <= r.TombLate) {
+	late := r.Check != SeqKernel || k == KindACK // it has no memory of what it forgot, and takes up ACKs only
+	if late && v.HasTomb && (r.TombLate == 0 || now.Sub(v.Tombstone.Forgotten) <= r.TombLate) {
 		tomb := &v.Tombstone
 		d := 0
 		if tomb.From != s.Tuple {

@@ -9,6 +9,7 @@ type Params struct {
 	Timers   uint16
 	Rule     int32
 	Epoch    uint32
+	Check    SeqCheck // how the flow is judged: under SeqKernel it is tracked that way too
 	// Lead is how long before the deadline of an established connection the owner wants to be asked ([Config.Woken]), 0 for
 	// never; Grace is what is added to its timeout for that.
 	Lead, Grace time.Duration
@@ -39,6 +40,9 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 	ent := v.Entry
 	if ent == nil {
 		return t.commitNew(now, s, e, tm, p)
+	}
+	if p.Check == SeqKernel {
+		return t.commitKernel(now, v, s, f, e, tm, p)
 	}
 	c := Change{Entry: ent, Effect: resolve(ent, s, f, e), Before: ent.State}
 	ent.seen(now, v.Dir, s)
@@ -114,7 +118,12 @@ func (t *Table) commitNew(now Instant, s *Segment, e Effect, tm Timer, p *Params
 		ent = t.open(now, previous, s, tm, p)
 	} else {
 		ent = t.newEntry(now, previous, s.Tuple)
-		dir := ent.pickUp(s)
+		dir := Original
+		if p.Check == SeqKernel && k == KindACK {
+			ent.kernelOpen(s)
+		} else {
+			dir = ent.pickUp(s)
+		}
 		ent.seen(now, dir, s)
 		ent.record(dir, s)
 		t.start(now, ent, tm, p)
@@ -149,8 +158,12 @@ func (t *Table) newEntry(now Instant, previous uint64, tu Tuple) *Entry {
 // open begins a connection from the SYN s.
 func (t *Table) open(now Instant, previous uint64, s *Segment, tm Timer, p *Params) *Entry {
 	e := t.newEntry(now, previous, s.Tuple)
-	e.State, e.LastKind = SynSent, KindSYN
-	e.Side[Original].open(&e.Side[Reply], s)
+	if p.Check == SeqKernel {
+		e.kernelOpen(s)
+	} else {
+		e.State, e.LastKind = SynSent, KindSYN
+		e.Side[Original].open(&e.Side[Reply], s)
+	}
 	e.seen(now, Original, s)
 	e.record(Original, s)
 	t.start(now, e, tm, p)

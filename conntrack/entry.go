@@ -7,18 +7,19 @@ type SideFlags uint16
 
 // Facts about one end.
 const (
-	SideSeen     SideFlags = 1 << iota // at least one segment of this end was tracked
-	SideSYN                            // its SYN was seen, ISN is valid
-	SideFIN                            // its FIN was seen, FINEnd is valid
-	SideFINAck                         // its FIN was acknowledged
-	SideScale                          // it offered window scaling
-	SideSACK                           // it permitted SACK
-	SideMaxAck                         // MaxAck is valid
-	SideLiberal                        // its window is not known well: judge liberally
-	SideRST                            // its last segment was a RST
-	SideProgress                       // tracked data or ACK progress since pick-up, restore or a gap
-	SideKnown                          // End is valid: seen, or taken from what the other end acknowledged
-	sideNear                           // near is valid
+	SideSeen      SideFlags = 1 << iota // at least one segment of this end was tracked
+	SideSYN                             // its SYN was seen, ISN is valid
+	SideFIN                             // its FIN was seen, FINEnd is valid
+	SideFINAck                          // its FIN was acknowledged
+	SideScale                           // it offered window scaling
+	SideSACK                            // it permitted SACK
+	SideMaxAck                          // MaxAck is valid
+	SideLiberal                         // its window is not known well: judge liberally
+	SideRST                             // its last segment was a RST
+	SideProgress                        // tracked data or ACK progress since pick-up, restore or a gap
+	SideKnown                           // End is valid: seen, or taken from what the other end acknowledged
+	sideNear                            // near is valid
+	sideCloseInit                       // its FIN was the first (netfilter's IP_CT_TCP_FLAG_CLOSE_INIT; SeqKernel only)
 )
 
 // Side is what is remembered of one end: the window bounds of netfilter's ip_ct_tcp_state, after Guido van Rooij, "Real
@@ -52,6 +53,7 @@ const (
 	EntryRearmed                             // the reply side takes the next SYN/ACK fresh (pf)
 	EntrySimultaneous                        // both ends sent a SYN before either was answered
 	EntryShortened                           // the timer was shortened and not refreshed since
+	entryHeals                               // SideLiberal comes from a gap and goes with progress (SeqKernel: a picked-up entry keeps it)
 )
 
 // Candidate is a SYN that was let through on a live entry, remembered in case the other end proves it (netfilter's
@@ -89,6 +91,7 @@ type Entry struct {
 	Lead      time.Duration // how long before the deadline of an established connection that is, 0 for never
 	Probe     Probe
 	Candidate Candidate
+	last      kernelLast
 	Challenge Seq    // the ack number of a bare ACK that answered the SYN
 	Counted   uint64 // plain forwards not yet reported in a flow record; the engine's owner resets it
 	Epoch     uint32 // of the policy that last matched rules to it
@@ -218,6 +221,9 @@ const (
 	SeqStrict  SeqCheck = iota // out of window is a finding
 	SeqLiberal                 // only RSTs are judged (nf_conntrack_tcp_be_liberal)
 	SeqOff                     // nothing is judged
+	// SeqKernel: everything is judged, and tracked, as Linux's nf_conntrack does with its default settings; RST, Near and
+	// SynBand play no part.
+	SeqKernel
 )
 
 // RSTRule says which RST counts as exact, inexact or out of window.

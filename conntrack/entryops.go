@@ -70,6 +70,9 @@ func (e *Entry) reopen(c *Candidate) {
 
 // loosen makes e judged liberally until both ends have progressed.
 func (e *Entry) loosen(gap uint32) {
+	if (e.Side[0].Flags|e.Side[1].Flags)&SideLiberal == 0 {
+		e.Flags |= entryHeals
+	}
 	for i := range e.Side {
 		e.Side[i].Flags = e.Side[i].Flags&^SideProgress | SideLiberal
 	}

@@ -43,7 +43,7 @@ const (
 )
 
 var (
-	seqCheckWords = []string{"strict", "liberal", "off"}
+	seqCheckWords = []string{"strict", "liberal", "off", "kernel"}
 	rstRuleWords  = []string{"linux", "pf", "rfc5961"}
 	windowWords   = []string{"0", "tracked"}
 	timerKeywords = []string{"refresh", "leave"}
@@ -106,7 +106,7 @@ func stateKey(s conntrack.State) string { return strings.ToLower(s.String()) }
 
 func windowKeys() []key {
 	return []key{
-		{name: "check", kind: kindWord, words: seqCheckWords, dflt: "strict", meaning: "what is judged: everything, RST segments only, or nothing"},
+		{name: "check", kind: kindWord, words: seqCheckWords, dflt: "strict", meaning: "what is judged: everything, RST segments only, or nothing; kernel: everything, and tracked too, as Linux's nf_conntrack does, where the keys below play no part"},
 		{name: "rst", kind: kindWord, words: rstRuleWords, dflt: "linux", meaning: "which RST is exact, inexact or out of window: as nf_conntrack judges, as pf does, or as RFC 5961 section 3.2 asks"},
 		{name: "near", kind: kindCount, hi: maxWindowBytes, unit: "bytes", dflt: "0", meaning: "how far beyond the window data is seq-above-near rather than seq-above; 0 for the receiver's largest window"},
 		{name: "syn_band", kind: kindCount, hi: maxWindowBytes, unit: "bytes", dflt: "0", meaning: "how far from the first a SYN's number may be before the SYN is syn-new-isn-far; 0 for any distance"},

@@ -190,7 +190,7 @@ rules:
 	if d := p.Timeouts(site)[conntrack.Established]; d != time.Hour || p.Timeouts(site)[conntrack.SynSent] != 7*time.Second {
 		t.Errorf("site: %v", d)
 	}
-	if p.Window(rest).Check != conntrack.SeqLiberal || p.Window(site).Check != conntrack.SeqStrict {
+	if p.Window(rest).Check != conntrack.SeqLiberal || p.Window(site).Check != conntrack.SeqKernel {
 		t.Error("windows")
 	}
 	if p.Action(site, conntrack.Original, conntrack.InWindow).Packet != Drop || p.Action(site, conntrack.Reply, conntrack.InWindow).Packet != Forward {

@@ -177,7 +177,8 @@ func (u *Upkeep) facts() []fact {
 // params returns what the table must know of the rule that governs a flow; timers is the index of its timeouts.
 func (e *Engine) params(rule int32, timers uint16) conntrack.Params {
 	u := &e.policy.Upkeep(rule).Probes
-	return conntrack.Params{Rule: rule, Epoch: e.epoch, Timers: timers, Timeouts: e.timers.set(timers), Lead: u.Span(), Grace: u.grace()}
+	return conntrack.Params{Rule: rule, Epoch: e.epoch, Timers: timers, Timeouts: e.timers.set(timers), Check: e.policy.Window(rule).Check,
+		Lead: u.Span(), Grace: u.grace()}
 }
 
 // String returns the values in a line, for the revision.
