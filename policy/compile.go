@@ -97,11 +97,17 @@ func hasRule(chain []*Spec, name string) bool {
 func notes(chain []*Spec) map[string]Note {
 	out := map[string]Note{}
 	for i := len(chain) - 1; i >= 0; i-- {
-		for k, text := range chain[i].notes {
-			out[k] = Note{text, chain[i].Name}
-		}
+		chain[i].Block.noted(out, chain[i].Name)
 	}
 	return out
+}
+
+// noted puts a block's notes into to, as from a file.
+func (b *Block) noted(to map[string]Note, from string) {
+	for k, n := range b.notes {
+		n.From = from
+		to[k] = n
+	}
 }
 
 // build merges a chain, whose first spec is the last to have its say.
@@ -138,9 +144,12 @@ func build(chain []*Spec) *Policy {
 			r := &s.Rules[i]
 			t := base.clone()
 			t.apply(&r.Block, r.Match.Direction)
+			notes := map[string]Note{}
+			r.Block.noted(notes, s.Name)
 			for j := len(chain) - 1; j >= 0; j-- {
 				if patch, ok := chain[j].patches[r.Name]; ok {
 					t.apply(&patch.Block, r.Match.Direction)
+					patch.Block.noted(notes, chain[j].Name)
 				}
 			}
 			p.add(t)
@@ -150,6 +159,7 @@ func build(chain []*Spec) *Policy {
 				name = fmt.Sprintf("rule-%d", len(p.matches))
 			}
 			p.names = append(p.names, name)
+			p.ruleNotes = append(p.ruleNotes, notes)
 		}
 	}
 	return p

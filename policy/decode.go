@@ -140,17 +140,18 @@ func (d *decoder) count(n *node, k *key) *int64 {
 
 // file decodes a whole document.
 func (d *decoder) file(root *node) *Spec {
-	s := &Spec{Name: d.src.name, src: d.src, notes: map[string]string{}}
+	s := &Spec{Name: d.src.name, src: d.src}
 	d.section(root, "the policy", fileKeys(), func(k *key, e *entry) {
+		s.note(k.name, d.src, e.at)
 		switch k.name {
 		case "preset":
 			s.Preset, s.presetAt = d.text(e.value, "the name of a preset, or a file"), e.value.at
 		case "description":
 			s.Description = oneLine(d.text(e.value, "a text"))
 		case "timeouts":
-			s.Timeouts = d.timeouts(e.value, s.notes)
+			s.Timeouts = d.timeouts(e.value, &s.Block)
 		case "window":
-			d.window(e.value, &s.Window)
+			d.window(e.value, &s.Block)
 		case "probes", "refresh":
 			d.upkeep(k, e, &s.Upkeep)
 		case "limits":
@@ -158,7 +159,7 @@ func (d *decoder) file(root *node) *Spec {
 		case "on_full":
 			s.OnFull = wordAs[OnFull](d.word(e.value, k.words))
 		case "on":
-			s.On = d.on(e.value, s.notes)
+			s.On = d.on(e.value, &s.Block)
 		case "rules":
 			if d.patch {
 				d.rulePatches(e.value, s)
@@ -187,7 +188,7 @@ func wordAs[T ~uint8](i int) *T {
 	return &v
 }
 
-func (d *decoder) timeouts(n *node, notes map[string]string) map[conntrack.State]time.Duration {
+func (d *decoder) timeouts(n *node, b *Block) map[conntrack.State]time.Duration {
 	out := map[conntrack.State]time.Duration{}
 	d.section(n, "timeouts", timeoutKeys(), func(k *key, e *entry) {
 		for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
@@ -196,15 +197,17 @@ func (d *decoder) timeouts(n *node, notes map[string]string) map[conntrack.State
 			}
 			if v := d.duration(e.value); v != nil {
 				out[s] = *v
-				notes["timeouts."+k.name] = d.src.comment(e.at.line)
+				b.note("timeouts."+k.name, d.src, e.at)
 			}
 		}
 	})
 	return out
 }
 
-func (d *decoder) window(n *node, w *Window) {
+func (d *decoder) window(n *node, b *Block) {
+	w := &b.Window
 	d.section(n, "window", windowKeys(), func(k *key, e *entry) {
+		b.note("window."+k.name, d.src, e.at)
 		switch k.name {
 		case "check":
 			w.Check = wordAs[conntrack.SeqCheck](d.word(e.value, k.words))

@@ -54,7 +54,7 @@ func findingHint(w string) string {
 }
 
 // on decodes a mapping from findings to actions.
-func (d *decoder) on(n *node, notes map[string]string) map[conntrack.Finding]Action {
+func (d *decoder) on(n *node, b *Block) map[conntrack.Finding]Action {
 	out := map[conntrack.Finding]Action{}
 	if n.kind == nodeNull {
 		return out
@@ -86,7 +86,7 @@ func (d *decoder) on(n *node, notes map[string]string) map[conntrack.Finding]Act
 				}
 			}
 			out[f] = a
-			notes["on."+f.String()] = d.src.comment(e.at.line)
+			b.note("on."+f.String(), d.src, e.at)
 		}
 	}
 	return out

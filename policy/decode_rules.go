@@ -47,6 +47,7 @@ func (d *decoder) rules(n *node) []Rule {
 
 func (d *decoder) rule(n *node) Rule {
 	var r Rule
+	r.note("name", d.src, n.at)
 	d.section(n, "a rule", ruleKeys(), func(k *key, e *entry) {
 		switch k.name {
 		case "name":
@@ -62,17 +63,17 @@ func (d *decoder) rule(n *node) Rule {
 	return r
 }
 
-// block decodes the keys that a rule shares with the file. Comments inside a rule are not kept.
+// block decodes the keys that a rule shares with the file.
 func (d *decoder) block(k *key, e *entry, b *Block) {
 	switch k.name {
 	case "timeouts":
-		b.Timeouts = d.timeouts(e.value, map[string]string{})
+		b.Timeouts = d.timeouts(e.value, b)
 	case "window":
-		d.window(e.value, &b.Window)
+		d.window(e.value, b)
 	case "probes", "refresh":
 		d.upkeep(k, e, &b.Upkeep)
 	case "on":
-		b.On = d.on(e.value, map[string]string{})
+		b.On = d.on(e.value, b)
 	}
 }
 

@@ -37,6 +37,7 @@ type Engine struct {
 	out     Outcome
 	counted *conntrack.Entry // the entry that the last step counted its segment in, for Uncount
 
+	trace   *Trace           // of the step under way, nil where nobody asked to have it explained
 	emit    func(*TimeEvent) // where events go while Advance or Kill runs; nil within Step
 	event   TimeEvent        // reused for emit
 	pending []TimeEvent      // what a step found that is for Advance to tell

@@ -15,6 +15,9 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	e.lookup(now, s, v)
 	rule, dir := e.governs(v, s)
 	class := conntrack.Classify(now, v, s, e.policy.Window(rule))
+	if e.trace != nil {
+		e.trace.looked(e, v, s, rule, dir, class)
+	}
 	out.Finding, out.Expect = class.Finding, class.Expect
 	if e.adopts(now, v, s, out.Finding) {
 		out.Finding = conntrack.Adopted
@@ -23,6 +26,9 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	a := e.policy.Action(rule, dir, out.Finding)
 	effect := resolve(a, v)
 	if f, ok := e.room(now, v, effect); !ok {
+		if e.trace != nil {
+			e.trace.Refused, e.trace.Wanted = true, *a
+		}
 		out.Finding = f
 		a = e.policy.Action(rule, dir, f)
 		effect = barren(resolve(a, v))
@@ -61,27 +67,34 @@ const markFlipped = 1 << 0
 
 // governs returns the rule for a segment, and the segment's direction as that rule's findings mean it.
 func (e *Engine) governs(v *conntrack.View, s *conntrack.Segment) (int32, conntrack.Direction) {
-	switch ent := v.Entry; {
-	case ent != nil && ent.Epoch == e.epoch:
+	if ent := v.Entry; ent != nil && ent.Epoch == e.epoch {
 		return ent.Rule, v.Dir ^ conntrack.Direction(ent.Marks&markFlipped)
-	case ent != nil:
-		rule, flipped := e.match(ent)
-		return rule, v.Dir ^ flipped
+	}
+	tu, dir, either := subject(v, s)
+	if !either {
+		return e.policy.Match(&tu, true), dir
+	}
+	rule, flipped := e.policy.MatchSegment(&tu)
+	return rule, dir ^ flipped
+}
+
+// subject returns the tuple that rules are tried on, in original direction as far as that is known, and the segment's direction
+// in it. With either it is not known, and the reverse is tried too.
+func subject(v *conntrack.View, s *conntrack.Segment) (tu conntrack.Tuple, dir conntrack.Direction, either bool) {
+	if ent := v.Entry; ent != nil {
+		return ent.Tuple, v.Dir, ent.Flags&conntrack.EntryPickedUp != 0
 	}
 	switch k := s.Kind(); {
 	case k == conntrack.KindSYN:
-		return e.policy.Match(&s.Tuple, true), conntrack.Original
+		return s.Tuple, conntrack.Original, false
+	case v.HasTomb && v.Tombstone.From == s.Tuple:
+		return s.Tuple, conntrack.Original, false
 	case v.HasTomb:
-		dir := conntrack.Original
-		if v.Tombstone.From != s.Tuple {
-			dir = conntrack.Reply
-		}
-		return e.policy.Match(&v.Tombstone.From, true), dir
+		return v.Tombstone.From, conntrack.Reply, false
 	case k == conntrack.KindSYNACK: // answers a SYN that went another way
-		tu := s.Tuple.Reverse()
-		return e.policy.Match(&tu, true), conntrack.Reply
+		return s.Tuple.Reverse(), conntrack.Reply, false
 	}
-	return e.policy.MatchSegment(&s.Tuple)
+	return s.Tuple, conntrack.Original, true
 }
 
 // match returns the rule for an entry under the policy in force, and Reply where the entry's original direction is the
@@ -224,6 +237,9 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 	if a.State == conntrack.ReplaceIfClosed && effect == conntrack.Keep ||
 		v.Entry != nil && tm.Op == conntrack.TimerRefresh && !e.refreshes(v, s, out.Finding, rule) {
 		tm = conntrack.Timer{}
+	}
+	if e.trace != nil {
+		e.trace.Timer = tm
 	}
 	before := out.Flow
 	c := e.table.Commit(now, v, s, out.Finding, effect, tm, &p)

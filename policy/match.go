@@ -3,6 +3,7 @@ package policy
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"halfopen/conntrack"
 )
@@ -48,10 +49,60 @@ func (d Directions) first() conntrack.Direction {
 	return conntrack.Original
 }
 
+// MatchPart is one of the conditions of a Match, in the order in which they are tried: the cheapest first.
+type MatchPart uint8
+
+// Parts of a Match.
+const (
+	MatchDstPort MatchPart = iota
+	MatchSrcPort
+	MatchSrc
+	MatchDst
+	NumMatchParts // not a part
+)
+
+// String returns the part's key in policy files.
+func (p MatchPart) String() string {
+	return [NumMatchParts]string{"dst_port", "src_port", "src", "dst"}[p]
+}
+
+// Holds reports whether one part holds for a tuple in original direction.
+func (m *Match) Holds(part MatchPart, tu *conntrack.Tuple) bool {
+	switch part {
+	case MatchDstPort:
+		return inPorts(m.DstPort, tu.DstPort)
+	case MatchSrcPort:
+		return inPorts(m.SrcPort, tu.SrcPort)
+	case MatchSrc:
+		return inPrefixes(m.Src, tu.Src)
+	}
+	return inPrefixes(m.Dst, tu.Dst)
+}
+
 // matches reports whether a tuple in original direction is the rule's.
 func (m *Match) matches(tu *conntrack.Tuple) bool {
-	return inPorts(m.DstPort, tu.DstPort) && inPorts(m.SrcPort, tu.SrcPort) &&
-		inPrefixes(m.Src, tu.Src) && inPrefixes(m.Dst, tu.Dst)
+	for part := range NumMatchParts {
+		if !m.Holds(part, tu) {
+			return false
+		}
+	}
+	return true
+}
+
+// PartText returns a part's value as a policy file has it, "" where it holds for every flow.
+func (m *Match) PartText(part MatchPart) string {
+	var values []string
+	switch part {
+	case MatchDstPort:
+		values = texts(m.DstPort, PortRange.String)
+	case MatchSrcPort:
+		values = texts(m.SrcPort, PortRange.String)
+	case MatchSrc:
+		values = texts(m.Src, prefixText)
+	case MatchDst:
+		values = texts(m.Dst, prefixText)
+	}
+	return strings.Join(values, ", ")
 }
 
 func inPorts(set []PortRange, port uint16) bool {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strconv"
 	"time"
 
 	"halfopen/conntrack"
@@ -27,14 +28,28 @@ type Policy struct {
 	log    Log
 	reload Reload
 
-	notes map[string]Note // for people; no part of the revision
-	head  []string
+	notes     map[string]Note   // for people; no part of the revision
+	ruleNotes []map[string]Note // rule
+	head      []string
 }
 
 // Note is what the author of a policy file wrote about a key.
 type Note struct {
 	Text string // the comment, "" for none
-	From string // the name of the file or preset whose word holds
+	From string // the name of the file or preset whose word holds, or the flag
+	Line int    // in From, from 1; 0 for a flag
+}
+
+// String returns "FILE:LINE", with .yaml behind a preset's name; "" where no file says anything.
+func (n Note) String() string {
+	name := n.From
+	if _, ok := Preset(name); ok {
+		name += ".yaml"
+	}
+	if n.Line > 0 {
+		name += ":" + strconv.Itoa(n.Line)
+	}
+	return name
 }
 
 // Limits bound what a worker's table may hold, in entries. A gateway with several queues has one table per queue.
@@ -224,6 +239,34 @@ func (p *Policy) TimeoutNote(s conntrack.State) Note { return p.notes["timeouts.
 
 // FindingNote returns what the author wrote about the action on a finding; From is "" where no file names the finding.
 func (p *Policy) FindingNote(f conntrack.Finding) Note { return p.notes["on."+f.String()] }
+
+// Note returns what was written about a key, by its path as in timeouts.established, window.check, on.syn-established or
+// on_full; From is "" where it is the default. Keys inside of others have notes of their own in timeouts, window and on only.
+func (p *Policy) Note(key string) Note { return p.notes[key] }
+
+// RuleNote returns where a rule stands.
+func (p *Policy) RuleNote(rule int32) Note { return p.ruleNotes[rule]["name"] }
+
+// ActionNote returns where the word that [Policy.Action] gives comes from: the rule's own, or else the policy's.
+func (p *Policy) ActionNote(rule int32, dir conntrack.Direction, f conntrack.Finding) (n Note, ofRule bool) {
+	if rule >= 0 && p.matches[rule].Direction.Holds(dir) {
+		if n, ok := p.ruleNotes[rule]["on."+f.String()]; ok {
+			return n, true
+		}
+	}
+	return p.FindingNote(f), false
+}
+
+// KeyNote returns where the word on a key of a rule's block comes from, as timeouts.established: the rule's own, or else the
+// policy's.
+func (p *Policy) KeyNote(rule int32, key string) (n Note, ofRule bool) {
+	if rule >= 0 {
+		if n, ok := p.ruleNotes[rule][key]; ok {
+			return n, true
+		}
+	}
+	return p.notes[key], false
+}
 
 // Head returns the comment that opens the policy's file, line by line.
 func (p *Policy) Head() []string { return p.head }

@@ -25,7 +25,6 @@ type Spec struct {
 
 	src      *source // nil for a spec made by hand
 	presetAt position
-	notes    map[string]string    // comments, by "timeouts.KEY" and "on.FINDING"
 	patches  map[string]rulePatch // of an override, by rule name
 }
 
@@ -35,6 +34,16 @@ type Block struct {
 	Window   Window
 	Upkeep   UpkeepSpec
 	On       map[conntrack.Finding]Action // complete actions: an entry replaces what was inherited as a whole
+
+	notes map[string]Note // by path within the block: comments and lines; From is not set
+}
+
+// note notes where a key of the block stands.
+func (b *Block) note(key string, src *source, at position) {
+	if b.notes == nil {
+		b.notes = map[string]Note{}
+	}
+	b.notes[key] = Note{Text: src.comment(at.line), Line: at.line}
 }
 
 // Window is how segments are judged; see [conntrack.Rules].
