@@ -106,7 +106,7 @@ func first(n Note, _ bool) Note { return n }
 
 // TestExplainRefused: the trace tells what a full table stood against.
 func TestExplainRefused(t *testing.T) {
-	p, problems := Load("x.yaml", []byte("preset: observe\nlimits: {flows: 1}\non: {table-full: drop, embryonic-limit: drop}\n"), nil)
+	p, problems := Load("x.yaml", []byte("preset: observe\nlimits: {flows: 1}\non_full: refuse\non: {table-full: drop, embryonic-limit: drop}\n"), nil)
 	if p == nil {
 		t.Fatal(problems)
 	}
