@@ -39,8 +39,14 @@ const (
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOf(t, false)
+}
+
+// newWorldOf is newWorld with two gateways on request: Far is the client's.
+func newWorldOf(t *testing.T, twoGateways bool) *world {
+	t.Helper()
 	lab.RemoveStale()
-	top, err := lab.Build(false)
+	top, err := lab.Build(twoGateways)
 	if err != nil {
 		t.Fatal(err)
 	}
