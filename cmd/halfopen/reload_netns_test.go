@@ -47,13 +47,13 @@ func TestReloadUnderTraffic(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rev := func() string {
+	reload := func() (before, now string) {
 		t.Helper()
 		var r struct{ Rev, Before string }
 		halfopenJSON(t, &r, "reload", "--admin", g.admin, "-o", "json") // the file as it is
-		return r.Rev
+		return r.Before, r.Rev
 	}
-	first := rev()
+	_, first := reload()
 
 	// Bad files change nothing, whatever is wrong with them.
 	for i, bad := range []string{"", "preset: openbsd-pf\non: {syn-established: dorp}\n", "\x00\xff noise", "preset: no-such-preset\n"} {
@@ -68,8 +68,8 @@ func TestReloadUnderTraffic(t *testing.T) {
 	}
 	l.progress("after reloads of bad files")
 	write(t, w.dir, "policy.yaml", good)
-	if r := rev(); r != first {
-		t.Errorf("policy revision %s, was %s", r, first)
+	if before, now := reload(); before != first || now != first {
+		t.Errorf("policy revision %s after reloads of bad files, %s after one of the first file, which is %s", before, now, first)
 	}
 
 	// A good one takes effect, and flows survive it: adoption is off, so they live by their state alone.

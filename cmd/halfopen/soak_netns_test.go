@@ -91,6 +91,9 @@ func (w *world) checkSoakLog() {
 	if !strings.Contains(w.said(), "no space left") {
 		w.t.Errorf("the disk was never full\n%s", w.said())
 	}
+	if n := strings.Count(w.said(), "policy reloaded"); n != 2 {
+		w.t.Errorf("%d reloads, want 2\n%s", n, w.said())
+	}
 	p := w.verify()
 	if last := p.Runs[len(p.Runs)-1]; last.End != "final" || last.Status != "balanced" || last.Messages == 0 {
 		w.t.Errorf("proof: %+v", last)
