@@ -141,6 +141,9 @@ func (t *Table) commitKernel(now Instant, v *View, s *Segment, f Finding, e Effe
 		ent.Side, ent.last = k.side, k.last
 		ent.annotate(v.Dir, s)
 	}
+	if c.Effect == Rearm {
+		ent.rearm(v.Dir)
+	}
 	if proper && v.Dir == Reply && verdict.fate != kernelInvalid {
 		ent.Flags |= EntryReplied
 	}
@@ -156,7 +159,7 @@ func (t *Table) commitKernel(now Instant, v *View, s *Segment, f Finding, e Effe
 func resolveKernel(v *kernelVerdict, s *Segment, f Finding, e Effect) Effect {
 	syn := s.Kind() == KindSYN
 	switch {
-	case e == Create || e == CreateLiberal || e == Rearm:
+	case e == Create || e == CreateLiberal:
 		e = Track
 	case (e == Replace || e == ReplaceIfClosed) && (f == SynTimeWait || f == SynAfterRst):
 		if v.fate != kernelReopen {

@@ -33,8 +33,8 @@ func (k *kernelTracker) window(dir Direction, s *Segment) kernelVerdict {
 	snd, rcv := &k.side[dir], &k.side[dir.Other()]
 	syn := s.Flags&SYN != 0
 	ack, sack := s.Ack, s.Ack
-	if rcv.Flags&SideSACK != 0 {
-		_, sack = ackOf(rcv, s)
+	if rcv.Flags&SideSACK != 0 && s.Options.Has&OptSACK != 0 {
+		sack = s.Options.highest(sack)
 	}
 	switch {
 	case snd.MaxWin == 0 && syn:

@@ -76,13 +76,19 @@ func ackOf(rcv *Side, s *Segment) (ack, sack Seq) {
 	}
 	ack, sack = s.Ack, s.Ack
 	if s.Options.Has&OptSACK != 0 && rcv.Flags&SideSACK != 0 {
-		for _, b := range s.Options.SACK[:min(int(s.Options.NSACK), len(s.Options.SACK))] {
-			if sack.Less(b.Right) {
-				sack = b.Right
-			}
-		}
+		sack = s.Options.highest(sack)
 	}
 	return ack, sack
+}
+
+// highest returns the highest right edge of the SACK blocks, or ack where that is higher.
+func (o *Options) highest(ack Seq) Seq {
+	for _, b := range o.SACK[:min(int(o.NSACK), len(o.SACK))] {
+		if ack.Less(b.Right) {
+			ack = b.Right
+		}
+	}
+	return ack
 }
 
 // expect returns the numbers that a segment from dir is held against.

@@ -3,7 +3,6 @@ package oracle
 import (
 	"fmt"
 	"sort"
-	"strings"
 	"testing"
 
 	"halfopen/conntrack"
@@ -125,21 +124,4 @@ func className(kernel string, r result, s *seg) string {
 		fate = "drop"
 	}
 	return fmt.Sprintf("kernel %s, ours %s/%s: %s segment %s in %s", kernel, fate, r.finding, r.dir, s.flags&^psh, r.before)
-}
-
-// listing prints the first n segments of a flow with the engine's and the kernel's opinion.
-func listing(e *engine, f *flow, segs []seg, kernel []string) string {
-	var b strings.Builder
-	g := *f
-	g.segs = segs
-	base := bases(segs)
-	for i := range segs {
-		r := e.step(&g, i)
-		fate := "forward"
-		if r.drop {
-			fate = "drop"
-		}
-		fmt.Fprintf(&b, "    %-72s # kernel %-11s => %s/%s %s -> %s\n", segs[i].describe(base), kernel[i], fate, r.finding, r.before, r.after)
-	}
-	return b.String()
 }

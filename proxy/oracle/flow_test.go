@@ -1,11 +1,6 @@
 package oracle
 
-import (
-	"fmt"
-	"strings"
-
-	"halfopen/conntrack"
-)
+import "halfopen/conntrack"
 
 // seg is one generated segment. Sides are 0, the end that sends the flow's first SYN, and 1.
 type seg struct {
@@ -42,45 +37,9 @@ type flow struct {
 	segs  []seg
 }
 
-// String returns the segment in the notation of tcpdump, numbers relative to base.
-func (s *seg) describe(base [2]uint32) string {
-	var b strings.Builder
-	who := [2]string{"client", "server"}
-	fmt.Fprintf(&b, "%s %s", who[s.from], s.flags)
-	fmt.Fprintf(&b, " seq %s len %d", relative(s.seq, base[s.from]), s.length)
-	if s.flags.Has(conntrack.ACK) || s.ack != 0 {
-		fmt.Fprintf(&b, " ack %s", relative(s.ack, base[1-s.from]))
-	}
-	fmt.Fprintf(&b, " win %d", s.win)
-	if s.wscale >= 0 {
-		fmt.Fprintf(&b, " wscale %d", s.wscale)
-	}
-	if s.sackOK {
-		b.WriteString(" sackOK")
-	}
-	for _, k := range s.sack {
-		fmt.Fprintf(&b, " sack %s:%s", relative(k[0], base[1-s.from]), relative(k[1], base[1-s.from]))
-	}
-	if s.bare {
-		b.WriteString(" no-options")
-	}
-	if s.damage != sound {
-		b.WriteString([numDamages]string{"", " bad-checksum", " data-offset-4", " data-offset-beyond", " bad-option"}[s.damage])
-	}
-	return b.String()
-}
-
-// relative prints a number as distance from base, or as it is where it is far away.
-func relative(n, base uint32) string {
-	if d := int32(n - base); d > -1<<20 && d < 1<<20 {
-		return fmt.Sprint(d)
-	}
-	return fmt.Sprintf("#%d", n)
-}
-
 // bases returns the numbers that a listing of segs counts from: the first that each side shows.
-func bases(segs []seg) [2]uint32 {
-	var base [2]uint32
+func bases(segs []seg) []uint32 {
+	base := make([]uint32, 2)
 	var have [2]bool
 	for i := range segs {
 		s := &segs[i]

@@ -40,11 +40,13 @@ type profile struct {
 	attack int // a segment that somebody else would send: SYN, RST, SYN/ACK, FIN out of turn
 	middle int // the flow starts in mid-stream
 	both   int // both ends dial at once
+	dice   bool
 }
 
 var profiles = []profile{
-	{name: "clean", share: 25, again: 5, lose: 2, unseen: 2, both: 3, middle: 5},
-	{name: "lossy", share: 20, again: 15, lose: 12, unseen: 12, wrong: 2, both: 5, middle: 10},
+	{name: "dice", share: 12, dice: true},
+	{name: "clean", share: 18, again: 5, lose: 2, unseen: 2, both: 3, middle: 5},
+	{name: "lossy", share: 15, again: 15, lose: 12, unseen: 12, wrong: 2, both: 5, middle: 10},
 	{name: "wrong", share: 25, again: 8, lose: 4, unseen: 4, wrong: 25, wild: 2, attack: 4, both: 6, middle: 12},
 	{name: "attacked", share: 20, again: 6, lose: 3, unseen: 4, wrong: 6, wild: 4, attack: 25, both: 6, middle: 15},
 	{name: "hostile", share: 10, again: 10, lose: 5, unseen: 5, wrong: 15, wild: 20, attack: 30, both: 10, middle: 30},
@@ -72,6 +74,10 @@ func newFlow(seed, n uint64) *flow {
 		share -= g.profile.share
 	}
 	g.begin()
+	if g.profile.dice {
+		g.dice()
+		return &flow{v6: n%8 == 7, segs: g.segs}
+	}
 	g.both = g.chance(g.profile.both)
 	if g.chance(g.profile.middle) {
 		g.phase = 3

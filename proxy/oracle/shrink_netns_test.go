@@ -75,7 +75,8 @@ func shrink(k *kernel, e *engine, ports *portSource, c *class) string {
 	}
 	f := *c.f
 	f.ports = ports.next()
-	return listing(e, &f, segs, o.kernel)
+	f.segs = segs
+	return f.scenario(e, o.kernel)
 }
 
 // simplifications leave out what a difference may not need.

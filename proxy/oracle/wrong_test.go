@@ -161,3 +161,45 @@ func (g *generator) redial(i int) {
 		}
 	}
 }
+
+// dice makes a flow of segments that follow no conversation: any kind from any end, with numbers that the flow has seen before, or
+// next to them. So the rules that compare a number with one of an earlier segment are hit more often than any conversation does it.
+func (g *generator) dice() {
+	known := []uint32{0, g.ends[0].nxt, g.ends[1].nxt}
+	number := func() uint32 {
+		n := known[g.IntN(len(known))]
+		switch g.IntN(6) {
+		case 0:
+			n += uint32(g.IntN(5)) - 2
+		case 1:
+			n += pick[uint32](g, 66000, -66000&0xffffffff, 65535, -65535&0xffffffff) + uint32(g.IntN(3)) - 1
+		}
+		return n
+	}
+	handshake := g.chance(60)
+	for i := range 6 + g.IntN(14) {
+		s := g.from(g.IntN(2), pick(g, syn, syn, syn|ack, syn|ack, ack, ack, ack, ack|psh, fin|ack, fin|ack, rst, rst|ack), 0)
+		s.seq, s.ack, s.win = number(), number(), g.window()
+		switch {
+		case handshake && i == 0:
+			s = g.from(0, syn, 0)
+		case handshake && i == 1 && g.chance(80):
+			s = g.from(1, syn|ack, 0)
+			s.ack = known[1] + 1
+		case handshake && i == 2 && g.chance(60):
+			s = g.from(0, ack, 0)
+			s.seq, s.ack = known[1]+1, known[2]+1
+		}
+		if s.flags&(syn|rst) == 0 && g.chance(40) {
+			s.length = pick(g, 1, 2, 100, 1400)
+		}
+		if s.flags.Has(syn) && g.chance(20) {
+			s.wscale = pick(g, -1, 0, 3, 14)
+		}
+		known = append(known, s.seq, s.seq+uint32(s.length), s.ack)
+		if s.flags&(syn|fin) != 0 {
+			known = append(known, s.seq+uint32(s.length)+1)
+		}
+		g.emit(s, "dice")
+	}
+}
