@@ -20,6 +20,7 @@ func (snd *Side) open(rcv *Side, s *Segment) {
 func (e *Entry) advance(dir Direction, s *Segment) {
 	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
 	k := s.Kind()
+	e.answer(dir, s)
 	snd.Flags |= SideSeen
 	if k == KindRST {
 		snd.Flags |= SideRST
@@ -29,14 +30,16 @@ func (e *Entry) advance(dir Direction, s *Segment) {
 	if k == KindSYN || k == KindSYNACK {
 		if e.State.Embryonic() {
 			e.advanceSYN(dir, s)
+			e.follow(dir, s)
 		}
 		if k == KindSYN || !e.State.Embryonic() {
 			return // outside the handshake a SYN says nothing about this connection
 		}
-	} else if snd.Flags&SideKnown == 0 || snd.Flags&SideLiberal != 0 && judge(e, dir, s, 0) != fits {
+	} else if snd.Flags&SideKnown == 0 || snd.Flags&SideLiberal != 0 && judge(e, dir, s, &Rules{}) != fits {
 		e.adopt(dir, s)
 		return
 	}
+	e.follow(dir, s)
 	e.advanceData(dir, s)
 	win := uint32(s.Window)
 	if s.Flags&SYN == 0 {
@@ -48,6 +51,39 @@ func (e *Entry) advance(dir Direction, s *Segment) {
 	}
 	if rcv.Flags&SideFIN != 0 && s.Flags&ACK != 0 && rcv.FINEnd.LessEq(s.Ack) {
 		rcv.Flags |= SideFINAck
+	}
+}
+
+// follow takes over what a segment says of its sender beside numbers: from a SYN the largest segment that it takes, and the
+// timestamp (RFC 7323 section 4.3, with what the gateway knows of Last.ACK.sent: it may lag, and is then the milder).
+func (e *Entry) follow(dir Direction, s *Segment) {
+	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
+	if s.Flags&RST != 0 {
+		return
+	}
+	if s.Flags&SYN != 0 && s.Options.Has&OptMSS != 0 {
+		snd.MSS = s.Options.MSS
+	}
+	if s.Options.Has&OptTimestamp == 0 {
+		return
+	}
+	first := snd.Flags&SideTimestamp == 0 && (s.Flags&SYN != 0 || snd.Flags&SideSYN == 0) // a SYN without one negotiates none
+	next := snd.Flags&SideTimestamp != 0 && rcv.Flags&SideMaxAck != 0 && s.Seq.LessEq(rcv.MaxAck) && int32(s.Options.TSVal-snd.TSRecent) >= 0
+	if first || next {
+		snd.TSRecent = s.Options.TSVal
+		snd.Flags |= SideTimestamp
+	}
+}
+
+// answer counts what an end repeats while the other says nothing.
+func (e *Entry) answer(dir Direction, s *Segment) {
+	snd := &e.Side[dir]
+	e.Side[dir.Other()].Retrans = 0
+	switch {
+	case e.repeats(dir, s):
+		snd.Retrans = min(snd.Retrans, 254) + 1
+	case snd.End.Less(s.End()):
+		snd.Retrans = 0
 	}
 }
 
@@ -64,6 +100,10 @@ func (e *Entry) adopt(dir Direction, s *Segment) {
 	snd.MaxWin = max(snd.MaxWin, snd.Win, 1)
 	snd.End, snd.MaxEnd = end, end.Add(max(rcv.MaxWin, 1))
 	snd.Flags = snd.Flags&^(SideFIN|SideFINAck) | SideKnown
+	if s.Options.Has&OptTimestamp != 0 && (snd.Flags&SideTimestamp != 0 || snd.Flags&SideSYN == 0) {
+		snd.TSRecent = s.Options.TSVal
+		snd.Flags |= SideTimestamp
+	}
 	if s.Flags&FIN != 0 {
 		snd.FINEnd = end
 		snd.Flags |= SideFIN

@@ -70,7 +70,7 @@ func BenchmarkKnownFlow(b *testing.B) {
 // BenchmarkInsertExpire is the life of an entry: created, expired, buried.
 func BenchmarkInsertExpire(b *testing.B) {
 	t, p := benchTable(b, 0)
-	t.SetLimits(benchFlows, benchFlows, 0)
+	t.SetLimits(benchFlows, benchFlows, 0, 0)
 	var v View
 	s := &Segment{Flags: SYN, Window: 1000}
 	now := Instant(0)

@@ -21,27 +21,28 @@ func Classify(now Instant, v *View, s *Segment, r *Rules) Class {
 	case !legal(s.Flags):
 		return Class{Finding: FlagsIllegal}
 	case v.Entry == nil:
-		return classifyUnknown(now, v, s, r)
+		c := classifyUnknown(now, v, s, r)
+		c.Finding = refineNew(c.Finding, s)
+		return c
 	}
 	c := Class{Expect: v.Entry.expect(v.Dir)}
-	j := judgement{e: v.Entry, dir: v.Dir, s: s, r: r}
+	j := judgement{now: now, e: v.Entry, dir: v.Dir, s: s, r: r}
 	j.snd, j.rcv = &j.e.Side[j.dir], &j.e.Side[j.dir.Other()]
 	j.gap = v.Relaxed || j.snd.Flags&SideLiberal != 0
 	j.liberal = j.gap || r.Check != SeqStrict
-	if kernel {
+	switch k := s.Kind(); {
+	case kernel:
 		c.Finding = j.kernel(v.Relaxed)
-		return c
-	}
-	switch s.Kind() {
-	case KindSYN:
+	case k == KindSYN:
 		c.Finding = j.syn()
-	case KindSYNACK:
+	case k == KindSYNACK:
 		c.Finding = j.synAck()
-	case KindRST:
+	case k == KindRST:
 		c.Finding = j.rst()
 	default:
 		c.Finding = j.data()
 	}
+	c.Finding = j.refine(c.Finding, &c.Expect)
 	return c
 }
 
@@ -75,6 +76,7 @@ func classifyUnknown(now Instant, v *View, s *Segment, r *Rules) Class {
 
 // judgement is a segment beside the entry that it is judged by.
 type judgement struct {
+	now      Instant
 	e        *Entry
 	dir      Direction
 	s        *Segment
@@ -244,12 +246,14 @@ func (j *judgement) window() Finding {
 	if j.liberal {
 		return InWindow
 	}
-	w := judge(j.e, j.dir, j.s, j.r.Near)
+	w := judge(j.e, j.dir, j.s, j.r)
 	switch {
 	case w == fits:
 		return InWindow
 	case j.e.Flags&EntryCandidate != 0 && j.dir != j.e.Candidate.Dir && j.s.Kind() == KindACK && j.s.Len == 0:
 		return AckForSyn
+	case j.s.Flags&FIN != 0 && (w == seqLow || w == ackLow):
+		return FinOutOfWindowLow
 	case j.s.Flags&FIN != 0:
 		return FinOutOfWindow
 	case w == seqNear:
@@ -304,5 +308,5 @@ func (j *judgement) completing() bool {
 	if j.rcv.Flags&SideSYN != 0 && !j.answers() || j.snd.Flags&SideSYN != 0 && j.s.Seq.Less(j.snd.ISN) {
 		return false
 	}
-	return judge(j.e, j.dir, j.s, j.r.Near) == fits
+	return judge(j.e, j.dir, j.s, j.r) == fits
 }

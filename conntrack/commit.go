@@ -44,15 +44,20 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 	if p.Check == SeqKernel {
 		return t.commitKernel(now, v, s, f, e, tm, p)
 	}
-	c := Change{Entry: ent, Effect: resolve(ent, s, f, e), Before: ent.State}
+	base := f.Base()
+	c := Change{Entry: ent, Effect: resolve(ent, s, base, e), Before: ent.State}
 	ent.seen(now, v.Dir, s)
 	ent.remember(v.Dir, s, f)
+	if f == HandshakeOneSided && c.Effect == Track {
+		base = Handshake // the policy takes it for one
+		ent.loosen(t.gap)
+	}
 	if v.Relaxed {
 		ent.loosen(t.gap)
 	}
 	switch c.Effect {
 	case Track:
-		t.track(ent, v.Dir, s, f)
+		t.track(ent, v.Dir, s, base)
 	case Annotate:
 		ent.annotate(v.Dir, s)
 	case Resync:
@@ -163,6 +168,7 @@ func (t *Table) open(now Instant, previous uint64, s *Segment, tm Timer, p *Para
 	} else {
 		e.State, e.LastKind = SynSent, KindSYN
 		e.Side[Original].open(&e.Side[Reply], s)
+		e.follow(Original, s)
 	}
 	e.seen(now, Original, s)
 	e.record(Original, s)

@@ -11,7 +11,8 @@ import (
 
 // A conversation is a test in lines of
 //
-//	[+TIME] DIR FLAGS SEQ[+LEN] [ack N] [win N] [ws N] [sackok] [sack L-R] [bad] [defect] => FINDING STATE [!EFFECT] [=TIMEOUT]
+//	[+TIME] DIR FLAGS SEQ[+LEN] [ack N] [win N] [ws N] [mss N] [ts VAL ECR] [sackok] [tfo] [gso] [sack L-R] [bad]
+//	[defect] => FINDING STATE [!EFFECT] [=TIMEOUT]
 //
 // DIR is > for the first end, < for the other. Numbers are relative to each end's base. STATE is the state afterwards
 // ("-" for no entry), !EFFECT overrides the finding's natural effect, and a line "+TIME gap" is Relax. A line "DIR ask N TIME"
@@ -19,6 +20,7 @@ import (
 type conversation struct {
 	name, text string
 	rules      Rules
+	long       bool // established connections do not expire
 }
 
 // ends are the variations that every conversation runs under: nothing may depend on where the numbers start or on which
@@ -129,6 +131,12 @@ func parseSegment(t testing.TB, words []string, en ends) *Segment {
 		case "sackok":
 			s.Options.Has |= OptSACKPermitted
 			continue
+		case "tfo":
+			s.Options.Has |= OptFastOpen
+			continue
+		case "gso":
+			s.GSO = true
+			continue
 		case "bad":
 			s.Checksum = ChecksumBad
 			continue
@@ -146,6 +154,13 @@ func parseSegment(t testing.TB, words []string, en ends) *Segment {
 		case "ws":
 			s.Options.Has |= OptWScale
 			s.Options.WScale = uint8(number(t, w[1]))
+		case "mss":
+			s.Options.Has |= OptMSS
+			s.Options.MSS = uint16(number(t, w[1]))
+		case "ts":
+			s.Options.Has |= OptTimestamp
+			s.Options.TSVal, s.Options.TSEcr = number(t, w[1]), number(t, w[2])
+			w = w[1:]
 		case "sack":
 			l, right, _ := strings.Cut(w[1], "-")
 			s.Options.Has |= OptSACK
@@ -162,6 +177,9 @@ func parseSegment(t testing.TB, words []string, en ends) *Segment {
 // run plays the conversation and calls each after each line.
 func (c *conversation) run(t *testing.T, en ends, each func(Class, Change)) *rig {
 	r := newRig(t, Config{Max: 100, MaxEmbryonic: 50, Tombstones: 10})
+	if c.long {
+		r.p.Timeouts[Established] = 10000 * time.Hour
+	}
 	for _, line := range strings.Split(strings.TrimSpace(c.text), "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		left, right, _ := strings.Cut(line, "=>")

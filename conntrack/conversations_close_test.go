@@ -8,7 +8,7 @@ func closeConversations() []conversation {
 	return []conversation{
 		{name: "close, one after the other", text: open3 + `
 			> F. 1 ack 1        => fin FIN_WAIT
-			> F. 1 ack 1        => fin FIN_WAIT             # again
+			> F. 1 ack 1        => fin-retransmit FIN_WAIT  # again
 			> . 2 ack 1         => in-window FIN_WAIT       # its own ACK
 			< P. 1+5 ack 1      => in-window FIN_WAIT       # does not cover the FIN
 			< . 6 ack 2         => in-window CLOSE_WAIT
@@ -17,7 +17,7 @@ func closeConversations() []conversation {
 			< . 7 ack 2         => in-window LAST_ACK       # not the ACK of its own FIN
 			> . 2 ack 6         => in-window LAST_ACK
 			> . 2 ack 7         => in-window TIME_WAIT
-			< F. 6 ack 2        => fin TIME_WAIT
+			< F. 6 ack 2        => fin-retransmit TIME_WAIT
 			> . 2 ack 7         => in-window TIME_WAIT
 			> S 900000          => syn-time-wait SYN_SENT`},
 		{name: "close, with the ACK on the FIN", text: open3 + `
@@ -33,8 +33,8 @@ func closeConversations() []conversation {
 		{name: "the last ACK lost, a FIN again acknowledges", text: open3 + `
 			< F. 1 ack 1        => fin FIN_WAIT
 			> F. 1 ack 1        => fin LAST_ACK
-			< F. 1 ack 2        => fin LAST_ACK
-			> F. 1 ack 2        => fin TIME_WAIT`},
+			< F. 1 ack 2        => fin-retransmit LAST_ACK
+			> F. 1 ack 2        => fin-retransmit TIME_WAIT`},
 		{name: "a FIN outside the window", text: open3 + `
 			> F. 5000 ack 1     => fin-out-of-window ESTABLISHED
 			> F. 1 ack 77       => fin-out-of-window ESTABLISHED`},
@@ -76,18 +76,18 @@ func rstConversations() []conversation {
 			> R 1102            => rst-out-of-window ESTABLISHED
 			> R. 101 ack 9      => rst-out-of-window ESTABLISHED
 			> R. 101 ack 1      => rst CLOSE
-			> R 501             => rst CLOSE
+			> R 501             => rst-repeated CLOSE
 			< . 1 ack 101       => data-after-rst CLOSE
 			< P. 1+5 ack 101    => data-after-rst CLOSE
-			> F. 501 ack 1      => data-after-rst CLOSE`},
+			> F. 501 ack 1      => fin-after-rst CLOSE`},
 		{name: "linux, after all that was sent", text: data + `
 			> R 501             => rst CLOSE`},
 		{name: "linux, broken stack", text: data + `
-			> R. 501 rawack 0   => rst CLOSE`},
+			> R. 501 rawack 0   => rst-ack-zero CLOSE`},
 		{name: "linux, in the handshake", text: `
 			> S 0               => new SYN_SENT
 			> R 5               => rst-out-of-window SYN_SENT
-			< R. 0 rawack 0     => rst CLOSE`},
+			< R. 0 rawack 0     => rst-ack-zero CLOSE`},
 		{name: "linux, the client takes its SYN back", text: `
 			> S 0               => new SYN_SENT
 			> R 1               => rst CLOSE`},
@@ -101,7 +101,7 @@ func rstConversations() []conversation {
 			> R. 101 ack 1      => rst CLOSE`},
 		{name: "pf, one off", rules: Rules{RST: RSTPF}, text: data + `
 			> R 500             => rst CLOSE
-			> R 502             => rst CLOSE`},
+			> R 502             => rst-repeated CLOSE`},
 		{name: "rfc5961", rules: Rules{RST: RSTRFC5961}, text: data + `
 			> R 100             => rst-out-of-window ESTABLISHED
 			> R. 102 ack 99999  => rst-inexact ESTABLISHED

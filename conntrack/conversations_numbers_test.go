@@ -65,7 +65,7 @@ func numberConversations() []conversation {
 			< P. 90000+5 ack 1  => seq-above ESTABLISHED`},
 		{name: "the originator of a handshake is not taken fresh", text: `
 			> S 0               => new SYN_SENT
-			> . 1 ack 1         => handshake-bad-ack SYN_SENT !rearm
+			> . 1 ack 1         => handshake-one-sided SYN_SENT !rearm
 			< S. 0 ack 2        => synack-bad-ack SYN_SENT`},
 	}
 }

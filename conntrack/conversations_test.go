@@ -4,7 +4,8 @@ import "slices"
 
 // conversations are the behaviours of the machine and of the classification, one by one.
 func conversations() []conversation {
-	return slices.Concat(handshakeConversations(), lifeConversations(), numberConversations(), closeConversations(), rstConversations())
+	return slices.Concat(handshakeConversations(), lifeConversations(), numberConversations(), closeConversations(), rstConversations(),
+		kindConversations(), resetConversations(), stampConversations())
 }
 
 func handshakeConversations() []conversation {
@@ -28,14 +29,14 @@ func handshakeConversations() []conversation {
 			< S. 0 ack 1        => synack-retransmit SYN_RECV`},
 		{name: "a SYN with a lower number, and its later packets are in window", text: `
 			> S 500000          => new SYN_SENT
-			> S 1000            => syn-new-isn SYN_SENT
+			> S 1000            => syn-new-isn-lower SYN_SENT
 			< S. 0 ack 1001     => syn-ack SYN_RECV
 			> . 1001 ack 1      => handshake ESTABLISHED
 			> P. 1001+500 ack 1 => in-window ESTABLISHED
 			< . 1 ack 1501      => in-window ESTABLISHED`},
 		{name: "a SYN with another number, and the first is the one that is answered", text: `
 			> S 500000          => new SYN_SENT
-			> S 1000            => syn-new-isn SYN_SENT
+			> S 1000            => syn-new-isn-lower SYN_SENT
 			< S. 0 ack 500001   => synack-resync SYN_RECV
 			> . 500001 ack 1    => handshake ESTABLISHED
 			> P. 500001+500 ack 1 => in-window ESTABLISHED`},
@@ -44,7 +45,7 @@ func handshakeConversations() []conversation {
 			> S 67036           => syn-new-isn-far SYN_SENT
 			> S -67036          => syn-new-isn-far SYN_SENT
 			> S 67035           => syn-new-isn SYN_SENT
-			> S 0               => syn-new-isn SYN_SENT`},
+			> S 0               => syn-new-isn-lower SYN_SENT`},
 		{name: "a SYN after the SYN/ACK", text: `
 			> S 0               => new SYN_SENT
 			< S. 0 ack 1        => syn-ack SYN_RECV
@@ -71,9 +72,9 @@ func handshakeConversations() []conversation {
 			> S. 0 ack 1        => synack-retransmit ESTABLISHED`},
 		{name: "a SYN/ACK for something else", text: `
 			> S 0               => new SYN_SENT
-			< S. 0 ack 0        => synack-bad-ack SYN_SENT
+			< S. 0 ack 0        => synack-bad-ack-low SYN_SENT
 			< S. 0 ack 2        => synack-bad-ack SYN_SENT
-			< S. 0 ack -70000   => synack-bad-ack SYN_SENT
+			< S. 0 ack -70000   => synack-bad-ack-low SYN_SENT
 			< S. 0 ack 1        => syn-ack SYN_RECV`},
 		{name: "a SYN/ACK from the wrong end", text: `
 			> S 0               => new SYN_SENT
@@ -86,12 +87,12 @@ func handshakeConversations() []conversation {
 			< S. 5000 ack 1     => synack-established ESTABLISHED`},
 		{name: "wrong numbers in the third packet", text: `
 			> S 0               => new SYN_SENT
-			> . 1 ack 1         => handshake-bad-ack SYN_SENT
+			> . 1 ack 1         => handshake-one-sided SYN_SENT
 			< S. 0 ack 1        => syn-ack SYN_RECV
-			> . 1 ack 0         => handshake-bad-ack SYN_RECV
+			> . 1 ack 0         => handshake-bad-ack-low SYN_RECV
 			> . 1 ack 2         => handshake-bad-ack SYN_RECV
-			> . 1 ack -900      => handshake-bad-ack SYN_RECV
-			> . -900 ack 1      => handshake-bad-ack SYN_RECV
+			> . 1 ack -900      => handshake-bad-ack-low SYN_RECV
+			> . -900 ack 1      => handshake-bad-ack-low SYN_RECV
 			> P. 1+10 ack 900   => handshake-bad-ack SYN_RECV
 			> P. 1+10 ack 1     => handshake ESTABLISHED`},
 		{name: "data before the handshake", text: `
@@ -104,13 +105,13 @@ func handshakeConversations() []conversation {
 			> F. 1 ack 5000     => fin-out-of-window SYN_RECV
 			> F. 1 ack 1        => fin FIN_WAIT`},
 		{name: "data on the SYN, all or nothing of it taken", text: `
-			> S 0+100           => new SYN_SENT
+			> S 0+100           => syn-data SYN_SENT
 			< S. 0 ack 101      => syn-ack SYN_RECV
 			> . 101 ack 1       => handshake ESTABLISHED`},
 		{name: "data on the SYN, ignored by the server", text: `
-			> S 0+100           => new SYN_SENT
+			> S 0+100           => syn-data SYN_SENT
 			> S 0               => syn-retransmit SYN_SENT
-			< S. 0 ack 1        => syn-ack SYN_RECV
+			< S. 0 ack 1        => syn-data-ignored SYN_RECV
 			> P. 1+100 ack 1    => handshake ESTABLISHED
 			< . 1 ack 101       => in-window ESTABLISHED`},
 		{name: "a bare ACK for the SYN, and the RST that it draws", text: `
@@ -144,7 +145,7 @@ func handshakeConversations() []conversation {
 			> FPU 1             => flags-illegal ESTABLISHED
 			> P. 1+10 ack 1 bad => checksum-bad ESTABLISHED
 			> P. 1+10 ack 1 bad defect => malformed ESTABLISHED
-			> PU. 1+10 ack 1    => in-window ESTABLISHED`},
+			> PU. 1+10 ack 1    => urgent ESTABLISHED`},
 		{name: "window scale on both sides", text: `
 			> S 0 win 1000 ws 7 => new SYN_SENT
 			< S. 0 ack 1 win 1000 ws 7 => syn-ack SYN_RECV
@@ -168,7 +169,7 @@ func lifeConversations() []conversation {
 			< P. 1+200 ack 501  => in-window ESTABLISHED
 			> . 501 ack 201     => in-window ESTABLISHED
 			> P. 1+500 ack 201  => in-window ESTABLISHED    # retransmitted
-			> . 500 ack 201     => in-window ESTABLISHED    # keepalive`},
+			> . 500 ack 201     => keepalive ESTABLISHED    # keepalive`},
 		{name: "above and below the window", text: open3 + `
 			> P. 1+1000 ack 1   => in-window ESTABLISHED
 			> P. 1002+500 ack 1 => seq-above-near ESTABLISHED
@@ -200,10 +201,10 @@ func lifeConversations() []conversation {
 		{name: "SACK without permission is nothing", text: open3 + `
 			< . 1 ack 1 sack 2000-3000 => in-window ESTABLISHED`},
 		{name: "a closed window and its probe", text: open3 + `
-			< . 1 ack 1 win 0   => in-window ESTABLISHED
+			< . 1 ack 1 win 0   => window-shrunk ESTABLISHED
 			> P. 1+1000 ack 1   => in-window ESTABLISHED
 			< . 1 ack 1001 win 0 => in-window ESTABLISHED
-			> P. 1001+1 ack 1   => in-window ESTABLISHED`},
+			> P. 1001+1 ack 1   => zero-window-probe ESTABLISHED`},
 		{name: "a SYN on an established connection, and the server takes it", text: open3 + `
 			> S 700000 win 500  => syn-established ESTABLISHED !annotate
 			< S. 90000 ack 700001 => synack-resync SYN_RECV
@@ -251,8 +252,8 @@ func lifeConversations() []conversation {
 			+1h < P. 1+5 ack 1  => late-after-expiry -
 			sweep
 			< P. 1+5 ack 1      => late-after-expiry -
-			< R 1               => late-after-expiry -
-			< S. 1 ack 1        => late-after-expiry -
+			< R 1               => late-rst -
+			< S. 1 ack 1        => late-synack -
 			> S 700000          => new SYN_SENT
 			< . 1 ack 1         => ack-for-syn SYN_SENT`},
 		{name: "long forgotten", rules: Rules{TombLate: time5m}, text: open3 + `

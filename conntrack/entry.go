@@ -20,6 +20,7 @@ const (
 	SideKnown                           // End is valid: seen, or taken from what the other end acknowledged
 	sideNear                            // near is valid
 	sideCloseInit                       // its FIN was the first (netfilter's IP_CT_TCP_FLAG_CLOSE_INIT; SeqKernel only)
+	SideTimestamp                       // it sends timestamps (RFC 7323), TSRecent is valid
 )
 
 // Side is what is remembered of one end: the window bounds of netfilter's ip_ct_tcp_state, after Guido van Rooij, "Real
@@ -34,8 +35,13 @@ type Side struct {
 	Win    uint32 // window last advertised, in bytes after scaling
 	Flags  SideFlags
 	Scale  uint8 // window shift, valid with SideScale on both sides
+	// Retrans counts how often this end has repeated itself since the other was last heard, up to 255.
+	Retrans uint8
 
 	near Seq // end of a segment a little above the window, which the other end may acknowledge
+	// TSRecent is the timestamp below which the other end takes this end's segments for old (RFC 7323 section 4.3).
+	TSRecent uint32
+	MSS      uint16 // the largest segment that this end takes, in bytes of data; 0 for unknown
 
 	Packets, Bytes uint64 // queue messages and IP bytes from this end, forwarded or not
 }
@@ -54,6 +60,7 @@ const (
 	EntrySimultaneous                        // both ends sent a SYN before either was answered
 	EntryShortened                           // the timer was shortened and not refreshed since
 	entryHeals                               // SideLiberal comes from a gap and goes with progress (SeqKernel: a picked-up entry keeps it)
+	EntryOneSided                            // it was seen that one direction takes another way
 )
 
 // Candidate is a SYN that was let through on a live entry, remembered in case the other end proves it (netfilter's
@@ -238,9 +245,11 @@ const (
 
 // Rules are the numbers that Classify judges by. The zero value is strict.
 type Rules struct {
-	Check    SeqCheck
-	RST      RSTRule
-	Near     uint32        // bytes above the window that are SeqAboveNear; with 0 the receiver's largest window, as nf_conntrack
-	SynBand  uint32        // a SYN with another ISN further than this from the tracked one is SynNewISNFar; 0 = no band (pf: 67035)
-	TombLate time.Duration // how long after its end a connection's segments are LateAfterExpiry; 0 = as long as the tombstone lives
+	Check   SeqCheck
+	RST     RSTRule
+	Near    uint32 // bytes above the window that are SeqAboveNear; with 0 the receiver's largest window, as nf_conntrack
+	SynBand uint32 // a SYN with another ISN further than this from the tracked one is SynNewISNFar; 0 = no band (pf: 67035)
+	// Retransmits is how many repetitions without an answer make a segment HalfDead; 0 = 3 (nf_conntrack_tcp_max_retrans)
+	Retransmits uint8
+	TombLate    time.Duration // how long after its end a connection's segments are LateAfterExpiry; 0 = as long as the tombstone lives
 }

@@ -12,6 +12,8 @@ func (e *Entry) remember(dir Direction, s *Segment, f Finding) {
 	switch f {
 	case Malformed, ChecksumWrong, FlagsIllegal:
 		return
+	case OneSided, HandshakeOneSided:
+		e.Flags |= EntryOneSided
 	case AckForSyn:
 		e.Challenge = s.Ack
 		e.Flags |= EntryChallenge

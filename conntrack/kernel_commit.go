@@ -99,7 +99,7 @@ func (j *judgement) kernelACK(v *kernelVerdict) Finding {
 // whatever its rule set does with them, so that is done for any effect; only a SYN must be annotated, because one that was
 // dropped is not answered. Windows and state follow with Track.
 func (t *Table) commitKernel(now Instant, v *View, s *Segment, f Finding, e Effect, tm Timer, p *Params) Change {
-	ent := v.Entry
+	ent, f := v.Entry, f.Base()
 	c := Change{Entry: ent, Before: ent.State}
 	ent.seen(now, v.Dir, s)
 	if v.Relaxed {
@@ -199,8 +199,13 @@ func (t *Table) resyncKernel(now Instant, e *Entry, k *kernelTracker, p *Params)
 // trackKernel makes windows, machine and history follow an accepted segment.
 func (t *Table) trackKernel(e *Entry, dir Direction, s *Segment, k *kernelTracker, v *kernelVerdict) {
 	kind, before := s.Kind(), e.State
+	e.answer(dir, s)
+	for i := range k.side {
+		k.side[i].Retrans = e.Side[i].Retrans
+	}
 	e.Side, e.last = k.side, k.last
 	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
+	e.follow(dir, s)
 	snd.Flags &^= SideRST
 	if kind == KindRST {
 		snd.Flags |= SideRST
@@ -259,6 +264,7 @@ func (e *Entry) kernelOpen(s *Segment) {
 	}
 	v := k.packet(Original, s)
 	e.Side, e.last, e.State = k.side, k.last, v.next
+	e.follow(Original, s)
 	for i := range e.Side {
 		e.Side[i].Flags &^= SideProgress
 	}

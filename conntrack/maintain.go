@@ -92,10 +92,14 @@ func (t *Table) Tombstones() int {
 }
 
 // SetLimits changes the table's bounds, as a reload may; the values mean what they do in [Config]. Entries beyond a smaller
-// bound stay; they only make no room for others.
-func (t *Table) SetLimits(entries, embryonic, tombstones int) {
-	t.cfg.Max, t.cfg.MaxEmbryonic, t.cfg.Tombstones = entries, embryonic, tombstones
+// bound stay; they only make no room for others. To begin with a bound per source takes a walk over the table.
+func (t *Table) SetLimits(entries, embryonic, tombstones, perSource int) {
+	before := t.cfg.MaxPerSource
+	t.cfg.Max, t.cfg.MaxEmbryonic, t.cfg.Tombstones, t.cfg.MaxPerSource = entries, embryonic, tombstones, perSource
 	t.cfg.normalise()
+	if before > 0 != (perSource > 0) {
+		t.countSources()
+	}
 	switch {
 	case tombstones <= 0:
 		t.tombs = nil

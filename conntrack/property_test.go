@@ -16,14 +16,14 @@ func randomEntry(r *rand.Rand, state State) Entry {
 		s.MaxWin = 1 + r.Uint32N(70000)
 		s.Win = r.Uint32N(s.MaxWin)
 		s.Scale = uint8(r.UintN(15))
-		s.Flags = SideFlags(r.Uint32N(1<<12)) | SideKnown
+		s.Flags = SideFlags(r.Uint32N(1<<13)) | SideKnown
 		s.FINEnd, s.near = s.End, s.End.Add(r.Uint32N(2000))
 	}
 	for i := range e.Side {
 		o := &e.Side[1-i]
 		e.Side[i].MaxAck = o.ISN.Add(1 + r.Uint32N(uint32(o.End-o.ISN)))
 	}
-	e.Flags = EntryFlags(r.Uint32N(1 << 9))
+	e.Flags = EntryFlags(r.Uint32N(1 << 10))
 	e.Candidate = Candidate{ISN: Seq(r.Uint32N(5000)), Win: 10, Dir: Direction(r.UintN(2))}
 	e.Candidate.End = e.Candidate.ISN.Add(1)
 	e.Challenge = Seq(r.Uint32N(5000))

@@ -109,6 +109,7 @@ type Segment struct {
 	TTL      uint8  // TTL or hop limit
 	Defect   Defect
 	Checksum Checksum
+	GSO      bool // it stands for several segments, so its length says nothing of theirs
 	Options  Options
 }
 

@@ -7,6 +7,7 @@ type Config struct {
 	Max          int // entries in all; below 1 it is 1
 	MaxEmbryonic int // entries whose handshake is not complete, at most Max; below 1 it is half of Max
 	Tombstones   int // forgotten connections remembered; 0 means none
+	MaxPerSource int // entries whose originator has the same address; 0 means no such bound
 	// Ended is called once for each entry that ends, just before it is freed. It must not call the table. At is the deadline
 	// where the timer ended it, so it does not depend on when the table was swept. Nil: nobody is told.
 	Ended func(e *Entry, why EndReason, at Instant)
@@ -45,6 +46,8 @@ type Table struct {
 	tombs  *simplelru.LRU[Tuple, Tombstone]
 	lastID uint64
 	gap    uint32 // how many times Relax was called
+	// sources counts entries by their originator's address; nil without a bound on them.
+	sources map[[16]byte]int32
 }
 
 // NewTable returns an empty table.
@@ -58,6 +61,7 @@ func NewTable(cfg Config) *Table {
 		t.lists[i] = list{none, none}
 	}
 	t.wheel.init()
+	t.countSources()
 	if cfg.Tombstones > 0 {
 		t.tombs, _ = simplelru.NewLRU[Tuple, Tombstone](cfg.Tombstones, nil) // fails for sizes below 1 only
 	}
@@ -139,6 +143,9 @@ func (t *Table) insert(e *Entry) {
 	key, _ := e.Tuple.Canonical()
 	t.lookup[key] = e.index
 	t.counts[e.State]++
+	if t.sources != nil {
+		t.sources[e.Tuple.Src]++
+	}
 	t.enlist(e)
 	t.queue(e)
 }
@@ -154,6 +161,7 @@ func (t *Table) bury(e *Entry, why EndReason, at Instant) {
 	}
 	delete(t.lookup, key)
 	t.counts[e.State]--
+	t.leaveSource(e)
 	t.unlist(e)
 	t.unqueue(e)
 	i := e.index

@@ -87,7 +87,7 @@ func TestEndReasons(t *testing.T) {
 		{"> S 0 => new SYN_SENT\n+2h\nsweep", "idle SYN_SENT"},
 		{open3 + "> R 1 => rst CLOSE\n+2h\nsweep", "rst CLOSE"},
 		{open3 + "> F. 1 ack 1 => fin FIN_WAIT\n< F. 1 ack 2 => fin LAST_ACK\n+2h\nsweep", "fin LAST_ACK"},
-		{open3 + "> S 70 => syn-established SYN_SENT !replace", "replaced ESTABLISHED"},
+		{open3 + "> S 7000 => syn-established SYN_SENT !replace", "replaced ESTABLISHED"},
 		{open3 + "> S 700000 => syn-established ESTABLISHED !annotate\n< R. 0 ack 700001 => rst-for-syn -", "rst ESTABLISHED"},
 		{open3 + "> . 1 ack 1 => in-window - !delete", "deleted ESTABLISHED"},
 		{open3 + "+2h > S 0 => new SYN_SENT", "idle ESTABLISHED"},
@@ -210,11 +210,11 @@ func TestCreateRefused(t *testing.T) {
 	if _, c, _ := rg.step(&Segment{Tuple: tupleN(10), Flags: ACK}, &Rules{}, CreateLiberal); c.Entry != nil {
 		t.Error("a fourth entry of three")
 	}
-	rg.table.SetLimits(10, 9, 0)
+	rg.table.SetLimits(10, 9, 0, 0)
 	if f, ok := rg.table.Room(rg.now); !ok {
 		t.Error(f)
 	}
-	rg.table.SetLimits(1, 1, 4)
+	rg.table.SetLimits(1, 1, 4, 0)
 	if f, ok := rg.table.Room(rg.now); ok || f != TableFull || rg.table.Len() != 3 {
 		t.Error(f, ok)
 	}
@@ -347,11 +347,12 @@ func TestNoAllocation(t *testing.T) {
 	c := conversation{text: open3}
 	en := variations()[0]
 	r := c.run(t, en, nil)
-	s := parseSegment(t, []string{">", "P.", "1+10", "ack", "1"}, en)
+	both := [2]*Segment{parseSegment(t, []string{">", "P.", "1+10", "ack", "1"}, en), parseSegment(t, []string{"<", ".", "1", "ack", "1"}, en)}
 	rules := &Rules{}
 	var v View
 	n := testing.AllocsPerRun(1000, func() {
 		r.now++
+		s := both[r.now&1]
 		r.table.Lookup(r.now, &s.Tuple, &v)
 		cl := Classify(r.now, &v, s, rules)
 		r.table.Commit(r.now, &v, s, cl.Finding, Track, Timer{Op: TimerRefresh}, &r.p)

@@ -26,7 +26,7 @@ const (
 
 // judge compares a segment with the window that e remembers: tcp_in_window of nf_conntrack_proto_tcp.c, after Guido van Rooij,
 // "Real Stateful TCP Packet Filtering in IP Filter". It changes nothing.
-func judge(e *Entry, dir Direction, s *Segment, near uint32) fit {
+func judge(e *Entry, dir Direction, s *Segment, r *Rules) fit {
 	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
 	if snd.Flags&SideKnown == 0 {
 		return fits // nothing to compare with: the first segment of this end
@@ -38,6 +38,7 @@ func judge(e *Entry, dir Direction, s *Segment, near uint32) fit {
 	inReceive := rcv.MaxWin == 0 || snd.End.Add(-rcv.MaxWin).LessEq(end)
 	if !s.Seq.LessEq(snd.MaxEnd) {
 		over := uint32(end - snd.MaxEnd)
+		near := r.Near
 		if near == 0 {
 			near = max(rcv.MaxWin, 1) - 1 // the kernel counts one more: end - maxend + 1 <= maxwin
 		}

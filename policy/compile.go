@@ -121,6 +121,7 @@ func build(chain []*Spec) *Policy {
 		set(&p.limits.Flows, s.Flows)
 		set(&embryonic, s.Embryonic)
 		set(&p.limits.Tombstones, s.Tombs)
+		set(&p.limits.PerSource, s.PerSource)
 		set(&p.onFull, s.OnFull)
 		set(&p.adopt, s.Adopt)
 		set(&p.log.Detail, s.Detail)

@@ -106,7 +106,7 @@ func unanswerable(f ct.Finding) bool { return f == ct.Malformed || f == ct.Check
 
 // tracked reports whether a finding is about a connection that the table holds.
 func tracked(f ct.Finding) bool {
-	switch f {
+	switch f.Base() {
 	case ct.Malformed, ct.ChecksumWrong, ct.FlagsIllegal, ct.New, ct.SynAckNoState, ct.AckNoState, ct.DataNoState, ct.FinNoState,
 		ct.RstNoState, ct.LateAfterExpiry, ct.Adopted, ct.TableFull, ct.EmbryonicLimit:
 		return false
@@ -116,7 +116,10 @@ func tracked(f ct.Finding) bool {
 
 // isRST reports whether a finding is about a RST.
 func isRST(f ct.Finding) bool {
-	switch f {
+	if f == ct.LateRst {
+		return true
+	}
+	switch f.Base() {
 	case ct.Rst, ct.RstInexact, ct.RstOutOfWindow, ct.RstAfterChallenge, ct.RstForSyn, ct.RstForProbe, ct.RstNoState:
 		return true
 	}
@@ -135,7 +138,7 @@ func effectsOn(f ct.Finding, a *Action) []ct.Effect {
 	if !tracked(f) {
 		switch {
 		case dropped(a):
-		case f == ct.New:
+		case f.Base() == ct.New:
 			return []ct.Effect{ct.Create, ct.Keep}
 		case f == ct.Adopted || slices.Contains(findingsOf("mid-stream"), f):
 			return []ct.Effect{ct.CreateLiberal, ct.Keep}
@@ -146,7 +149,7 @@ func effectsOn(f ct.Finding, a *Action) []ct.Effect {
 		return []ct.Effect{ct.Keep, ct.Delete, ct.Rearm}
 	}
 	out := []ct.Effect{ct.Keep, ct.Track, ct.Delete, ct.Rearm}
-	switch f {
+	switch f.Base() {
 	case ct.SynRetransmit, ct.SynNewISN, ct.SynNewISNFar, ct.SynInHandshake, ct.SimultaneousOpen, ct.SynEstablished,
 		ct.SynEstablishedReverse, ct.SynHalfClosed, ct.SynClosing, ct.SynTimeWait, ct.SynAfterRst:
 		out = append(out, ct.Annotate, ct.Replace, ct.ReplaceIfClosed)

@@ -244,6 +244,8 @@ func (d *decoder) limits(n *node, s *Spec) {
 			s.Embryonic, at = &i, e.value.at
 		case "tombstones":
 			s.Tombs = &i
+		case "per_source":
+			s.PerSource = &i
 		}
 	})
 	if s.Flows != nil && s.Embryonic != nil && *s.Embryonic > *s.Flows {
@@ -272,10 +274,13 @@ func (d *decoder) rates(n *node, k *key) map[conntrack.Finding]int32 {
 		}
 		return out
 	}
-	for f, i := range d.patterns(n) {
-		e := &n.entries[i]
-		if v, ok := d.rate(e.value, k); ok {
-			out[f] = v
+	owner := d.patterns(n)
+	for i := range n.entries {
+		v, ok := d.rate(n.entries[i].value, k)
+		for f, by := range owner {
+			if ok && by == i {
+				out[f] = v
+			}
 		}
 	}
 	return out

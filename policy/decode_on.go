@@ -10,7 +10,13 @@ import (
 // words that name none, and findings that two entries name equally well.
 func (d *decoder) patterns(n *node) map[conntrack.Finding]int {
 	owner := map[conntrack.Finding]int{}
-	size := make([]int, len(n.entries))
+	size := make([]int, len(n.entries)) // how many findings an entry names
+	rank := func(i int, f conntrack.Finding) int {
+		if n.entries[i].key == f.String() {
+			return 1 // the finding itself, whatever kinds it has
+		}
+		return size[i]
+	}
 	for i := range n.entries {
 		e := &n.entries[i]
 		fs := findingsOf(e.key)
@@ -19,7 +25,7 @@ func (d *decoder) patterns(n *node) map[conntrack.Finding]int {
 		}
 		size[i] = len(fs)
 		for _, f := range fs {
-			if j, ok := owner[f]; !ok || size[i] < size[j] {
+			if j, ok := owner[f]; !ok || rank(i, f) < rank(j, f) {
 				owner[f] = i
 			}
 		}
@@ -28,7 +34,7 @@ func (d *decoder) patterns(n *node) map[conntrack.Finding]int {
 	for i := range n.entries {
 		for _, f := range findingsOf(n.entries[i].key) {
 			j := owner[f]
-			if j != i && size[i] == size[j] && !said[[2]int{i, j}] {
+			if j != i && j >= 0 && rank(i, f) == rank(j, f) && !said[[2]int{i, j}] {
 				said[[2]int{i, j}] = true
 				d.problem(n.entries[i].at, quote(n.entries[i].key)+" and "+quote(n.entries[j].key)+" both name "+f.String(),
 					"an entry for "+f.String()+" itself, or one of the two")
@@ -79,6 +85,9 @@ func (d *decoder) on(n *node, b *Block) map[conntrack.Finding]Action {
 		said := map[string]bool{}
 		for _, f := range fs {
 			a := parts.resolve(f)
+			if f == conntrack.LateRst && e.key != f.String() && (a.Reply == ReplyRST || a.Reply == ReplyRSTTracked) {
+				a.Reply = ReplyNone // meant for the others that the key names: no RST answers a RST
+			}
 			for _, c := range parts.contradictions(f, &a) {
 				if !said[c.part] {
 					said[c.part] = true

@@ -22,11 +22,14 @@ func Diff(a, b *Policy) []Difference {
 	whole := func(of func(*Policy) string, key string) { say(key, of(a), of(b)) }
 	base := [2][]fact{a.facts(-1, conntrack.Original), b.facts(-1, conntrack.Original)}
 	for i := range base[0] {
-		say(base[0][i].key, base[0][i].value, base[1][i].value)
+		if x, y := &base[0][i], &base[1][i]; !x.asBase || !y.asBase {
+			say(x.key, x.value, y.value)
+		}
 	}
 	whole(func(p *Policy) string { return fmt.Sprint(p.limits.Flows) }, "limits.flows")
 	whole(func(p *Policy) string { return fmt.Sprint(p.limits.Embryonic) }, "limits.embryonic")
 	whole(func(p *Policy) string { return fmt.Sprint(p.limits.Tombstones) }, "limits.tombstones")
+	whole(func(p *Policy) string { return fmt.Sprint(p.limits.PerSource) }, "limits.per_source")
 	whole(func(p *Policy) string { return p.onFull.String() }, "on_full")
 	whole(func(p *Policy) string { return FormatDuration(p.adopt) }, "adopt")
 	whole(func(p *Policy) string { return FormatDuration(p.windows[0].TombLate) }, "late")
@@ -90,7 +93,7 @@ func diffRule(key string, a, b *Policy, i, j int32, base [2][]fact) []Difference
 		x, y := a.facts(i, dir), b.facts(j, dir)
 		for k := range x {
 			inherited := x[k] == base[0][k] && y[k] == base[1][k]
-			if x[k].value != y[k].value && !inherited && !said[x[k].key] {
+			if x[k].value != y[k].value && !inherited && !(x[k].asBase && y[k].asBase) && !said[x[k].key] {
 				said[x[k].key] = true
 				out = append(out, Difference{key + "." + x[k].key, x[k].value, y[k].value})
 			}
@@ -100,20 +103,25 @@ func diffRule(key string, a, b *Policy, i, j int32, base [2][]fact) []Difference
 }
 
 // fact is a value of a rule or of the policy, by its path.
-type fact struct{ key, value string }
+type fact struct {
+	key, value string
+	asBase     bool // about a finding, and the same as about the finding that it is a kind of
+}
 
 // facts returns what a rule decides by, in the order of a policy file; all policies have the same keys.
 func (p *Policy) facts(rule int32, dir conntrack.Direction) []fact {
 	var out []fact
 	for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
-		out = append(out, fact{"timeouts." + stateKey(s), FormatDuration(p.Timeouts(rule)[s])})
+		out = append(out, fact{key: "timeouts." + stateKey(s), value: FormatDuration(p.Timeouts(rule)[s])})
 	}
 	w := p.Window(rule)
-	out = append(out, fact{"window.check", seqCheckWords[w.Check]}, fact{"window.rst", rstRuleWords[w.RST]},
-		fact{"window.near", fmt.Sprint(w.Near)}, fact{"window.syn_band", fmt.Sprint(w.SynBand)})
+	for _, v := range windowValues(w) {
+		out = append(out, fact{key: "window." + v[0], value: v[1]})
+	}
 	out = append(out, p.Upkeep(rule).facts()...)
 	for f := range conntrack.NumFindings {
-		out = append(out, fact{"on." + f.String(), p.Action(rule, dir, f).textOn(f)})
+		text, of := p.Action(rule, dir, f).textOn(f), f.Base()
+		out = append(out, fact{"on." + f.String(), text, of != f && text == p.Action(rule, dir, of).textOn(of)})
 	}
 	return out
 }

@@ -62,10 +62,13 @@ func findingTable() string {
 	var b strings.Builder
 	b.WriteString("| finding | catalogue | meaning | by itself |\n|---|---|---|---|\n")
 	for f := range conntrack.NumFindings {
-		i := f.Info()
+		i := *f.Info()
 		ids := "-"
 		if i.Dotted != "" {
 			ids = "`" + strings.Join(strings.Fields(i.Dotted), "`, `") + "`"
+		}
+		if f.Base() != f {
+			i.Word += "`, a kind of `" + f.Base().String()
 		}
 		natural := NaturalAction(f, Forward)
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s, %s |\n", i.Word, ids, i.Meaning, natural.State, natural.TimerWord())

@@ -61,6 +61,20 @@ func SeqCheckWord(c conntrack.SeqCheck) string { return seqCheckWords[c] }
 // RSTRuleWord returns the word of window.rst.
 func RSTRuleWord(r conntrack.RSTRule) string { return rstRuleWords[r] }
 
+// windowValues returns the keys and values of a window section, in order.
+func windowValues(w *conntrack.Rules) [][2]string {
+	return [][2]string{{"check", seqCheckWords[w.Check]}, {"rst", rstRuleWords[w.RST]}, {"near", fmt.Sprint(w.Near)},
+		{"syn_band", fmt.Sprint(w.SynBand)}}
+}
+
+func windowText(w *conntrack.Rules) string {
+	var parts []string
+	for _, v := range windowValues(w) {
+		parts = append(parts, v[0]+": "+v[1])
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
 // rateText returns a rate as a policy file has it.
 func rateText(n int32) string {
 	if n == Unlimited {
@@ -82,9 +96,10 @@ func (p *Policy) YAML() []byte {
 		fmt.Fprintf(&b, "  %s: %s\n", stateKey(s), FormatDuration(p.timeouts[0][s]))
 	}
 	w := &p.windows[0]
-	fmt.Fprintf(&b, "window: {check: %s, rst: %s, near: %d, syn_band: %d}\n", seqCheckWords[w.Check], rstRuleWords[w.RST], w.Near, w.SynBand)
+	fmt.Fprintf(&b, "window: %s\n", windowText(w))
 	writeFacts(&b, "", p.upkeeps[0].facts())
-	fmt.Fprintf(&b, "limits: {flows: %d, embryonic: %d, tombstones: %d}\n", p.limits.Flows, p.limits.Embryonic, p.limits.Tombstones)
+	fmt.Fprintf(&b, "limits: {flows: %d, embryonic: %d, tombstones: %d, per_source: %d}\n", p.limits.Flows, p.limits.Embryonic,
+		p.limits.Tombstones, p.limits.PerSource)
 	fmt.Fprintf(&b, "on_full: %s\nadopt: %s\nlate: %s\nreload: %s\n", p.onFull, FormatDuration(p.adopt), FormatDuration(w.TombLate), p.reload)
 	fmt.Fprintf(&b, "log:\n  detail: %s\n", p.log.Detail)
 	p.writeRates(&b)
@@ -133,13 +148,14 @@ func (p *Policy) writeRule(b *bytes.Buffer, r int32) {
 		fmt.Fprintf(b, "    timeouts: {%s}\n", strings.Join(parts, ", "))
 	}
 	if w := p.Window(r); *w != p.windows[0] {
-		fmt.Fprintf(b, "    window: {check: %s, rst: %s, near: %d, syn_band: %d}\n", seqCheckWords[w.Check], rstRuleWords[w.RST], w.Near, w.SynBand)
+		fmt.Fprintf(b, "    window: %s\n", windowText(w))
 	}
 	writeFacts(b, "    ", p.upkeepChanges(r))
 	dir := p.matches[r].Direction.first()
 	head := "    on:\n"
 	for f := range conntrack.NumFindings {
-		if a := p.Action(r, dir, f); *a != *p.Action(-1, dir, f) {
+		a, of := p.Action(r, dir, f), f.Base() // a word for a finding is one for its kinds
+		if *a != *p.Action(-1, dir, f) || *p.Action(r, dir, of) != *p.Action(-1, dir, of) {
 			fmt.Fprintf(b, "%s      %s: %s\n", head, f, a.textOn(f))
 			head = ""
 		}

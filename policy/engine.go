@@ -51,7 +51,7 @@ func NewEngine(cfg EngineConfig) *Engine {
 	e.timers.use(cfg.Policy)
 	e.holds.init(cfg.MaxHolds)
 	l := cfg.Policy.Limits()
-	e.table = conntrack.NewTable(conntrack.Config{Max: l.Flows, MaxEmbryonic: l.Embryonic, Tombstones: l.Tombstones,
+	e.table = conntrack.NewTable(conntrack.Config{Max: l.Flows, MaxEmbryonic: l.Embryonic, Tombstones: l.Tombstones, MaxPerSource: l.PerSource,
 		FirstID: cfg.FirstID, Ended: e.ended, Due: cfg.BeforeExpire, Woken: e.woken})
 	return e
 }

@@ -23,7 +23,7 @@ func strangers(e *Engine, now conntrack.Instant) {
 
 // hostile uses every part of an action, wherever the language lets it.
 const hostile = `
-limits: {flows: 12, embryonic: 5, tombstones: 6}
+limits: {flows: 12, embryonic: 5, tombstones: 6, per_source: 8}
 on_full: evict-closing
 adopt: 20s
 timeouts: {syn_sent: 3s, syn_recv: 3s, established: 40s, fin_wait: 5s, close_wait: 5s, last_ack: 2s, time_wait: 4s, close: 1s}
@@ -81,7 +81,9 @@ func (g *traffic) segment() conntrack.Segment {
 	offset := func() conntrack.Seq {
 		n := conntrack.Seq(g.next() % 4)
 		if g.next()%16 == 0 {
-			n <<= 18
+			if n <<= 18; g.next()%2 == 0 {
+				n = -n
+			}
 		}
 		return n
 	}
@@ -98,6 +100,7 @@ func (g *traffic) segment() conntrack.Segment {
 		}
 		ends[from] = s.End()
 	}
+	g.options(&s)
 	if g.next()%64 == 0 {
 		s.Defect = conntrack.DefectOptions
 	}
@@ -106,6 +109,34 @@ func (g *traffic) segment() conntrack.Segment {
 	}
 	s.Bytes = 40 + s.Len
 	return s
+}
+
+// options gives a segment some: mostly those that a TCP would send.
+func (g *traffic) options(s *conntrack.Segment) {
+	o := &s.Options
+	if b := g.next(); b%4 > 0 {
+		o.Has |= conntrack.OptTimestamp
+		o.TSVal = uint32(g.now>>24) + uint32(b>>5)*3
+		if b == 255 {
+			o.TSVal = 0
+		}
+	}
+	if s.Flags&conntrack.SYN != 0 {
+		b := g.next()
+		o.Has |= conntrack.OptionSet(b) & (conntrack.OptFastOpen | conntrack.OptWScale)
+		o.WScale = b & 1
+		if b&64 != 0 {
+			o.Has |= conntrack.OptMSS
+			o.MSS = 60
+		}
+	}
+	switch b := g.next(); {
+	case b < 40:
+		s.Window = 0
+		s.Seq -= conntrack.Seq(b & 1) // a probe
+	case b < 80 && s.Flags&conntrack.RST != 0:
+		s.Ack = 0
+	}
 }
 
 // ledger adds up what an engine accounts for.
@@ -186,7 +217,7 @@ func wrong(s *conntrack.Segment, out *Outcome) string {
 		return "no finding of a segment"
 	case out.Verdict == Drop && begins:
 		return "a dropped segment began a flow"
-	case out.Counted && (out.Finding != conntrack.InWindow || out.Verdict != Forward || out.HasReply || out.HasPeer || out.Flow == 0):
+	case out.Counted && (!out.Finding.Counted() || out.Verdict != Forward || out.HasReply || out.HasPeer || out.Flow == 0):
 		return "counted"
 	case out.HasReply && rst(&out.Reply) && s.Flags&conntrack.RST != 0:
 		return "a RST answers a RST"

@@ -25,7 +25,7 @@ func (e *Engine) Swap(now conntrack.Instant, p *Policy, live Reload) {
 	e.epoch++
 	e.timers.use(p)
 	l := p.Limits()
-	e.table.SetLimits(l.Flows, l.Embryonic, l.Tombstones)
+	e.table.SetLimits(l.Flows, l.Embryonic, l.Tombstones, l.PerSource)
 	switch live {
 	case ReloadRematch:
 		e.reload.rematch = e.epoch

@@ -25,7 +25,7 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	e.describe(now, v, dir)
 	a := e.policy.Action(rule, dir, out.Finding)
 	effect := resolve(a, v)
-	if f, ok := e.room(now, v, effect); !ok {
+	if f, ok := e.room(now, v, s, effect); !ok {
 		if e.trace != nil {
 			e.trace.Refused, e.trace.Wanted = true, *a
 		}
@@ -182,11 +182,14 @@ func barren(effect conntrack.Effect) conntrack.Effect {
 // room makes sure that the entry that an effect creates has its place, evicting as the policy says, and returns the bound
 // that stands against it. A handshake that its server has proven (resync) takes the place of an established entry and needs
 // none.
-func (e *Engine) room(now conntrack.Instant, v *conntrack.View, effect conntrack.Effect) (conntrack.Finding, bool) {
+func (e *Engine) room(now conntrack.Instant, v *conntrack.View, s *conntrack.Segment, effect conntrack.Effect) (conntrack.Finding, bool) {
 	var entry, embryonic bool // what it takes
 	switch {
 	case v.Entry == nil:
 		entry = effect == conntrack.Create || effect == conntrack.CreateLiberal
+		if entry && !e.table.SourceRoom(now, &s.Tuple) {
+			return conntrack.SourceLimit, false
+		}
 		embryonic = effect == conntrack.Create
 	default:
 		embryonic = effect == conntrack.Replace && !v.Entry.State.Embryonic()
@@ -257,7 +260,7 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 		out.Flows = append(out.Flows, FlowEvent{Kind: FlowNew, At: now, Rule: e.policy.RuleName(p.Rule), Entry: *c.Entry})
 		return
 	}
-	if out.Finding == conntrack.InWindow && out.Verdict == Forward && !out.HasReply && !out.HasPeer &&
+	if out.Finding.Counted() && out.Verdict == Forward && !out.HasReply && !out.HasPeer &&
 		e.policy.Log().Detail == LogDecision {
 		out.Counted = true
 		c.Entry.Counted++

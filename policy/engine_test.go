@@ -113,14 +113,14 @@ func TestDroppedCreatesNothing(t *testing.T) {
 	x.run(t, handshake+`
 	+0    c P. 1001:10 5001   => drop/in-window effect=keep counted=false
 	+0    c P. 1011:10 5001   => drop/in-window
-	+0    c S  1              => drop/syn-established effect=keep state=ESTABLISHED`)
+	+0    c S  9999           => drop/syn-established effect=keep state=ESTABLISHED`)
 	for dir := range conntrack.Reply + 1 {
 		p.actions[index(-1, dir, conntrack.InWindow)] = Action{Packet: Hold, HoldThen: Drop, State: conntrack.Track}
 		p.actions[index(-1, dir, conntrack.SynEstablished)] = Action{Packet: Hold, HoldThen: Drop, State: conntrack.Replace}
 	}
 	x.run(t, `
 	+0    c P. 1001:10 5001   => hold/in-window effect=keep counted=false
-	+0    c S  1              => hold/syn-established effect=keep state=ESTABLISHED`)
+	+0    c S  9999           => hold/syn-established effect=keep state=ESTABLISHED`)
 	if n := x.e.view.Entry.Side[0].End; n != 1001 {
 		t.Errorf("a dropped segment moved the window to %d", n)
 	}

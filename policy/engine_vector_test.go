@@ -57,17 +57,17 @@ func TestVectors(t *testing.T) {
 	+1    c R  1201           => drop/rst-inexact state=ESTABLISHED`},
 		{"V5 lower ISN", "openbsd-pf", `
 	+0    c S  1000000        => forward/new
-	+1    c S  999000         => forward/syn-new-isn
+	+1    c S  999000         => forward/syn-new-isn-lower
 	+1    c S  100000         => drop/syn-new-isn-far`},
 		{"V5 lower ISN", "linux-default", `
 	+0    c S  1000000        => forward/new
-	+1    c S  990000         => forward/syn-new-isn state=SYN_SENT
-	+1ms  s S. 5000 990001    => forward/synack-bad-ack state=SYN_RECV
+	+1    c S  990000         => forward/syn-new-isn-lower state=SYN_SENT
+	+1ms  s S. 5000 990001    => forward/synack-bad-ack-low state=SYN_RECV
 	+1ms  c .  990001 5001    => forward/seq-below state=SYN_RECV
 	+1ms  s .  5001 990001    => forward/in-window state=SYN_RECV`},
 		{"V5 ISN lower than an ACK may lag: the kernel keeps the first", "linux-default", `
 	+0    c S  1000000        => forward/new
-	+1    c S  1000           => forward/syn-new-isn
+	+1    c S  1000           => forward/syn-new-isn-lower
 	+1ms  s S. 5000 1001      => forward/ack-below state=SYN_SENT
 	+1ms  c .  1001 5001      => drop/handshake-bad-ack state=SYN_SENT`},
 		{"V6 data after the idle timer", "lpd-case-2015", session + `

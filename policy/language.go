@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"halfopen/conntrack"
@@ -118,6 +119,7 @@ func limitKeys() []key {
 		{name: "flows", kind: kindCount, lo: 1, hi: MaxFlows, unit: "connections", dflt: "262144", meaning: "connections in all"},
 		{name: "embryonic", kind: kindCount, lo: 1, hi: MaxFlows, unit: "connections", dflt: "half of flows", meaning: "of those, ones whose handshake is not complete"},
 		{name: "tombstones", kind: kindCount, hi: MaxFlows, unit: "connections", dflt: "65536", meaning: "ended connections that are remembered for the log and for late-after-expiry; 0 for none"},
+		{name: "per_source", kind: kindCount, hi: MaxFlows, unit: "connections", dflt: "0", meaning: "connections that one address may have opened; another is source-limit; 0 for any number"},
 	}
 }
 
@@ -179,19 +181,30 @@ func groups() []group {
 		}
 	}
 	return []group{
-		{"mid-stream", "segments other than a SYN of which nothing is remembered", []conntrack.Finding{conntrack.SynAckNoState, conntrack.AckNoState,
-			conntrack.DataNoState, conntrack.FinNoState, conntrack.RstNoState, conntrack.LateAfterExpiry}},
-		{"out-of-window", "segments whose numbers do not fit, RST segments included", []conntrack.Finding{conntrack.SeqAboveNear, conntrack.SeqAbove,
-			conntrack.SeqBelow, conntrack.AckAbove, conntrack.AckBelow, conntrack.FinOutOfWindow, conntrack.RstOutOfWindow}},
+		{"mid-stream", "segments other than a SYN of which nothing is remembered", kinds(conntrack.SynAckNoState, conntrack.AckNoState,
+			conntrack.DataNoState, conntrack.FinNoState, conntrack.RstNoState, conntrack.LateAfterExpiry)},
+		{"out-of-window", "segments whose numbers do not fit, RST segments included", kinds(conntrack.SeqAboveNear, conntrack.SeqAbove,
+			conntrack.SeqBelow, conntrack.AckAbove, conntrack.AckBelow, conntrack.FinOutOfWindow, conntrack.RstOutOfWindow)},
 		all,
 	}
 }
 
-// findingsOf returns what a key of on names: one finding, the findings of a group, or with a trailing "*" all findings
+// kinds returns findings with those that are kinds of them.
+func kinds(of ...conntrack.Finding) []conntrack.Finding {
+	out := slices.Clone(of)
+	for f := range conntrack.NumFindings {
+		if f.Base() != f && slices.Contains(of, f.Base()) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// findingsOf returns what a key of on names: a finding and its kinds, the findings of a group, or with a trailing "*" all findings
 // whose words begin so. It is empty for a word that names none.
 func findingsOf(word string) []conntrack.Finding {
 	if f, ok := conntrack.FindingByWord(word); ok {
-		return []conntrack.Finding{f}
+		return kinds(f)
 	}
 	for _, g := range groups() {
 		if g.word == word {

@@ -76,7 +76,7 @@ func TestFull(t *testing.T) {
 	if want := (conntrack.Rules{Check: conntrack.SeqLiberal, RST: conntrack.RSTRFC5961, Near: 1000, SynBand: 2000, TombLate: time.Hour}); *p.Window(-1) != want {
 		t.Errorf("window %+v", *p.Window(-1))
 	}
-	if want := (Limits{1000, 10, 0}); p.Limits() != want || p.OnFull() != EvictClosing || p.Adopt() != 0 || p.Reload() != ReloadDrop || p.Preset() != "openbsd-pf" {
+	if want := (Limits{1000, 10, 0, 0}); p.Limits() != want || p.OnFull() != EvictClosing || p.Adopt() != 0 || p.Reload() != ReloadDrop || p.Preset() != "openbsd-pf" {
 		t.Errorf("%+v %s %v %s %s", p.Limits(), p.OnFull(), p.Adopt(), p.Reload(), p.Preset())
 	}
 	l := p.Log()

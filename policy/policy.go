@@ -57,6 +57,7 @@ type Limits struct {
 	Flows      int // connections, 1 to MaxFlows
 	Embryonic  int // of those, ones whose handshake is not complete; at most Flows
 	Tombstones int // connections lately forgotten that are still remembered for the log; 0 keeps none
+	PerSource  int // connections that one address may have opened; 0 for any number
 }
 
 // OnFull is what happens when a new connection finds no room.

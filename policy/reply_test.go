@@ -24,7 +24,7 @@ func TestExpiryResets(t *testing.T) {
 	+0    -                   => rst-tracked:c:R,5051 rst-tracked:s:R,1101`)
 	// A client in SYN_SENT takes only RST+ACK of ISN+1; a server that never spoke gets what it would expect next.
 	play(t, EngineConfig{NoAdopt: true}, both, `
-	+0    c S  1000:41        => forward/new
+	+0    c S  1000:41        => forward/syn-data
 	+2m   -                   => rst-tracked:c:R.,0,1001 rst-tracked:s:R,1042 +end:idle`)
 	play(t, EngineConfig{NoAdopt: true}, both, `
 	+0    c S  1000           =>
@@ -75,7 +75,7 @@ func TestTrackedWindowAndScale(t *testing.T) {
 	+0    s S. 5000 1001 ws=3 =>
 	+0    c .  1001 5001      =>
 	+0    s .  5001 1001 win=321 => forward/in-window
-	+0    c S  9              => drop/syn-established reply=ack-tracked:c:.,5001,1001,win=321`)
+	+0    c S  9              => drop/syn-established-in-window reply=ack-tracked:c:.,5001,1001,win=321`)
 }
 
 // RSTs with tracked numbers, as each end accepts them.
@@ -99,7 +99,7 @@ on:
 	// Ends in the handshake: a client that acknowledged nothing needs ISN+1 acknowledged, a server has acknowledged it.
 	play(t, EngineConfig{NoAdopt: true}, policy, `
 	+0    c S  1000           =>
-	+0    s S. 5000 77        => drop/synack-bad-ack reply=rst-tracked:s:R,1001 peer=rst-tracked:c:R.,0,1001
+	+0    s S. 5000 77        => drop/synack-bad-ack-low reply=rst-tracked:s:R,1001 peer=rst-tracked:c:R.,0,1001
 	+0    s S. 5000 1001      => forward/syn-ack
 	+0    c S  2000           => drop/syn-in-handshake reply=rst-tracked:c:R.,5001,2001 peer=rst-tracked:s:R,1001`)
 	// A client that dialled anew on a live entry is in SYN_SENT with the new number.

@@ -12,8 +12,8 @@ import (
 // revision hashes what a compiled policy means, in a text that no detail of its files reaches.
 func revision(p *Policy) string {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "halfopen policy 1\nlimits %d %d %d %s\nadopt %d\nreload %s\nlog %s", p.limits.Flows, p.limits.Embryonic,
-		p.limits.Tombstones, p.onFull, p.adopt, p.reload, p.log.Detail)
+	fmt.Fprintf(&b, "halfopen policy 1\nlimits %d %d %d %d %s\nadopt %d\nreload %s\nlog %s", p.limits.Flows, p.limits.Embryonic,
+		p.limits.Tombstones, p.limits.PerSource, p.onFull, p.adopt, p.reload, p.log.Detail)
 	for f, n := range p.log.Rate {
 		fmt.Fprintf(&b, " %s %d", conntrack.Finding(f), n)
 	}

@@ -17,6 +17,7 @@ type Spec struct {
 	Flows     *int // entries, 1 to MaxFlows
 	Embryonic *int // entries, at most Flows
 	Tombs     *int // entries, 0 to MaxFlows
+	PerSource *int // entries, 0 to MaxFlows
 	OnFull    *OnFull
 	Adopt     *time.Duration
 	Detail    *LogDetail

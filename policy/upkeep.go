@@ -165,12 +165,12 @@ func (u *Upkeep) apply(s *UpkeepSpec) {
 // facts returns the values by their paths. Those of one section stand together.
 func (u *Upkeep) facts() []fact {
 	return []fact{
-		{"probes.tries", strconv.Itoa(int(u.Probes.Tries))},
-		{"probes.every", FormatDuration(u.Probes.Every)},
-		{"probes.when", probeWhenWords[u.Probes.When]},
-		{"probes.to", endsWords[u.Probes.To]},
-		{"probes.alive", aliveWords[u.Probes.Alive]},
-		{"refresh", refreshWords[u.Refresh]},
+		{key: "probes.tries", value: strconv.Itoa(int(u.Probes.Tries))},
+		{key: "probes.every", value: FormatDuration(u.Probes.Every)},
+		{key: "probes.when", value: probeWhenWords[u.Probes.When]},
+		{key: "probes.to", value: endsWords[u.Probes.To]},
+		{key: "probes.alive", value: aliveWords[u.Probes.Alive]},
+		{key: "refresh", value: refreshWords[u.Refresh]},
 	}
 }
 

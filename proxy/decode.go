@@ -103,6 +103,7 @@ func (d *Decoder) decode(data []byte, origLen int, info PacketInfo, f *frame, se
 	if seg.Defect = d.transport(f, seg); seg.Defect != conntrack.DefectNone {
 		return
 	}
+	seg.GSO = info.GSO
 	if !info.Partial && !info.GSO && !f.fragment && !f.unsummed && len(f.transport) == f.length {
 		seg.Checksum = judgeChecksum(&seg.Tuple, f.transport)
 	}

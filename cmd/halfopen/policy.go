@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -262,7 +263,7 @@ func showSettings(out io.Writer, p *policy.Policy) {
 	l, r := p.Limits(), p.Window(-1)
 	fmt.Fprintf(out, "\nwindow check %s, rst %s, near %d, syn_band %d; late %s\n", policy.SeqCheckWord(r.Check), policy.RSTRuleWord(r.RST), r.Near,
 		r.SynBand, policy.FormatDuration(r.TombLate))
-	fmt.Fprintf(out, "limits flows %d, embryonic %d, tombstones %d; on_full %s\n", l.Flows, l.Embryonic, l.Tombstones, p.OnFull())
+	fmt.Fprintf(out, "limits flows %d, embryonic %d, tombstones %d, per source %s; on_full %s\n", l.Flows, l.Embryonic, l.Tombstones, bound(l.PerSource), p.OnFull())
 	fmt.Fprintf(out, "adopt %s; reload %s; log detail %s\n", policy.FormatDuration(p.Adopt()), p.Reload(), p.Log().Detail)
 }
 
@@ -308,4 +309,12 @@ func showRules(out io.Writer, p *policy.Policy) error {
 		}
 	}
 	return nil
+}
+
+// bound returns a limit, of which 0 is none.
+func bound(n int) string {
+	if n == 0 {
+		return "any"
+	}
+	return strconv.Itoa(n)
 }
