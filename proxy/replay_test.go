@@ -120,7 +120,7 @@ func TestReplayClock(t *testing.T) {
 	}
 	// The capture's time is the engine's: five minutes of silence outlast a timer of a minute.
 	late := mustReplay(t, ReplayConfig{Capture: ng(t, packets, nil, capture.LinkRaw), Overrides: []string{"timeouts.established=1m"}})
-	if late.texts[5] != "forward/late-after-expiry" || late.Ended["idle"] == 0 {
+	if late.texts[5] != "forward/late-fin" || late.Ended["idle"] == 0 {
 		t.Errorf("after five minutes: %v, ended %v", late.texts, late.Ended)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // flowSize is the length of a flow in a state file: addresses and ports, ids, times, both sides, the candidate, the rest.
 const (
-	sideSize = 7*4 + 2 + 1 + 2*8
+	sideSize = 8*4 + 2*2 + 2 + 2*8
 	flowSize = 2*16 + 2*2 + 2*8 + 5*8 + 2*sideSize + (2*4 + 2 + 1 + 2 + 1) + 4 + 2 + 2 + 5 + len(conntrack.Entry{}.History)
 )
 
@@ -29,11 +29,12 @@ func appendFlow(b []byte, e *conntrack.Entry, set uint16) []byte {
 	}
 	for i := range e.Side {
 		s := &e.Side[i]
-		for _, n := range [...]uint32{uint32(s.ISN), uint32(s.End), uint32(s.MaxEnd), uint32(s.MaxAck), uint32(s.FINEnd), s.MaxWin, s.Win} {
+		for _, n := range [...]uint32{uint32(s.ISN), uint32(s.End), uint32(s.MaxEnd), uint32(s.MaxAck), uint32(s.FINEnd), s.MaxWin, s.Win, s.TSRecent} {
 			b = le.AppendUint32(b, n)
 		}
 		b = le.AppendUint16(b, uint16(s.Flags))
-		b = append(b, s.Scale)
+		b = le.AppendUint16(b, s.MSS)
+		b = append(b, s.Scale, s.Retrans)
 		b = le.AppendUint64(b, s.Packets)
 		b = le.AppendUint64(b, s.Bytes)
 	}
@@ -80,9 +81,10 @@ func parseFlow(b []byte, e *conntrack.Entry) (set uint16, err error) {
 		for _, n := range [...]*conntrack.Seq{&s.ISN, &s.End, &s.MaxEnd, &s.MaxAck, &s.FINEnd} {
 			*n = conntrack.Seq(f.u32())
 		}
-		s.MaxWin, s.Win = f.u32(), f.u32()
+		s.MaxWin, s.Win, s.TSRecent = f.u32(), f.u32(), f.u32()
 		s.Flags = conntrack.SideFlags(f.u16())
-		s.Scale = f.u8()
+		s.MSS = f.u16()
+		s.Scale, s.Retrans = f.u8(), f.u8()
 		s.Packets, s.Bytes = f.u64(), f.u64()
 	}
 	c := &e.Candidate

@@ -142,9 +142,9 @@ func resum(file []byte) []byte {
 func TestStateOtherVersionAndImpossibleEntries(t *testing.T) {
 	flows, meta, file := savedState(t, 1)
 	other := bytes.Clone(file)
-	other[len(stateMagic)] = 2
+	other[len(stateMagic)] = stateVersion - 1
 	if _, err := LoadState(bytes.NewReader(resum(other))); !errors.Is(err, ErrStateVersion) {
-		t.Errorf("version 2: %v", err)
+		t.Errorf("version %d: %v", stateVersion-1, err)
 	}
 	for name, spoil := range map[string]func(*conntrack.Entry){
 		"state":     func(e *conntrack.Entry) { e.State = conntrack.NumStates },

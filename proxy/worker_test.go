@@ -119,7 +119,7 @@ func TestInjectionIsABarrier(t *testing.T) {
 	b := newBench(t, "preset: lpd-case-2015\non: {syn-established: {packet: forward, peer: rst-tracked, state: replace}}", false)
 	b.handshake()
 	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "data"),
-		seg(t, clientEnd, serverEnd, conntrack.SYN, 9000, 0, ""),
+		seg(t, clientEnd, serverEnd, conntrack.SYN, 900000, 0, ""),
 		seg(t, "10.0.0.7:1000", serverEnd, conntrack.SYN, 1, 0, ""))
 	b.step()
 	// 101 is what the server has acknowledged so far.
@@ -130,7 +130,7 @@ func TestInjectionIsABarrier(t *testing.T) {
 func TestReplyFollowsVerdict(t *testing.T) {
 	b := newBench(t, "preset: lpd-case-2015", false)
 	b.handshake()
-	b.main.push(seg(t, serverEnd, clientEnd, conntrack.ACK, 501, 101, ""), seg(t, clientEnd, serverEnd, conntrack.SYN, 9000, 0, ""),
+	b.main.push(seg(t, serverEnd, clientEnd, conntrack.ACK, 501, 101, ""), seg(t, clientEnd, serverEnd, conntrack.SYN, 900000, 0, ""),
 		seg(t, serverEnd, clientEnd, conntrack.ACK, 501, 101, ""))
 	b.step()
 	b.expect("main accept 4", "main drop 5", "inject . 192.0.2.9:515 > 10.0.0.1:721 seq 501 ack 101", "main accept 6")
@@ -144,7 +144,7 @@ func TestFailedInjectionIsRecorded(t *testing.T) {
 	b := newBench(t, "preset: lpd-case-2015", false)
 	b.handshake()
 	b.Worker.injector = &recorder{wire: b.wire, err: errors.New("no route")}
-	b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, 9000, 0, ""))
+	b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, 900000, 0, ""))
 	b.step()
 	if r := b.records("inject"); len(r) != 1 || !strings.Contains(r[0], "no route") {
 		t.Errorf("inject records %q, want one with the error", r)
@@ -158,7 +158,7 @@ func TestFailedInjectionIsRecorded(t *testing.T) {
 func TestDryRunForwardsAndInjectsNothing(t *testing.T) {
 	b := newBench(t, "preset: lpd-case-2015", true)
 	b.handshake()
-	b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, 9000, 0, ""), seg(t, clientEnd, serverEnd, conntrack.ACK, 101, 501, "x"))
+	b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, 900000, 0, ""), seg(t, clientEnd, serverEnd, conntrack.ACK, 101, 501, "x"))
 	b.step()
 	b.expect("main accept 4", "main accept 5")
 	var found bool
