@@ -229,7 +229,7 @@ func spoil(s *sender, from, to netip.Addr, port uint16) (all []spoiled) {
 
 // Packets that no TCP sends, from a raw socket: each is found, counted and, as the policy says, forwarded or dropped; the gateway lives.
 func TestMalformedPackets(t *testing.T) {
-	for policy, verdict := range map[string]string{"observe": "forward", "linux-default": "drop"} {
+	for policy, verdict := range map[string]string{"observe": "forward", "openbsd-pf": "drop"} {
 		t.Run(policy, func(t *testing.T) {
 			w := newWorld(t)
 			at := netip.AddrPortFrom(serverAddr, 7001)

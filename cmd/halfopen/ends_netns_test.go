@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -158,6 +160,24 @@ func (g *gatewayProcess) signal(s syscall.Signal) {
 	if err := g.cmd.Process.Signal(s); err != nil {
 		g.w.t.Fatalf("signal %v: %v\n%s", s, err, g.said())
 	}
+	if s == syscall.SIGSTOP { // each thread stops when it next leaves the kernel
+		g.w.until("every thread stands", answerLimit, g.stands)
+	}
+}
+
+// stands reports whether every thread of the gateway is stopped (proc_pid_stat(5): state T).
+func (g *gatewayProcess) stands() bool {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.cmd.Process.Pid))
+	if err != nil || len(tasks) == 0 {
+		return false
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err != nil || !strings.Contains(string(b), ") T ") {
+			return false
+		}
+	}
+	return true
 }
 
 // halfopenIn runs a verb inside a namespace; it must succeed.
