@@ -87,6 +87,12 @@ type Action struct {
 	HoldThen PacketAction
 	// Await belongs to a peer action that probes: how long its answer is awaited before the finding is probe-unanswered.
 	Await time.Duration
+	// OnlyIf and Within, where they are not zero, must hold for all of the above to be done; otherwise Else and ElseReply are, and
+	// nothing else. Within is the most time since the connection's timer was last set.
+	OnlyIf    Conditions
+	Within    time.Duration
+	Else      PacketAction
+	ElseReply ReplyAction
 }
 
 // Emit is a packet that the gateway must make: Segment is a whole segment (from Tuple.Src to Tuple.Dst, flags, numbers,
@@ -95,4 +101,15 @@ type Emit struct {
 	Kind    string      // the policy word that caused it, for the log: rst, rst-tracked, ack-tracked, icmp-port, icmp-admin
 	ICMP    ReplyAction // ReplyICMPPort or ReplyICMPAdmin, else ReplyNone
 	Segment conntrack.Segment
+	// Also, with Twice, is the sequence number of a second segment that is the same otherwise, to be sent right after: of a RST to
+	// an end of which it is not known whether it has received what the other end sent last. One of the two is the exact number.
+	Also  conntrack.Seq
+	Twice bool
+}
+
+// Second returns the second of two segments.
+func (e *Emit) Second() (Emit, bool) {
+	s := *e
+	s.Segment.Seq, s.Twice = e.Also, false
+	return s, e.Twice
 }

@@ -40,7 +40,7 @@ func (p *actionParts) contradictions(f ct.Finding, a *Action) []contradiction {
 		}
 		say("state", fmt.Sprintf("state: %s on %s%s", a.State, f, how), list(words))
 	}
-	if p.has("window") && a.Reply != ReplyACKTracked {
+	if p.has("window") && a.Reply != ReplyACKTracked && a.ElseReply != ReplyACKTracked {
 		say("window", "window without reply: ack-tracked", "no window, or that reply")
 	}
 	return out
@@ -59,6 +59,7 @@ func expiry(p *actionParts, f ct.Finding, a *Action, say func(part, found, expec
 	if a.Peer.probes() {
 		say("peer", fmt.Sprintf("peer: %s on %s", a.Peer, f), "none or rst-tracked; the key probes is for asking before the end")
 	}
+	conditionParts(p, f, a, false, say)
 	if p.has("timer") {
 		say("timer", fmt.Sprintf("timer on %s", f), "no timer")
 	}
@@ -79,6 +80,7 @@ func packetParts(p *actionParts, f ct.Finding, a *Action, say func(part, found, 
 			}
 		}
 	}
+	conditionParts(p, f, a, onSYN(f), say)
 	if unanswerable(f) && a.Reply != ReplyNone {
 		say("reply", fmt.Sprintf("reply: %s on %s, whose sender is not known for sure", a.Reply, f), "none")
 	} else if (a.Reply == ReplyACKTracked || a.Reply == ReplyRSTTracked) && !tracked(f) {
@@ -89,7 +91,7 @@ func packetParts(p *actionParts, f ct.Finding, a *Action, say func(part, found, 
 	switch {
 	case a.Peer != PeerNone && !tracked(f):
 		say("peer", fmt.Sprintf("peer: %s on %s, where no numbers are tracked", a.Peer, f), "none")
-	case a.Peer == PeerProbeSYN && !slices.Contains(effectsOn(f, &Action{}), ct.Annotate):
+	case a.Peer == PeerProbeSYN && !onSYN(f):
 		say("peer", fmt.Sprintf("peer: %s on %s, which is about no SYN", a.Peer, f), "none, rst-tracked or probe-ack")
 	case a.Peer.probes() && p.has("state") && (a.State == ct.Delete || a.State == ct.Replace || a.State == ct.Resync):
 		say("state", fmt.Sprintf("state: %s with peer: %s, whose answer is about the connection as it is", a.State, a.Peer), "keep, annotate or track")
@@ -103,6 +105,11 @@ func packetParts(p *actionParts, f ct.Finding, a *Action, say func(part, found, 
 
 // unanswerable reports whether a finding's packet cannot be trusted to name its sender.
 func unanswerable(f ct.Finding) bool { return f == ct.Malformed || f == ct.ChecksumWrong }
+
+// onSYN reports whether a finding is about a SYN that meets a connection.
+func onSYN(f ct.Finding) bool {
+	return tracked(f) && slices.Contains(effectsOn(f, &Action{}), ct.Annotate)
+}
 
 // tracked reports whether a finding is about a connection that the table holds.
 func tracked(f ct.Finding) bool {

@@ -153,6 +153,14 @@ func (d *decoder) part(p *actionParts, k *key, e *entry) {
 		if v := d.duration(e.value); v != nil {
 			a.Await = *v
 		}
+	case "only_if":
+		a.OnlyIf = d.conditions(e.value, k)
+	case "within":
+		if v := d.duration(e.value); v != nil {
+			a.Within = *v
+		}
+	case "else":
+		d.orElse(e.value, k, a)
 	case "then":
 		if i := d.word(e.value, k.words); i >= 0 {
 			a.HoldThen = packetOf(k.words[i])

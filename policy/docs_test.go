@@ -48,6 +48,10 @@ func (k *key) valueText() string {
 		return "a port, a range `LO-HI`, or a list of them"
 	case kindRates:
 		return k.unit + ", or `unlimited`; or a mapping from findings"
+	case kindWords:
+		return words + ", or a list of them"
+	case kindElse:
+		return "`forward`, `drop`, or a mapping of `packet` and `reply`"
 	case kindSection:
 		return "keys, below"
 	case kindFindings:
@@ -159,7 +163,7 @@ func TestManualWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for part, words := range map[string][]string{"packet": packetKeywords, "reply": replyWords[:], "peer": peerWords[:], "state": effectKeywords(), "timer": timerKeywords} {
+	for part, words := range map[string][]string{"packet": packetKeywords, "reply": replyWords[:], "peer": peerWords[:], "state": effectKeywords(), "timer": timerKeywords, "only_if": conditionWords[:]} {
 		for _, w := range words {
 			if !bytes.Contains(data, []byte("| "+part+" | `"+w+"` | ")) {
 				t.Errorf("the manual does not explain %s: %s", part, w)

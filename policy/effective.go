@@ -16,7 +16,7 @@ func (a *Action) Text() string {
 	if a.Reply != ReplyNone {
 		parts = append(parts, "reply: "+a.Reply.String())
 	}
-	if a.Reply == ReplyACKTracked {
+	if a.Reply == ReplyACKTracked || a.ElseReply == ReplyACKTracked {
 		parts = append(parts, "window: "+windowWord(a))
 	}
 	if a.Peer != PeerNone {
@@ -26,6 +26,7 @@ func (a *Action) Text() string {
 	if a.Peer.probes() {
 		parts = append(parts, "await: "+FormatDuration(a.Await))
 	}
+	parts = append(parts, a.conditionText()...)
 	if a.Packet == Hold {
 		parts = append(parts, "hold: "+FormatDuration(a.HoldFor), "then: "+a.HoldThen.String())
 	}

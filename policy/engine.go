@@ -32,10 +32,11 @@ type Engine struct {
 	timers timerSets
 	reload reload
 
-	now     conntrack.Instant // the latest that the engine was told
-	view    conntrack.View
-	out     Outcome
-	counted *conntrack.Entry // the entry that the last step counted its segment in, for Uncount
+	now         conntrack.Instant // the latest that the engine was told
+	view        conntrack.View
+	out         Outcome
+	alternative Action           // what a step did instead of an action whose conditions did not hold
+	counted     *conntrack.Entry // the entry that the last step counted its segment in, for Uncount
 
 	trace   *Trace           // of the step under way, nil where nobody asked to have it explained
 	emit    func(*TimeEvent) // where events go while Advance or Kill runs; nil within Step

@@ -127,6 +127,9 @@ func (x *script) segment(t *testing.T, f []string) conntrack.Segment {
 			s.Ack = conntrack.Seq(num(w) + x.seq[1-from])
 		case k == "win":
 			s.Window = uint16(num(v))
+		case k == "ts":
+			s.Options.Has |= conntrack.OptTimestamp
+			s.Options.TSVal = num(v)
 		case k == "ws":
 			s.Options.Has |= conntrack.OptWScale
 			s.Options.WScale = uint8(num(v))
@@ -177,6 +180,9 @@ func (x *script) describe(out *Outcome, fromServer bool) string {
 	if s := out.ReplyOmitted + out.PeerOmitted; s != "" {
 		add("omitted", s)
 	}
+	if out.Unmet != "" {
+		add("unmet", out.Unmet)
+	}
 	if out.HasTomb {
 		add("tomb", out.Tombstone.Reason)
 	}
@@ -218,6 +224,9 @@ func (x *script) emit(em *Emit) string {
 		text += "0"
 	} else {
 		text += fmt.Sprint(uint32(s.Seq) - x.seq[1-to])
+	}
+	if em.Twice {
+		text += fmt.Sprintf("+%d", uint32(em.Also)-x.seq[1-to])
 	}
 	if s.Flags.Has(conntrack.ACK) {
 		text += fmt.Sprintf(",%d", uint32(s.Ack)-x.seq[to])

@@ -24,6 +24,10 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	}
 	e.describe(now, v, dir)
 	a := e.policy.Action(rule, dir, out.Finding)
+	if out.Unmet = unmet(now, v, s, a); out.Unmet != "" {
+		e.alternative = a.orElse()
+		a = &e.alternative
+	}
 	effect := resolve(a, v)
 	if f, ok := e.room(now, v, s, effect); !ok {
 		if e.trace != nil {

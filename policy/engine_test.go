@@ -47,7 +47,7 @@ rules:
 	+1s   c P. 1001:100 5001  => forward/in-window rule=print-servers
 	+1ms  s .  5001 1101      => counted=true remaining=2h3m59.999s
 	+1ms  c P. 1101:100 5001  => # the server does not acknowledge this
-	+25s  c S  900000         => forward/syn-established effect=replace peer=rst-tracked:s:R,1101 reply=none +end:replaced +new rule=print-servers
+	+25s  c S  900000         => forward/syn-established effect=replace peer=rst-tracked:s:R,1101+1201 reply=none +end:replaced +new rule=print-servers  # either may be its next number
 	+1ms  s S. 70000 900001   => forward/syn-ack
 	+1ms  c .  900001 70001   => forward/handshake state=ESTABLISHED`)
 }

@@ -19,6 +19,8 @@ const (
 	kindPrefixes           // an address or CIDR prefix, or a list of them
 	kindPorts              // a port, a range LO-HI, or a list of them
 	kindRates              // records per second, or a mapping from findings to that
+	kindWords              // one of the key's words, or a list of them
+	kindElse               // a word for the packet, or a mapping with keys of its own
 	kindSection            // a mapping with keys of its own
 	kindFindings           // a mapping from findings to actions
 	kindRules              // a list of rules
@@ -161,6 +163,9 @@ func actionKeys() []key {
 		{name: "timer", kind: kindTimer, words: timerKeywords, dflt: "what the finding does by itself where the segment is forwarded, leave where it is dropped", meaning: "what becomes of the idle timer: set anew, left alone, or cut to a duration if it has longer to run"},
 		{name: "window", kind: kindWord, words: windowWords, dflt: "0", meaning: "the window that an ack-tracked reply advertises"},
 		{name: "await", kind: kindDuration, dflt: FormatDuration(DefaultAwait), meaning: "with peer: probe-ack or probe-from-syn, how long the answer is awaited; at most 60s"},
+		{name: "only_if", kind: kindWords, words: conditionWords[:], meaning: "on a SYN: what must hold of it and the connection for this action to be done; all of a list"},
+		{name: "within", kind: kindDuration, meaning: "the same: at most so long ago the connection's timer was last set"},
+		{name: "else", kind: kindElse, section: elseKeys(), meaning: "with only_if or within: what is done otherwise. Nothing is remembered of the SYN then"},
 		{name: "hold", kind: kindDuration, meaning: "with packet: hold, for how long; at most 60s"},
 		{name: "then", kind: kindWord, words: thenWords, meaning: "with packet: hold, what becomes of the segment after that"},
 	}

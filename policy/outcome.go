@@ -11,7 +11,8 @@ import (
 type Outcome struct {
 	Finding conntrack.Finding
 	Expect  conntrack.Expect // the numbers that the finding was judged by
-	Action  Action           // as resolved from the policy
+	Action  Action           // as resolved from the policy; its else where Unmet
+	Unmet   string           // the condition that did not hold, "" where there was none or all held
 	Effect  conntrack.Effect // what the table really did (replace-if-closed resolved, keep where there was no entry)
 	Verdict PacketAction     // what becomes of the packet
 	Rule    string           // name of the rule that decided, "" for the policy's own table of findings

@@ -115,17 +115,22 @@ func replyRSTTracked(to *Emit, v *conntrack.View, s *conntrack.Segment) (bool, s
 // rstToward makes a RST that the end of direction to accepts as the other end's.
 //
 // RFC 5961 section 3.2 takes a RST with exactly RCV.NXT, which is what the end last acknowledged; any other number in its
-// window draws a challenge ACK instead. An end that has acknowledged nothing is in SYN_SENT and takes a RST only with an ACK of
+// window draws a challenge ACK instead. Where the other end has sent more than that, the end may have received it or not: then both
+// numbers are used. An end that has acknowledged nothing is in SYN_SENT and takes a RST only with an ACK of
 // its SYN (RFC 9293 section 3.10.7.3). An end that never spoke is given the next number of the other end.
 func rstToward(to *Emit, ent *conntrack.Entry, dir conntrack.Direction) (bool, string) {
 	own, other := &ent.Side[dir], &ent.Side[dir.Other()]
 	r := conntrack.Segment{Tuple: towards(ent, dir), Flags: conntrack.RST}
+	*to = Emit{Kind: PeerRSTTracked.String()}
 	switch {
 	case ent.Flags&conntrack.EntryCandidate != 0 && ent.Candidate.Dir == dir:
 		r.Flags |= conntrack.ACK
 		r.Seq, r.Ack = other.End, ent.Candidate.ISN.Add(1)
 	case own.Flags&conntrack.SideMaxAck != 0:
 		r.Seq = own.MaxAck
+		if other.Flags&conntrack.SideKnown != 0 && own.MaxAck.Less(other.End) {
+			to.Also, to.Twice = other.End, true
+		}
 	case own.Flags&conntrack.SideSYN != 0:
 		r.Flags |= conntrack.ACK
 		r.Ack = own.ISN.Add(1)
@@ -137,7 +142,7 @@ func rstToward(to *Emit, ent *conntrack.Entry, dir conntrack.Direction) (bool, s
 	default:
 		return false, OmitNoNumbers
 	}
-	*to = Emit{Kind: PeerRSTTracked.String(), Segment: r}
+	to.Segment = r
 	return true, ""
 }
 

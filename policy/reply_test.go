@@ -93,9 +93,9 @@ on:
 	+0    c P. 1001:100 5001  =>
 	+0    s .  5001 1101      =>
 	+0    s P. 5001:50 1101   => # the client does not acknowledge this
-	+0    c P. 90000:9 5001   => drop/seq-above reply=rst-tracked:c:R,5001 peer=rst-tracked:s:R,1101
+	+0    c P. 90000:9 5001   => drop/seq-above reply=rst-tracked:c:R,5001+5051 peer=rst-tracked:s:R,1101
 	+0    c S  7000:12        => drop/syn-established reply=rst-tracked:c:R.,5051,7001
-	+0    s S  8000           => drop/syn-established-reverse reply=rst-tracked:s:R.,1101,8001 peer=rst-tracked:c:R,5001`)
+	+0    s S  8000           => drop/syn-established-reverse reply=rst-tracked:s:R.,1101,8001 peer=rst-tracked:c:R,5001+5051`)
 	// Ends in the handshake: a client that acknowledged nothing needs ISN+1 acknowledged, a server has acknowledged it.
 	play(t, EngineConfig{NoAdopt: true}, policy, `
 	+0    c S  1000           =>

@@ -124,6 +124,11 @@ func valueOf(k key) *jsonschema.Schema {
 		return listOf("port")
 	case kindRates:
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{ref("rate"), ref("rates")}}
+	case kindWords:
+		one := uint64(1)
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Enum: words}, {Type: "array", Items: &jsonschema.Schema{Enum: words}, MinItems: &one}}}
+	case kindElse:
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Enum: []any{"forward", "drop"}}, objectOf(k.section)}}
 	case kindSection:
 		return objectOf(k.section)
 	case kindFindings:

@@ -16,9 +16,16 @@ type injection struct {
 	quote   []byte              // the packet that an ICMP error quotes
 }
 
-// inject makes and sends one packet and writes its record, whether it could be sent or not. The addresses on the wire are what
+// inject makes and sends what an emit asks for, one packet or two, and writes their records, whether it could be sent or not. The addresses on the wire are what
 // the receiving end knows: where the host translates, so is this.
 func (w *Worker) inject(e *policy.Emit, why injection) {
+	w.injectOne(e, why)
+	if second, ok := e.Second(); ok {
+		w.injectOne(&second, why)
+	}
+}
+
+func (w *Worker) injectOne(e *policy.Emit, why injection) {
 	wire, packet, err := w.make(e, &why)
 	if err == nil {
 		err = w.injector.Send(packet)

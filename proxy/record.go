@@ -134,7 +134,7 @@ func (j *journal) fillDecision(r *decisionlog.Record, pol *policy.Policy, s *con
 	d.Effect = out.Effect.String()
 	d.Defect, d.Checksum = s.Defect.String(), [...]string{conntrack.ChecksumUnverified: "unverified", conntrack.ChecksumGood: "", conntrack.ChecksumBad: "bad"}[s.Checksum]
 	d.Reply, d.Peer = made(out.HasReply, &out.Reply), made(out.HasPeer, &out.Peer)
-	d.ReplyOmitted, d.PeerOmitted = out.ReplyOmitted, out.PeerOmitted
+	d.ReplyOmitted, d.PeerOmitted, d.Unmet = out.ReplyOmitted, out.PeerOmitted, out.Unmet
 	d.Expected = expected(&out.Expect, s)
 	if out.HasTomb {
 		j.fillTombstone(&d.Tombstone, &out.Tombstone)

@@ -59,6 +59,13 @@ func (r *replay) inject(out *policy.Outcome, s *conntrack.Segment) {
 }
 
 func (r *replay) injected(e *policy.Emit, why injection) {
+	r.injectedOne(e, why)
+	if second, ok := e.Second(); ok {
+		r.injectedOne(&second, why)
+	}
+}
+
+func (r *replay) injectedOne(e *policy.Emit, why injection) {
 	r.report.Injected++
 	r.report.InjectedKinds[e.Kind]++
 	if r.log != nil {
