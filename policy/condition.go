@@ -178,8 +178,8 @@ const maxWithin = 24 * time.Hour
 // timestamps compares the SYN's timestamp with the last of its sender's, and says whether the connection and the SYN have one.
 func timestamps(own *conntrack.Side, s *conntrack.Segment) (d int32, had, has bool) {
 	has = s.Options.Has&conntrack.OptTimestamp != 0
-	if had = own.Flags&0 != 0; had {
-		d = int32(s.Options.TSVal - 0)
+	if had = own.Flags&conntrack.SideTimestamp != 0; had {
+		d = int32(s.Options.TSVal - own.TSRecent)
 	}
 	return d, had, has
 }

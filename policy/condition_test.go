@@ -19,10 +19,10 @@ func TestOnlyIf(t *testing.T) {
 		{"the number is newer", "syn-time-wait: {packet: forward, state: replace, only_if: isn-newer, else: drop}", closed, "c S 1002", "forward/syn-time-wait effect=replace"},
 		{"the number was used", "syn-time-wait: {packet: forward, state: replace, only_if: isn-newer, else: drop}", closed, "c S 1001", "drop/syn-time-wait unmet=isn-newer " + otherwise},
 		{"each end has its own numbers", "syn-time-wait: {packet: forward, state: replace, only_if: isn-newer, else: drop}", closed, "s S 5002", "forward/syn-time-wait effect=replace"},
-		{"inside the window", "syn-established: {packet: forward, state: replace, only_if: isn-in-window, else: drop}", handshake, "c S 2001", "forward/syn-established effect=replace"},
+		{"inside the window", "syn-established: {packet: forward, state: replace, only_if: isn-in-window, else: drop}", handshake, "c S 2001", "forward/syn-established-in-window effect=replace"},
 		{"not inside", "syn-established: {packet: forward, state: replace, only_if: isn-in-window, else: drop}", handshake, "c S 2002", "drop/syn-established unmet=isn-in-window"},
 		{"above the window", "syn-established: {packet: forward, state: replace, only_if: isn-above-window, else: drop}", handshake, "c S 2002", "forward/syn-established effect=replace"},
-		{"not above", "syn-established: {packet: forward, state: replace, only_if: isn-above-window, else: drop}", handshake, "c S 2001", "drop/syn-established unmet=isn-above-window"},
+		{"not above", "syn-established: {packet: forward, state: replace, only_if: isn-above-window, else: drop}", handshake, "c S 2001", "drop/syn-established-in-window unmet=isn-above-window"},
 		{"all of several", "syn-established: {packet: forward, state: replace, only_if: [isn-newer, closed], else: drop}", handshake, "c S 90000", "drop/syn-established unmet=closed"},
 		{"the answer otherwise", "syn-established: {packet: forward, state: replace, peer: rst-tracked, only_if: closed, else: {packet: drop, reply: ack-tracked}}", handshake, "c S 90000", "drop/syn-established peer=none effect=keep reply=ack-tracked:c:.,5001,1001"},
 		{"forwarded otherwise", "syn-established: {packet: drop, state: delete, only_if: closed, else: forward}", handshake, "c S 90000", "forward/syn-established effect=keep state=ESTABLISHED"},
@@ -31,6 +31,36 @@ func TestOnlyIf(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			play(t, EngineConfig{NoAdopt: true}, "on: {"+c.on+"}", c.before+"\n+1s "+c.syn+" => "+c.want)
 		})
+	}
+}
+
+// RFC 6191 section 2, by its cases: what the old connection had, what the SYN has.
+func TestNewer(t *testing.T) {
+	const stamped = `
+	+0    c S  1000 ts=50     => forward/new
+	+0    s S. 5000 1001 ts=9 => forward/syn-ack
+	+0    c .  1001 5001 ts=51 =>
+	+0    c F. 1001 5001 ts=52 => forward/fin
+	+0    s F. 5001 1002 ts=10 => forward/fin
+	+0    c .  1002 5002 ts=60 => state=TIME_WAIT
+	`
+	for _, c := range []struct{ before, only, syn, want string }{
+		{stamped, "ts-newer", "c S 9 ts=61", "replace"},
+		{stamped, "ts-newer", "c S 90000 ts=60", "keep unmet=ts-newer"},
+		{stamped, "ts-newer", "c S 90000", "keep unmet=ts-newer"},
+		{closed, "ts-newer", "c S 90000 ts=61", "keep unmet=ts-newer"},
+		{stamped, "newer", "c S 9 ts=61", "replace"},
+		{stamped, "newer", "c S 90000 ts=60", "replace"},
+		{stamped, "newer", "c S 9 ts=60", "keep unmet=newer"},
+		{stamped, "newer", "c S 90000 ts=59", "keep unmet=newer"},
+		{stamped, "newer", "c S 90000", "replace"},
+		{stamped, "newer", "c S 9", "keep unmet=newer"},
+		{closed, "newer", "c S 9 ts=1", "replace"},
+		{closed, "newer", "c S 90000", "replace"},
+		{closed, "newer", "c S 9", "keep unmet=newer"},
+	} {
+		play(t, EngineConfig{NoAdopt: true}, "on: {syn-time-wait: {packet: forward, state: replace, only_if: "+c.only+", else: drop}}",
+			c.before+"\n+1s "+c.syn+" => effect="+c.want)
 	}
 }
 
