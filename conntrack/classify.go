@@ -25,7 +25,7 @@ func Classify(now Instant, v *View, s *Segment, r *Rules) Class {
 		c.Finding = refineNew(c.Finding, s)
 		return c
 	}
-	c := Class{Expect: v.Entry.expect(v.Dir)}
+	c := Class{Expect: v.Entry.expect(v.Dir, r)}
 	j := judgement{now: now, e: v.Entry, dir: v.Dir, s: s, r: r}
 	j.snd, j.rcv = &j.e.Side[j.dir], &j.e.Side[j.dir.Other()]
 	j.gap = v.Relaxed || j.snd.Flags&SideLiberal != 0
@@ -199,11 +199,18 @@ func (j *judgement) rstByNumbers() Finding {
 	if rcv.Flags&SideMaxAck != 0 && j.r.RST != RSTPF {
 		lowest = rcv.MaxAck
 	}
+	unacked := lowest // the first number that its receiver has not acknowledged
 	inside := s.Seq.In(lowest, snd.MaxEnd) || s.Seq == snd.End || j.gap && lowest.LessEq(s.Seq)
 	exact := s.Seq == snd.End || rcv.Flags&SideMaxAck != 0 && s.Seq == rcv.MaxAck
 	switch j.r.RST {
 	case RSTPF:
 		exact = distance(s.Seq, snd.End) <= 1 || inside && s.Flags&ACK != 0 && s.Ack == rcv.End
+	case RSTWindow:
+		exact = inside
+	case RSTLastOrNext:
+		exact = s.Seq == snd.End || s.Seq.Add(1) == snd.End
+	case RSTUnacked:
+		exact = s.Seq.In(unacked, snd.End)
 	case RSTLinux:
 		if ack, _ := ackOf(rcv, s); !j.gap && rcv.Flags&SideKnown != 0 && !ack.In(rcv.End.Add(-lag(snd)), rcv.highest()) {
 			return RstOutOfWindow

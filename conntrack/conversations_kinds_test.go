@@ -204,3 +204,49 @@ func stampConversations() []conversation {
 			> P. 10+9 ack 1 ts 1 5 => in-window ESTABLISHED`},
 	}
 }
+
+// ruleConversations are the systems' own tolerances, to the byte.
+func ruleConversations() []conversation {
+	data := open3 + `
+			> P. 1+500 ack 1    => in-window ESTABLISHED
+			< . 1 ack 101       => in-window ESTABLISHED    # 400 bytes are on their way
+`
+	return []conversation{
+		{name: "pf: an ACK lags by a band, shifted, and leads by a band", rules: Rules{ACK: ACKPF}, text: `
+			> S 0 ws 1          => new SYN_SENT
+			< S. 0 ack 1 ws 0   => syn-ack SYN_RECV
+			> . 1 ack 1         => handshake ESTABLISHED
+			> . 1 ack 67037     => ack-above ESTABLISHED
+			> . 1 ack 67036     => in-window ESTABLISHED !keep
+			> . 1 ack -134070   => ack-below ESTABLISHED
+			> . 1 ack -134069   => in-window ESTABLISHED
+			< . 1 ack -67035    => ack-below ESTABLISHED
+			< . 1 ack -67034    => in-window ESTABLISHED`},
+		{name: "rfc5961: an ACK lags by the largest window", rules: Rules{ACK: ACKRFC5961}, text: data + `
+			< . 1 ack 502       => ack-above ESTABLISHED
+			< . 1 ack 501 win 900 => in-window ESTABLISHED
+			< . 1 ack -500      => ack-below ESTABLISHED
+			< . 1 ack -499      => in-window ESTABLISHED`},
+		{name: "how old is old", rules: Rules{Old: 10}, text: open3 + `
+			> P. 1+1000 ack 1   => in-window ESTABLISHED
+			> P. -109+100 ack 1 => seq-below ESTABLISHED
+			> P. -110+100 ack 1 => seq-below-old ESTABLISHED`},
+		{name: "any RST in the window", rules: Rules{RST: RSTWindow}, text: data + `
+			> R 100             => rst-out-of-window ESTABLISHED
+			> R 1102            => rst-out-of-window ESTABLISHED
+			> R 1101            => rst CLOSE`},
+		{name: "the last number or the next", rules: Rules{RST: RSTLastOrNext}, text: data + `
+			> R 100             => rst-out-of-window ESTABLISHED
+			> R 101             => rst-inexact ESTABLISHED
+			> R 499             => rst-inexact ESTABLISHED
+			> R 502             => rst-inexact ESTABLISHED
+			> R 500             => rst CLOSE
+			> R 501             => rst-repeated CLOSE`},
+		{name: "between acknowledged and sent", rules: Rules{RST: RSTUnacked}, text: data + `
+			> R 100             => rst-out-of-window ESTABLISHED
+			> R 502             => rst-inexact ESTABLISHED
+			> R 1102            => rst-out-of-window ESTABLISHED
+			> R 101             => rst CLOSE
+			> R 501             => rst-repeated CLOSE`},
+	}
+}

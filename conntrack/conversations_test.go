@@ -5,7 +5,7 @@ import "slices"
 // conversations are the behaviours of the machine and of the classification, one by one.
 func conversations() []conversation {
 	return slices.Concat(handshakeConversations(), lifeConversations(), numberConversations(), closeConversations(), rstConversations(),
-		kindConversations(), resetConversations(), stampConversations())
+		kindConversations(), resetConversations(), stampConversations(), ruleConversations())
 }
 
 func handshakeConversations() []conversation {

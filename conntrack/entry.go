@@ -238,18 +238,39 @@ type RSTRule uint8
 
 // RST rules.
 const (
-	RSTLinux   RSTRule = iota // nf_conntrack: below the highest ack seen is out, equal is exact, above is inexact
-	RSTPF                     // pf: the tracked number or one off it, or inside the window with the exact ack, is exact
-	RSTRFC5961                // RFC 5961 section 3.2: exact, inside the window, outside
+	RSTLinux      RSTRule = iota // nf_conntrack: below the highest ack seen is out, equal is exact, above is inexact
+	RSTPF                        // pf: the tracked number or one off it, or inside the window with the exact ack, is exact
+	RSTRFC5961                   // RFC 5961 section 3.2: exact, inside the window, outside
+	RSTWindow                    // RFC 793 section 3.4: anything inside the window is exact
+	RSTLastOrNext                // Juniper's rst-sequence-check: the next number or the last one sent is exact
+	RSTUnacked                   // FortiOS's check-reset-range: what lies between acknowledged and sent is exact
+)
+
+// ACKRule says which acknowledgments are acceptable.
+type ACKRule uint8
+
+// ACK rules.
+const (
+	// ACKLinux: as old as the sender's largest window or 66000, up to what was sent (MAXACKWINDOW in nf_conntrack_proto_tcp.c).
+	ACKLinux ACKRule = iota
+	// ACKPF: as old as 67035 shifted by the sender's window scale, up to 67035 beyond what was sent (MAXACKWINDOW and ackskew
+	// in OpenBSD's pf_tcp_track_full).
+	ACKPF
+	// ACKRFC5961: as old as the sender's largest window below what it acknowledged before, up to what was sent (RFC 5961
+	// section 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT).
+	ACKRFC5961
 )
 
 // Rules are the numbers that Classify judges by. The zero value is strict.
 type Rules struct {
 	Check   SeqCheck
 	RST     RSTRule
+	ACK     ACKRule
 	Near    uint32 // bytes above the window that are SeqAboveNear; with 0 the receiver's largest window, as nf_conntrack
 	SynBand uint32 // a SYN with another ISN further than this from the tracked one is SynNewISNFar; 0 = no band (pf: 67035)
 	// Retransmits is how many repetitions without an answer make a segment HalfDead; 0 = 3 (nf_conntrack_tcp_max_retrans)
 	Retransmits uint8
-	TombLate    time.Duration // how long after its end a connection's segments are LateAfterExpiry; 0 = as long as the tombstone lives
+	// Old is how many bytes further below the window a segment is SeqBelowOld; 0 = the receiver's largest window, at least 66000
+	Old      uint32
+	TombLate time.Duration // how long after its end a connection's segments are LateAfterExpiry; 0 = as long as the tombstone lives
 }

@@ -48,7 +48,7 @@ func randomSegment(r *rand.Rand) Segment {
 }
 
 func randomRules(r *rand.Rand) Rules {
-	return Rules{Check: SeqCheck(r.UintN(3)), RST: RSTRule(r.UintN(3)), Near: []uint32{0, 10, 5000}[r.IntN(3)], SynBand: []uint32{0, 3000}[r.IntN(2)]}
+	return Rules{Check: SeqCheck(r.UintN(3)), RST: RSTRule(r.UintN(6)), ACK: ACKRule(r.UintN(3)), Old: []uint32{0, 70}[r.IntN(2)], Near: []uint32{0, 10, 5000}[r.IntN(3)], SynBand: []uint32{0, 3000}[r.IntN(2)]}
 }
 
 // shift moves every number of the original end by a and of the other by b.

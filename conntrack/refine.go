@@ -45,7 +45,11 @@ func (j *judgement) refine(f Finding, x *Expect) Finding {
 			return j.refineInWindow(x)
 		}
 	case SeqBelow:
-		if s.End().Less(x.SeqLo.Add(-max(rcv.MaxWin, maxAckWindow))) {
+		old := j.r.Old
+		if old == 0 {
+			old = max(rcv.MaxWin, maxAckWindow)
+		}
+		if s.End().Less(x.SeqLo.Add(-old)) {
 			return SeqBelowOld
 		}
 	case Fin:

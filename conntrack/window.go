@@ -33,8 +33,9 @@ func judge(e *Entry, dir Direction, s *Segment, r *Rules) fit {
 	}
 	_, sack := ackOf(rcv, s)
 	end := s.End()
-	ackFits := rcv.Flags&SideKnown == 0 || sack.LessEq(rcv.highest())
-	ackRecent := rcv.Flags&SideKnown == 0 || rcv.End.Add(-lag(snd)).LessEq(sack)
+	oldest, newest := r.acks(snd, rcv)
+	ackFits := rcv.Flags&SideKnown == 0 || sack.LessEq(newest)
+	ackRecent := rcv.Flags&SideKnown == 0 || oldest.LessEq(sack)
 	inReceive := rcv.MaxWin == 0 || snd.End.Add(-rcv.MaxWin).LessEq(end)
 	if !s.Seq.LessEq(snd.MaxEnd) {
 		over := uint32(end - snd.MaxEnd)
@@ -66,6 +67,21 @@ func (s *Side) highest() Seq {
 	return s.End
 }
 
+// maxSkew is how far ahead an ACK may be in pf, and, shifted by its sender's window scale, how far behind (MAXACKWINDOW in
+// sys/net/pf.c: 65535 + 1500).
+const maxSkew = 67035
+
+// acks returns the oldest and the newest acknowledgment that snd may send of what rcv sent.
+func (r *Rules) acks(snd, rcv *Side) (oldest, newest Seq) {
+	switch {
+	case r.ACK == ACKPF:
+		return rcv.End.Add(-min(uint32(maxSkew)<<min(snd.Scale, unknownScale), maxWindow)), rcv.highest().Add(maxSkew)
+	case r.ACK == ACKRFC5961 && snd.Flags&SideMaxAck != 0:
+		return snd.MaxAck.Add(-snd.MaxWin), rcv.highest()
+	}
+	return rcv.End.Add(-lag(snd)), rcv.highest()
+}
+
 // lag returns how far behind the ACKs of s may be.
 func lag(s *Side) uint32 { return max(s.MaxWin, maxAckWindow) }
 
@@ -93,7 +109,7 @@ func (o *Options) highest(ack Seq) Seq {
 }
 
 // expect returns the numbers that a segment from dir is held against.
-func (e *Entry) expect(dir Direction) Expect {
+func (e *Entry) expect(dir Direction, r *Rules) Expect {
 	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
 	var x Expect
 	if snd.Flags&SideKnown != 0 {
@@ -101,7 +117,8 @@ func (e *Entry) expect(dir Direction) Expect {
 		x.Has |= ExpectSeq | ExpectSeqWindow
 	}
 	if rcv.Flags&SideKnown != 0 {
-		x.Ack, x.AckLo, x.AckHi = rcv.End, rcv.End.Add(-lag(snd)), rcv.highest()
+		x.Ack = rcv.End
+		x.AckLo, x.AckHi = r.acks(snd, rcv)
 		x.Has |= ExpectAck | ExpectAckWindow
 	}
 	return x

@@ -182,7 +182,7 @@ type tables struct {
 
 // newTables returns those of a policy that says nothing: everything is forwarded and tracked as its finding says.
 func newTables() *tables {
-	t := &tables{timeouts: defaultTimeouts, window: conntrack.Rules{TombLate: DefaultLate}, upkeep: Upkeep{Probes: Probes{Every: DefaultProbeEvery}}}
+	t := &tables{timeouts: defaultTimeouts, window: conntrack.Rules{TombLate: DefaultLate, Retransmits: DefaultRetransmits}, upkeep: Upkeep{Probes: Probes{Every: DefaultProbeEvery}}}
 	for dir := range t.actions {
 		for f := range t.actions[dir] {
 			t.actions[dir][f] = NaturalAction(conntrack.Finding(f), Forward)
@@ -202,6 +202,9 @@ func (t *tables) apply(b *Block, dirs Directions) {
 	set(&t.window.RST, b.Window.RST)
 	set(&t.window.Near, b.Window.Near)
 	set(&t.window.SynBand, b.Window.SynBand)
+	set(&t.window.ACK, b.Window.ACK)
+	set(&t.window.Old, b.Window.Old)
+	set(&t.window.Retransmits, b.Window.Retransmits)
 	set(&t.window.TombLate, b.Window.Late)
 	t.upkeep.apply(&b.Upkeep)
 	for dir := range t.actions {

@@ -217,6 +217,15 @@ func (d *decoder) window(n *node, b *Block) {
 			w.Near = bytesOf(d.count(e.value, k))
 		case "syn_band":
 			w.SynBand = bytesOf(d.count(e.value, k))
+		case "ack":
+			w.ACK = wordAs[conntrack.ACKRule](d.word(e.value, k.words))
+		case "old":
+			w.Old = bytesOf(d.count(e.value, k))
+		case "retransmits":
+			if v := d.count(e.value, k); v != nil {
+				n := uint8(*v)
+				w.Retransmits = &n
+			}
 		}
 	})
 }

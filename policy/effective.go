@@ -59,13 +59,16 @@ func (a *Action) TimerWord() string {
 // SeqCheckWord returns the word of window.check.
 func SeqCheckWord(c conntrack.SeqCheck) string { return seqCheckWords[c] }
 
+// ACKRuleWord returns the word of window.ack.
+func ACKRuleWord(r conntrack.ACKRule) string { return ackRuleWords[r] }
+
 // RSTRuleWord returns the word of window.rst.
 func RSTRuleWord(r conntrack.RSTRule) string { return rstRuleWords[r] }
 
 // windowValues returns the keys and values of a window section, in order.
 func windowValues(w *conntrack.Rules) [][2]string {
-	return [][2]string{{"check", seqCheckWords[w.Check]}, {"rst", rstRuleWords[w.RST]}, {"near", fmt.Sprint(w.Near)},
-		{"syn_band", fmt.Sprint(w.SynBand)}}
+	return [][2]string{{"check", seqCheckWords[w.Check]}, {"rst", rstRuleWords[w.RST]}, {"ack", ackRuleWords[w.ACK]}, {"near", fmt.Sprint(w.Near)},
+		{"syn_band", fmt.Sprint(w.SynBand)}, {"old", fmt.Sprint(w.Old)}, {"retransmits", fmt.Sprint(w.Retransmits)}}
 }
 
 func windowText(w *conntrack.Rules) string {

@@ -47,7 +47,8 @@ const (
 
 var (
 	seqCheckWords = []string{"strict", "liberal", "off", "kernel"}
-	rstRuleWords  = []string{"linux", "pf", "rfc5961"}
+	rstRuleWords  = []string{"linux", "pf", "rfc5961", "window", "last-or-next", "unacked"}
+	ackRuleWords  = []string{"linux", "pf", "rfc5961"}
 	windowWords   = []string{"0", "tracked"}
 	timerKeywords = []string{"refresh", "leave"}
 	thenWords     = []string{"forward", "drop"}
@@ -110,9 +111,12 @@ func stateKey(s conntrack.State) string { return strings.ToLower(s.String()) }
 func windowKeys() []key {
 	return []key{
 		{name: "check", kind: kindWord, words: seqCheckWords, dflt: "strict", meaning: "what is judged: everything, RST segments only, or nothing; kernel: everything, and tracked too, as Linux's nf_conntrack does, where the keys below play no part"},
-		{name: "rst", kind: kindWord, words: rstRuleWords, dflt: "linux", meaning: "which RST is exact, inexact or out of window: as nf_conntrack judges, as pf does, or as RFC 5961 section 3.2 asks"},
+		{name: "rst", kind: kindWord, words: rstRuleWords, dflt: "linux", meaning: "which RST is exact, inexact or out of window: as nf_conntrack judges; as pf does; as RFC 5961 section 3.2 asks; any inside the window is exact (RFC 793 section 3.4); the next number or the last one sent is (Juniper's rst-sequence-check); or any between what was acknowledged and what was sent (FortiOS's check-reset-range)"},
+		{name: "ack", kind: kindWord, words: ackRuleWords, dflt: "linux", meaning: "which ACK is ack-below or ack-above: one that lags more than its sender's largest window or 66000 bytes, or is above what was sent; more than 67035 bytes before that, shifted by its sender's window scale, or after; or as RFC 5961 section 5.2 asks"},
 		{name: "near", kind: kindCount, hi: maxWindowBytes, unit: "bytes", dflt: "0", meaning: "how far beyond the window data is seq-above-near rather than seq-above; 0 for the receiver's largest window"},
 		{name: "syn_band", kind: kindCount, hi: maxWindowBytes, unit: "bytes", dflt: "0", meaning: "how far from the first a SYN's number may be before the SYN is syn-new-isn-far; 0 for any distance"},
+		{name: "old", kind: kindCount, hi: maxWindowBytes, unit: "bytes", dflt: "0", meaning: "how far below the window data is seq-below-old rather than seq-below; 0 for the receiver's largest window, at least 66000"},
+		{name: "retransmits", kind: kindCount, lo: 1, hi: 255, unit: "segments", dflt: "3", meaning: "how often an end repeats itself, with nothing from the other, until its segments are half-dead; holds with check: kernel too"},
 	}
 }
 

@@ -42,6 +42,7 @@ func TestDefaults(t *testing.T) {
 	}
 	got := map[string]string{"on_full": p.OnFull().String(), "adopt": FormatDuration(p.Adopt()), "late": FormatDuration(p.Window(-1).TombLate),
 		"reload": p.Reload().String(), "check": SeqCheckWord(p.Window(-1).Check), "rst": RSTRuleWord(p.Window(-1).RST),
+		"ack": ACKRuleWord(p.Window(-1).ACK), "old": fmt.Sprint(p.Window(-1).Old), "retransmits": fmt.Sprint(p.Window(-1).Retransmits),
 		"near": fmt.Sprint(p.Window(-1).Near), "syn_band": fmt.Sprint(p.Window(-1).SynBand), "flows": fmt.Sprint(p.Limits().Flows),
 		"tombstones": fmt.Sprint(p.Limits().Tombstones), "per_source": fmt.Sprint(p.Limits().PerSource), "detail": p.Log().Detail.String(), "rate": rateText(p.Log().Rate[conntrack.New])}
 	for _, f := range p.Upkeep(-1).facts() {

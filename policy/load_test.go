@@ -17,8 +17,8 @@ const full = `
 description: "every key: \"quoted\" and größer"
 preset: openbsd-pf
 timeouts: {syn_sent: 1s, syn_recv: 2s, established: 1.5s, fin_wait: 4s, close_wait: 5s, last_ack: 6s, time_wait: 0s, close: 8s, syn_sent2: 9s}
-window: {check: liberal, rst: rfc5961, near: 1000, syn_band: 2000}
-limits: {flows: 1000, embryonic: 10, tombstones: 0}
+window: {check: liberal, rst: rfc5961, near: 1000, syn_band: 2000, ack: pf, old: 3000, retransmits: 9}
+limits: {flows: 1000, embryonic: 10, tombstones: 0, per_source: 77}
 on_full: evict-closing
 adopt: 0s
 late: 1h
@@ -73,10 +73,10 @@ func TestFull(t *testing.T) {
 	if want := (conntrack.Timeouts{0, time.Second, 2 * time.Second, 1500 * time.Millisecond, 4 * time.Second, 5 * time.Second, 6 * time.Second, 0, 8 * time.Second, 9 * time.Second}); *p.Timeouts(-1) != want {
 		t.Errorf("timeouts %v", *p.Timeouts(-1))
 	}
-	if want := (conntrack.Rules{Check: conntrack.SeqLiberal, RST: conntrack.RSTRFC5961, Near: 1000, SynBand: 2000, TombLate: time.Hour}); *p.Window(-1) != want {
+	if want := (conntrack.Rules{Check: conntrack.SeqLiberal, RST: conntrack.RSTRFC5961, Near: 1000, SynBand: 2000, ACK: conntrack.ACKPF, Old: 3000, Retransmits: 9, TombLate: time.Hour}); *p.Window(-1) != want {
 		t.Errorf("window %+v", *p.Window(-1))
 	}
-	if want := (Limits{1000, 10, 0, 0}); p.Limits() != want || p.OnFull() != EvictClosing || p.Adopt() != 0 || p.Reload() != ReloadDrop || p.Preset() != "openbsd-pf" {
+	if want := (Limits{1000, 10, 0, 77}); p.Limits() != want || p.OnFull() != EvictClosing || p.Adopt() != 0 || p.Reload() != ReloadDrop || p.Preset() != "openbsd-pf" {
 		t.Errorf("%+v %s %v %s %s", p.Limits(), p.OnFull(), p.Adopt(), p.Reload(), p.Preset())
 	}
 	l := p.Log()
@@ -108,7 +108,7 @@ func TestRevision(t *testing.T) {
 		}
 	}
 	seen := map[string]string{base: "the file"}
-	for _, s := range []string{"timeouts.syn_sent=2s", "window.check=strict", "window.rst=pf", "window.near=1", "window.syn_band=1", "limits.flows=999", "limits.embryonic=11",
+	for _, s := range []string{"timeouts.syn_sent=2s", "window.check=strict", "window.rst=pf", "window.near=1", "window.syn_band=1", "window.ack=linux", "window.old=1", "window.retransmits=1", "limits.flows=999", "limits.embryonic=11",
 		"limits.tombstones=1", "on_full=refuse", "adopt=1s", "late=2h", "log.detail=decision", "log.rate.new=7", "reload=keep", "on.new=forward", "on.fin=drop",
 		"rules.b.timeouts.close=99s", "rules.b.window.near=9", "rules.b.on.fin={packet: drop, reply: rst}", "on.syn-established={packet: drop, reply: ack-tracked}",
 		"on.syn-established={packet: drop, reply: ack-tracked, timer: 5s}", "on.syn-established={packet: drop, reply: ack-tracked, window: tracked, timer: 6s}",

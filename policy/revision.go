@@ -24,7 +24,7 @@ func revision(p *Policy) string {
 		}
 		w := &p.windows[i]
 		fmt.Fprintf(&b, "\nupkeep%s", &p.upkeeps[i])
-		fmt.Fprintf(&b, "\nwindow %d %d %d %d %d\ntimeouts", w.Check, w.RST, w.Near, w.SynBand, w.TombLate)
+		fmt.Fprintf(&b, "\nwindow %d %d %d %d %d %d %d %d\ntimeouts", w.Check, w.RST, w.Near, w.SynBand, w.ACK, w.Old, w.Retransmits, w.TombLate)
 		for s := conntrack.StateNone + 1; s < conntrack.NumStates; s++ {
 			fmt.Fprintf(&b, " %s %d", s, p.timeouts[i][s])
 		}

@@ -51,9 +51,13 @@ func (b *Block) note(key string, src *source, at position) {
 type Window struct {
 	Check   *conntrack.SeqCheck
 	RST     *conntrack.RSTRule
-	Near    *uint32        // bytes
-	SynBand *uint32        // bytes
-	Late    *time.Duration // 0 = as long as the tombstone lives
+	Near    *uint32 // bytes
+	SynBand *uint32 // bytes
+	ACK     *conntrack.ACKRule
+	Old     *uint32 // bytes
+	// Retransmits is 1 to 255.
+	Retransmits *uint8
+	Late        *time.Duration // 0 = as long as the tombstone lives
 }
 
 // Rule is a block for some of the flows. The first rule that matches a flow governs it.
@@ -77,12 +81,13 @@ func NaturalAction(f conntrack.Finding, packet PacketAction) Action {
 
 // Defaults where neither the file nor what it inherits from says anything.
 const (
-	MaxFlows          = 1 << 24 // the most that limits.flows and limits.tombstones may ask for, entries
-	DefaultFlows      = 1 << 18 // entries
-	DefaultTombstones = 1 << 16 // entries
-	DefaultAdopt      = 10 * time.Minute
-	DefaultLate       = 10 * time.Minute
-	DefaultRate       = 1000 // records per second and worker
+	MaxFlows           = 1 << 24 // the most that limits.flows and limits.tombstones may ask for, entries
+	DefaultFlows       = 1 << 18 // entries
+	DefaultTombstones  = 1 << 16 // entries
+	DefaultAdopt       = 10 * time.Minute
+	DefaultLate        = 10 * time.Minute
+	DefaultRetransmits = 3    // nf_conntrack_tcp_max_retrans
+	DefaultRate        = 1000 // records per second and worker
 )
 
 // defaultTimeouts are Linux's (Documentation/networking/nf_conntrack-sysctl.rst; SYN_SENT2 from nf_conntrack_proto_tcp.c).

@@ -261,8 +261,8 @@ func showPolicy(out io.Writer, p *policy.Policy) error {
 
 func showSettings(out io.Writer, p *policy.Policy) {
 	l, r := p.Limits(), p.Window(-1)
-	fmt.Fprintf(out, "\nwindow check %s, rst %s, near %d, syn_band %d; late %s\n", policy.SeqCheckWord(r.Check), policy.RSTRuleWord(r.RST), r.Near,
-		r.SynBand, policy.FormatDuration(r.TombLate))
+	fmt.Fprintf(out, "\nwindow check %s, rst %s, ack %s, near %d, syn_band %d, old %d, retransmits %d; late %s\n", policy.SeqCheckWord(r.Check),
+		policy.RSTRuleWord(r.RST), policy.ACKRuleWord(r.ACK), r.Near, r.SynBand, r.Old, r.Retransmits, policy.FormatDuration(r.TombLate))
 	fmt.Fprintf(out, "limits flows %d, embryonic %d, tombstones %d, per source %s; on_full %s\n", l.Flows, l.Embryonic, l.Tombstones, bound(l.PerSource), p.OnFull())
 	fmt.Fprintf(out, "adopt %s; reload %s; log detail %s\n", policy.FormatDuration(p.Adopt()), p.Reload(), p.Log().Detail)
 }
