@@ -73,6 +73,7 @@ func newRig(t testing.TB, cfg Config) *rig {
 func (r *rig) step(s *Segment, rules *Rules, e Effect) (Class, Change, View) {
 	var v View
 	r.table.Lookup(r.now, &s.Tuple, &v)
+	r.p.Check = rules.Check
 	c := Classify(r.now, &v, s, rules)
 	info := c.Finding.Info()
 	if e == NumEffects {

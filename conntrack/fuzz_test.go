@@ -26,7 +26,8 @@ func FuzzTable(f *testing.F) {
 			if b[11]&0x40 != 0 {
 				s.Defect = DefectShortTCP
 			}
-			rules := Rules{Check: SeqCheck(b[11] % 3), RST: RSTRule(b[10] % 6), ACK: ACKRule(b[10] % 3), Retransmits: b[11] >> 6, Near: uint32(b[10]), SynBand: uint32(b[11])}
+			rules := Rules{Check: SeqCheck(b[11] % 4), RST: RSTRule(b[10] % 6), ACK: ACKRule(b[10] % 3), Retransmits: b[11] >> 6, Near: uint32(b[10]), SynBand: uint32(b[11])}
+			rg.p.Check = rules.Check
 			rg.now = rg.now.Add(time.Duration(b[10]) << (b[11] % 36))
 			switch b[0] >> 5 {
 			case 7:

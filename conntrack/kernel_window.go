@@ -124,7 +124,7 @@ func (k *kernelTracker) follow(dir Direction, s *Segment, seq, end, ack, sack Se
 	}
 	snd.Win = win
 	snd.Flags |= SideSeen
-	snd.MaxWin = max(snd.MaxWin, win+uint32(sack-ack))
+	snd.MaxWin = max(snd.MaxWin, min(win+uint32(sack-ack), maxWindow))
 	if snd.End.Less(end) {
 		snd.End = end
 		snd.Flags |= SideProgress
@@ -137,7 +137,7 @@ func (k *kernelTracker) follow(dir Direction, s *Segment, seq, end, ack, sack Se
 		snd.Flags |= SideMaxAck
 	}
 	if rcv.MaxWin != 0 && snd.MaxEnd.Less(end) {
-		rcv.MaxWin += uint32(end - snd.MaxEnd)
+		rcv.MaxWin = min(rcv.MaxWin+uint32(end-snd.MaxEnd), maxWindow)
 	}
 	if edge := sack.Add(win); rcv.MaxEnd.Add(^uint32(0)).Less(edge) {
 		rcv.MaxEnd = edge
