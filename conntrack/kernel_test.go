@@ -18,10 +18,10 @@ func kernelConversations() []conversation {
 			> . 2 ack 1         => in-window CLOSE_WAIT`},
 		{name: "its own FIN again is the other's", text: open3 + `
 			> F. 1 ack 1        => fin FIN_WAIT
-			> F. 1 ack 1        => fin LAST_ACK`},
+			> F. 1 ack 1        => fin-retransmit LAST_ACK`},
 		{name: "a lower SYN changes nothing, and its handshake fails", text: `
 			> S 500000          => new SYN_SENT
-			> S 1000            => syn-new-isn SYN_SENT
+			> S 1000            => syn-new-isn-lower SYN_SENT
 			< S. 0 ack 1001     => ack-below SYN_SENT
 			> . 1001 ack 1      => handshake-bad-ack SYN_SENT`},
 		{name: "a higher SYN is the one that counts", text: `
@@ -32,13 +32,13 @@ func kernelConversations() []conversation {
 		{name: "a SYN/ACK may acknowledge too little, not too much", text: `
 			> S 0               => new SYN_SENT
 			< S. 0 ack 2        => ack-above SYN_SENT
-			< S. 0 ack -65999   => synack-bad-ack SYN_RECV !track`},
+			< S. 0 ack -65999   => synack-bad-ack-low SYN_RECV !track`},
 		{name: "far too little is ignored", text: `
 			> S 0               => new SYN_SENT
 			< S. 0 ack -66000   => ack-below SYN_SENT`},
 		{name: "before the SYN/ACK", text: `
 			> S 0               => new SYN_SENT
-			> . 1 ack 1         => handshake-bad-ack SYN_SENT
+			> . 1 ack 1         => handshake-one-sided SYN_SENT
 			> . 1+10 ack 1      => data-before-handshake SYN_SENT
 			> F. 1 ack 1        => fin-out-of-window SYN_SENT
 			> S. 0 ack 1        => synack-wrong-direction SYN_SENT
@@ -97,7 +97,7 @@ func kernelConversations() []conversation {
 			> P. 900010+10 ack 1 => in-window ESTABLISHED
 			< P. 1+10 ack 900020 => in-window ESTABLISHED
 			> . 900020 ack 11   => in-window ESTABLISHED
-			> P. 100+10 ack 11  => seq-below ESTABLISHED`},
+			> P. 100+10 ack 11  => seq-below-old ESTABLISHED`},
 		{name: "both ends dial", text: `
 			> S 0               => new SYN_SENT
 			< S 0               => simultaneous-open SYN_SENT2
