@@ -154,7 +154,7 @@ func (r *replay) frame(src *capture.Reader, f *capture.Frame) {
 	if r.engine == nil {
 		r.start()
 	}
-	r.journal.now, r.journal.frame = r.clock.now, uint64(f.N)
+	r.journal.frame = uint64(f.N)
 	r.shown = ReplayFrame{N: f.N, Time: r.clock.now}
 	why := r.decode(f)
 	switch {

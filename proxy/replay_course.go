@@ -84,16 +84,17 @@ func (r *replay) course(n int, s *conntrack.Segment, out *policy.Outcome) *cours
 	return c
 }
 
-// expired follows a connection for which time sent something, and says why.
-func (r *replay) expired(e *conntrack.Entry, why string) {
+// untimely follows a connection that time alone has sent something into, before the frame at hand.
+func (r *replay) untimely(ev *policy.TimeEvent) {
+	e := &ev.Flow.Entry
 	key, _ := e.Tuple.Canonical()
 	c := r.courses.begin(key)
 	if c.changed != 0 {
 		return
 	}
-	c.changed = r.shown.N
-	r.report.counterfactual(c, Point{N: r.shown.N, Time: stamp(r.clock.now), Flow: e.ID, Src: e.Tuple.From().String(), Dst: e.Tuple.To().String(),
-		Reason: why})
+	c.changed = r.shown.N - 1 // the frame at hand is behind it
+	r.report.counterfactual(c, Point{N: c.changed, Time: stamp(r.journal.now), Flow: e.ID, Src: e.Tuple.From().String(), Dst: e.Tuple.To().String(),
+		Reason: ev.Trigger()})
 }
 
 // tally counts the connection that a segment belongs to, once: when the table takes it up, or at its first segment where nothing is
@@ -133,6 +134,7 @@ func begins(out *policy.Outcome) bool {
 type shadow struct {
 	pol    *policy.Policy
 	engine *policy.Engine
+	now    conntrack.Instant
 	out    *policy.Outcome // of the segment at hand
 	parted bool            // its flow had diverged before this segment
 	counts Counts

@@ -112,22 +112,21 @@ func (r *replay) write(f *capture.Frame, s *conntrack.Segment, out *policy.Outco
 	r.publish()
 }
 
-// advance lets the engines do what time alone causes, before the frame that shows the time is looked at.
+// advance lets the engines do what time alone causes, before the frame that shows the time is looked at. It goes from timer to timer,
+// as a worker that sleeps until the next one, so that records and probes have their times however long the capture is silent.
 func (r *replay) advance() {
-	now := r.clock.now
-	if r.engine.Next() <= now {
-		frame := r.journal.frame
-		r.journal.frame = 0 // no frame causes what time does
-		for r.engine.Advance(now, expireChunk, r.timeEvent) {
-			r.publish()
-		}
+	frame := r.journal.frame
+	r.journal.frame = 0 // no frame causes what time does
+	for next := r.engine.Next(); next <= r.clock.now; next = r.engine.Next() {
+		r.journal.now = max(r.journal.now, next)
+		r.engine.Advance(r.journal.now, expireChunk, r.timeEvent)
 		r.publish()
-		r.journal.frame = frame
 	}
+	r.journal.now, r.journal.frame = r.clock.now, frame
 	for _, sh := range r.shadows {
-		if sh.engine.Next() <= now {
-			for sh.engine.Advance(now, expireChunk, sh.timeEvent) {
-			}
+		for next := sh.engine.Next(); next <= r.clock.now; next = sh.engine.Next() {
+			sh.now = max(sh.now, next)
+			sh.engine.Advance(sh.now, expireChunk, sh.timeEvent)
 		}
 	}
 }
@@ -148,7 +147,7 @@ func (r *replay) timeEvent(ev *policy.TimeEvent) {
 			}
 		}
 		if ev.HasEmit[0] || ev.HasEmit[1] {
-			r.expired(&ev.Flow.Entry, ev.Trigger())
+			r.untimely(ev)
 		}
 	case policy.TimeRelease:
 		r.released(ev)
@@ -176,6 +175,7 @@ func (r *replay) released(ev *policy.TimeEvent) {
 
 // finish does what a gateway does at its stop: holds end, and every forward that no record explains gets one.
 func (r *replay) finish() {
+	r.shown.N++ // what happens now is behind the last frame
 	r.journal.frame = 0
 	r.advance()
 	r.report.Live = r.engine.Len()

@@ -303,3 +303,37 @@ func TestReplayWriter(t *testing.T) {
 		}
 	}
 }
+
+// What time causes has its own time in the log, however long the capture is silent, and is a point from which on the connection would
+// have gone another way.
+func TestReplayTimers(t *testing.T) {
+	packets := frames(conversation(t, clientEnd, serverEnd)[:6]...)
+	packets[5].at = time.Hour
+	dir := t.TempDir()
+	got := mustReplay(t, ReplayConfig{Capture: ng(t, packets, nil, capture.LinkRaw), LogDir: dir, Fresh: true,
+		Overrides: []string{"timeouts.established=10m", "on.idle-expired={reply: rst-tracked, peer: rst-tracked}"}})
+	if got.Injected != 2 || got.Counterfactual.Flows != 1 || !got.frames[5].Counterfactual || got.frames[4].Counterfactual {
+		t.Fatalf("injected %d, counterfactual %+v, frames %+v", got.Injected, got.Counterfactual, got.frames)
+	}
+	if p := got.Counterfactual.First[0]; p.N != 5 || p.After != 1 || p.Reason != "idle-expired" || p.Verdict != "" {
+		t.Errorf("%+v", p)
+	}
+	injects := 0
+	for e, err := range decisionlog.Read(dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Inject == nil {
+			continue
+		}
+		injects++
+		// The last segment before the silence was frame 5, at 4 ms; a timer's resolution is about a millisecond.
+		due := captureStart.Add(4*time.Millisecond + 10*time.Minute)
+		if late := e.Timestamp.Sub(due); late < 0 || late > 5*time.Millisecond || e.Inject.Trigger != "idle-expired" || e.PcapCnt != 0 {
+			t.Errorf("%v after the timer: %s", late, e.Raw)
+		}
+	}
+	if injects != 2 {
+		t.Errorf("%d inject records", injects)
+	}
+}
