@@ -181,7 +181,7 @@ func TestFragmentsPass(t *testing.T) {
 	}
 	answers := func() (n int) {
 		w.events(func(e *decisionlog.Event) {
-			if e.Decision != nil && e.Decision.Reason == "syn-ack" && e.DestPort == 40001 && e.Decision.Verdict == "forward" {
+			if e.Decision != nil && e.Decision.Reason == "syn-data-ignored" && e.DestPort == 40001 && e.Decision.Verdict == "forward" {
 				n++
 			}
 		})
