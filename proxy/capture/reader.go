@@ -80,32 +80,37 @@ func Open(path string) (*Reader, error) {
 // NewReader reads the file header from r. The errors that it returns wrap ErrFormat if r is no capture at all.
 func NewReader(r io.Reader) (*Reader, error) {
 	out := &Reader{raw: &counter{r: r}, close: func() error { return nil }}
-	br := bufio.NewReaderSize(out.raw, 1<<16)
+	if err := out.open(); err != nil {
+		return nil, fmt.Errorf("at byte 0: %w", err)
+	}
+	return out, nil
+}
+
+// open tells the file's format and reads its header.
+func (r *Reader) open() error {
+	br := bufio.NewReaderSize(r.raw, 1<<16)
 	head, err := br.Peek(4)
 	if len(head) == 0 {
-		return nil, malformed("at byte 0: the file is empty (%v)", err)
+		return malformed("the file is empty (%v)", err)
 	}
 	if len(head) > 1 && head[0] == 0x1f && head[1] == 0x8b {
 		gz, err := gzip.NewReader(br)
 		if err != nil {
-			return nil, malformed("gzip: %v", err)
+			return malformed("gzip: %v", err)
 		}
-		out.zipped = true
+		r.zipped = true
 		br = bufio.NewReaderSize(gz, 1<<16)
 		if head, err = br.Peek(4); len(head) == 0 {
-			return nil, malformed("nothing inside gzip (%v)", err)
+			return malformed("nothing inside gzip (%v)", err)
 		}
 	}
-	out.plain = &counter{r: br}
+	r.plain = &counter{r: br}
 	if len(head) == 4 && binary.LittleEndian.Uint32(head) == blockSection {
-		out.src, err = newPcapng(out.plain)
+		r.src, err = newPcapng(r.plain)
 	} else {
-		out.src, err = newPcap(out.plain)
+		r.src, err = newPcap(r.plain)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("at byte 0: %w", err)
-	}
-	return out, nil
+	return err
 }
 
 // Next returns the next frame, io.EOF after the last one, or an error that wraps ErrFormat where the file is damaged or cut off
