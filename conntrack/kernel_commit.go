@@ -97,7 +97,7 @@ func (j *judgement) kernelACK(v *kernelVerdict) Finding {
 
 // commitKernel is Commit under [SeqKernel]. The kernel keeps what it ignored and what it took from invalid segments in mind
 // whatever its rule set does with them, so that is done for any effect; only a SYN must be annotated, because one that was
-// dropped is not answered. Windows and state follow with Track.
+// dropped is not answered. Windows and state follow with Track, but not for what is ignored or invalid to the kernel.
 func (t *Table) commitKernel(now Instant, v *View, s *Segment, f Finding, e Effect, tm Timer, p *Params) Change {
 	ent, f := v.Entry, f.Base()
 	c := Change{Entry: ent, Before: ent.State}
@@ -132,7 +132,10 @@ func (t *Table) commitKernel(now Instant, v *View, s *Segment, f Finding, e Effe
 		c.Entry = nil
 		return c
 	case c.Effect == Resync:
-		ent = t.resyncKernel(now, ent, &k, p)
+		if tm.Op == TimerLeave && !ent.State.Embryonic() {
+			tm.Op = TimerRefresh // there will be no timer to leave alone
+		}
+		ent = t.resyncKernel(now, ent, s, &k, p)
 		c.Entry = ent
 	}
 	if c.Effect == Track && verdict.fate == kernelAccept || c.Effect == Resync {
@@ -180,7 +183,7 @@ func resolveKernel(v *kernelVerdict, s *Segment, f Finding, e Effect) Effect {
 
 // resyncKernel begins the connection that a SYN/ACK proved. The kernel goes on with its entry, which stays assured; here
 // an established connection ends and the new one gets an id of its own.
-func (t *Table) resyncKernel(now Instant, e *Entry, k *kernelTracker, p *Params) *Entry {
+func (t *Table) resyncKernel(now Instant, e *Entry, s *Segment, k *kernelTracker, p *Params) *Entry {
 	if e.State.Embryonic() {
 		return e
 	}
@@ -190,8 +193,9 @@ func (t *Table) resyncKernel(now Instant, e *Entry, k *kernelTracker, p *Params)
 	n.State, n.Flags = SynSent, flags
 	n.letter(Original, 's')
 	t.start(now, n, Timer{}, p)
+	n.seen(now, Reply, s)
 	for i := range k.side {
-		k.side[i].Packets, k.side[i].Bytes = 0, 0
+		k.side[i].Packets, k.side[i].Bytes = n.Side[i].Packets, n.Side[i].Bytes
 	}
 	return n
 }

@@ -129,3 +129,23 @@ func TestKernelConversations(t *testing.T) {
 		})
 	}
 }
+
+// TestKernelResync: the connection that a SYN/ACK proves is a flow of its own, with counts of its own and the time of day.
+func TestKernelResync(t *testing.T) {
+	c := conversation{rules: Rules{Check: SeqKernel}, text: open3 + `
+		> P. 1+100 ack 1    => in-window ESTABLISHED
+		> S 90000           => syn-established ESTABLISHED !annotate
+		< S. 800 ack 90001  => synack-resync SYN_RECV`}
+	var last Change
+	r := c.run(t, variations()[1], func(_ Class, ch Change) { last = ch })
+	e := last.Entry
+	if e == nil || last.Effect != Resync || e.Previous == 0 || e.ID == e.Previous || e.LastSeen != r.now || e.Created != r.now {
+		t.Fatalf("%+v %+v", last, e)
+	}
+	if e.Side[0].Packets != 0 || e.Side[1].Packets != 1 || e.Side[0].ISN-e.Side[0].End != 0xffffffff {
+		t.Errorf("%+v", e.Side)
+	}
+	if e.Timeout != testTimeouts()[SynRecv] || len(r.ended) != 1 {
+		t.Errorf("timeout %v, ended %v", e.Timeout, r.ended)
+	}
+}

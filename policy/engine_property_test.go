@@ -311,7 +311,7 @@ func newLedger(t testing.TB, p *Policy) *ledger {
 // Over random traffic, reloads, kills and time, each step is explained exactly once, and no outcome is ever wrong in itself.
 func TestConservation(t *testing.T) {
 	small := "\nlimits: {flows: 12, embryonic: 5, tombstones: 6}"
-	policies := []*Policy{policyOf(t, hostile)}
+	policies := []*Policy{policyOf(t, hostile), policyOf(t, hostile+"window: {check: kernel}\n")}
 	for _, name := range Presets() {
 		policies = append(policies, policyOf(t, "preset: "+name+small))
 	}
@@ -336,7 +336,13 @@ func TestConservation(t *testing.T) {
 
 // Two connections that have nothing to do with each other are decided the same in any order of their segments.
 func TestInterleaving(t *testing.T) {
-	p := policyOf(t, hostile+"  - name: roomy\n    match: {src_port: 1}\n")
+	const roomy = "  - name: roomy\n    match: {src_port: 1}\n"
+	interleaving(t, policyOf(t, hostile+roomy))
+	interleaving(t, policyOf(t, hostile+roomy+"window: {check: kernel}\n"))
+}
+
+func interleaving(t *testing.T, p *Policy) {
+	t.Helper()
 	p.limits = Limits{Flows: 100, Embryonic: 100, Tombstones: 100}
 	one := func(rng *rand.Rand, port uint16) (segs []conntrack.Segment) {
 		g := traffic{next: func() byte { return byte(rng.Uint32()) }}
@@ -385,7 +391,7 @@ func decision(o *Outcome) string {
 func FuzzStep(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x10\x00\x00\x00\x00\x00\x01\x01"), uint8(0))
 	f.Add([]byte("a session of segments, more or less, with time going by and flows that end"), uint8(1))
-	policies := []*Policy{policyOf(f, hostile)}
+	policies := []*Policy{policyOf(f, hostile), policyOf(f, hostile+"window: {check: kernel}\n")}
 	for _, name := range Presets() {
 		policies = append(policies, policyOf(f, "preset: "+name))
 	}
