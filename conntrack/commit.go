@@ -13,14 +13,19 @@ type Params struct {
 	// Lead is how long before the deadline of an established connection the owner wants to be asked ([Config.Woken]), 0 for
 	// never; Grace is what is added to its timeout for that.
 	Lead, Grace time.Duration
+	Caps        *Caps // nil for none
 }
 
-// timeout returns the timeout of a state.
-func (p *Params) timeout(s State) time.Duration {
-	if s == Established {
-		return p.Timeouts[s] + p.Grace
+// timeout returns the timeout that a refresh gives e.
+func (p *Params) timeout(e *Entry) time.Duration {
+	d := p.Timeouts[e.State]
+	if p.Caps != nil {
+		d = e.capped(d, p.Caps)
 	}
-	return p.Timeouts[s]
+	if e.State == Established {
+		d += p.Grace
+	}
+	return d
 }
 
 // Change is what Commit did.
@@ -233,6 +238,7 @@ func (t *Table) track(e *Entry, dir Direction, s *Segment, f Finding) {
 	}
 	if e.Flags&EntryReplied != 0 && (before == SynRecv || before == Established) && e.State == Established {
 		e.Flags |= EntryAssured
+		t.relist(e)
 	}
 	if e.Side[0].Flags&e.Side[1].Flags&SideProgress != 0 {
 		e.Side[0].Flags &^= SideLiberal
@@ -246,7 +252,7 @@ func (t *Table) track(e *Entry, dir Direction, s *Segment, f Finding) {
 func (t *Table) start(now Instant, e *Entry, tm Timer, p *Params) {
 	e.Timers, e.Rule, e.Epoch = p.Timers, p.Rule, p.Epoch
 	e.Lead = p.Lead
-	e.Timeout = p.timeout(e.State)
+	e.Timeout = p.timeout(e)
 	if tm.Op == TimerShorten && tm.D < e.Timeout {
 		e.Timeout = tm.D
 		e.Flags |= EntryShortened
@@ -261,7 +267,7 @@ func (t *Table) settle(now Instant, e *Entry, tm Timer, p *Params) {
 	e.Timers, e.Rule, e.Epoch, e.Lead = p.Timers, p.Rule, p.Epoch, p.Lead
 	switch tm.Op {
 	case TimerRefresh:
-		e.Timeout = p.timeout(e.State)
+		e.Timeout = p.timeout(e)
 		e.Refreshed, e.Deadline = now, now.Add(e.Timeout)
 		e.Flags &^= EntryShortened
 		e.relieve()

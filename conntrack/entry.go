@@ -97,6 +97,7 @@ type Entry struct {
 	Wake      Instant       // when the table's owner is asked about it before that ([Config.Woken]), [Never] for not at all
 	Lead      time.Duration // how long before the deadline of an established connection that is, 0 for never
 	Probe     Probe
+	Answered  Instant // when its owner last answered for an end, 0 for never; for the owner's use
 	Candidate Candidate
 	last      kernelLast
 	Challenge Seq    // the ack number of a bare ACK that answered the SYN
@@ -136,11 +137,12 @@ const (
 	EndReload             // a reload that drops flows
 	EndDeleted            // policy
 	EndShutdown           // the gateway stops
+	EndAdaptive           // its idle timer, scaled down in a full table, ran out
 	EndDead               // its idle timer ran out, and probes before that were not answered
 	NumEndReasons
 )
 
-var endWords = [NumEndReasons]string{"", "idle", "fin", "rst", "replaced", "evicted", "killed", "reload", "deleted", "shutdown", "dead"}
+var endWords = [NumEndReasons]string{"", "idle", "fin", "rst", "replaced", "evicted", "killed", "reload", "deleted", "shutdown", "adaptive", "dead"}
 
 // String returns the reason's word.
 func (r EndReason) String() string { return endWords[r] }

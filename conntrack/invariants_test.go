@@ -14,7 +14,7 @@ func checkTable(t testing.TB, tb *Table) {
 		if i, ok := tb.lookup[key]; !ok || i != e.index || tb.at(i) != e {
 			t.Errorf("flow %d is not in the map", e.ID)
 		}
-		if e.list != listOf(e.State) {
+		if e.list != listOf(e) {
 			t.Errorf("flow %d in %v is in list %d", e.ID, e.State, e.list)
 		}
 		if (e.timerSlot == none) != (e.Deadline == Never) {

@@ -228,6 +228,7 @@ func (t *Table) trackKernel(e *Entry, dir Direction, s *Segment, k *kernelTracke
 	t.setState(e, v.next)
 	if k.replied && (before == SynRecv || before == Established) && v.next == Established {
 		e.Flags |= EntryAssured
+		t.relist(e)
 	}
 	e.LastDir, e.LastKind = dir, kind
 	e.record(dir, s)

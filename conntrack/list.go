@@ -1,28 +1,31 @@
 package conntrack
 
-// Entries that may be evicted to make room are chained, oldest first: those whose handshake is not complete, and those
-// that are closing. Established entries are in neither.
+// Entries that may be evicted to make room are chained, oldest first: those whose handshake is not complete, those that are closing,
+// and established ones without traffic in both directions after the handshake. Assured entries are in none.
 const (
 	listEmbryonic = iota
 	listClosing
+	listUnassured
 	numLists
 )
 
 type list struct{ first, last int32 }
 
-func listOf(s State) int8 {
-	switch {
+func listOf(e *Entry) int8 {
+	switch s := e.State; {
 	case s.Embryonic():
 		return listEmbryonic
 	case s.Closing():
 		return listClosing
+	case s == Established && e.Flags&EntryAssured == 0:
+		return listUnassured
 	}
 	return none
 }
 
 // enlist appends e to the list of its state.
 func (t *Table) enlist(e *Entry) {
-	e.list = listOf(e.State)
+	e.list = listOf(e)
 	if e.list == none {
 		return
 	}
@@ -77,13 +80,37 @@ func (t *Table) room() (Finding, bool) {
 	return New, true
 }
 
-// Evict makes room by burying one entry, and reports whether it could: the oldest embryonic one, or with closing and no
-// embryonic one the oldest that is closing. An established entry is never evicted.
-func (t *Table) Evict(now Instant, closing bool) bool {
-	i := t.lists[listEmbryonic].first
-	if i == none && closing {
-		i = t.lists[listClosing].first
+// relist puts e into the list that it belongs to, at the end, where that is another one.
+func (t *Table) relist(e *Entry) {
+	if listOf(e) != e.list {
+		t.unlist(e)
+		t.enlist(e)
 	}
+}
+
+// Victim is a kind of entries that may be evicted.
+type Victim uint8
+
+// Kinds of victims.
+const (
+	VictimEmbryonic Victim = listEmbryonic // the handshake is not complete
+	VictimClosing   Victim = listClosing   // an end has closed or reset
+	VictimUnassured Victim = listUnassured // established, and never had traffic in both directions
+)
+
+// Victims reports whether there is an entry of a kind.
+func (t *Table) Victims(who Victim) bool { return t.lists[who].first != none }
+
+// Evict makes room by burying one entry, and reports whether it could: the oldest embryonic one, or with closing and no
+// embryonic one the oldest that is closing.
+func (t *Table) Evict(now Instant, closing bool) bool {
+	return t.EvictOne(now, VictimEmbryonic) || closing && t.EvictOne(now, VictimClosing)
+}
+
+// EvictOne makes room by burying the oldest entry of a kind (the one that has been in its state the longest), and reports
+// whether there was one. An assured, open entry is never evicted.
+func (t *Table) EvictOne(now Instant, who Victim) bool {
+	i := t.lists[who].first
 	if i == none {
 		return false
 	}

@@ -74,11 +74,11 @@ func (t *Table) Restore(now Instant, e *Entry, p *Params) bool {
 // set. A shortened timer is not lengthened.
 func (t *Table) Retime(now Instant, e *Entry, p *Params) {
 	e.Timers, e.Rule, e.Epoch, e.Lead = p.Timers, p.Rule, p.Epoch, p.Lead
-	d := e.Refreshed.Add(p.timeout(e.State))
+	d := e.Refreshed.Add(p.timeout(e))
 	if e.Flags&EntryShortened != 0 && d >= e.Deadline {
 		return
 	}
-	e.Timeout, e.Deadline = p.timeout(e.State), d
+	e.Timeout, e.Deadline = p.timeout(e), d
 	e.rewake()
 	t.retimed(e)
 }

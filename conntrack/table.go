@@ -177,10 +177,7 @@ func (t *Table) setState(e *Entry, s State) {
 	t.counts[e.State]--
 	t.counts[s]++
 	e.State = s
-	if listOf(s) != e.list {
-		t.unlist(e)
-		t.enlist(e)
-	}
+	t.relist(e)
 }
 
 func (t *Table) newID() uint64 {

@@ -112,7 +112,7 @@ func (b *Block) noted(to map[string]Note, from string) {
 
 // build merges a chain, whose first spec is the last to have its say.
 func build(chain []*Spec) *Policy {
-	p := &Policy{adopt: DefaultAdopt, limits: Limits{Flows: DefaultFlows, Tombstones: DefaultTombstones}}
+	p := &Policy{adopt: DefaultAdopt, injection: Injection{ACKs: Unlimited, RSTs: Unlimited}, limits: Limits{Flows: DefaultFlows, Tombstones: DefaultTombstones}}
 	rates := map[conntrack.Finding]int32{}
 	embryonic := 0
 	base := newTables()
@@ -123,6 +123,7 @@ func build(chain []*Spec) *Policy {
 		set(&p.limits.Tombstones, s.Tombs)
 		set(&p.limits.PerSource, s.PerSource)
 		set(&p.onFull, s.OnFull)
+		p.applyFile(s)
 		set(&p.adopt, s.Adopt)
 		set(&p.log.Detail, s.Detail)
 		set(&p.reload, s.Reload)
@@ -220,6 +221,7 @@ func (t *tables) apply(b *Block, dirs Directions) {
 func (p *Policy) add(t *tables) {
 	p.timeouts = append(p.timeouts, t.timeouts)
 	p.windows = append(p.windows, t.window)
+	t.upkeep.Caps.Retransmits = t.window.Retransmits
 	p.upkeeps = append(p.upkeeps, t.upkeep)
 	for dir := range t.actions {
 		p.actions = append(p.actions, t.actions[dir][:]...)

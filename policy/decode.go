@@ -152,12 +152,16 @@ func (d *decoder) file(root *node) *Spec {
 			s.Timeouts = d.timeouts(e.value, &s.Block)
 		case "window":
 			d.window(e.value, &s.Block)
-		case "probes", "refresh":
-			d.upkeep(k, e, &s.Upkeep)
+		case "probes", "refresh", "caps":
+			d.upkeep(k, e, &s.Block)
 		case "limits":
 			d.limits(e.value, s)
 		case "on_full":
 			s.OnFull = wordAs[OnFull](d.word(e.value, k.words))
+		case "adaptive", "evict_above":
+			d.pressure(k, e, &s.Pressure)
+		case "inject":
+			d.inject(e.value, &s.Inject)
 		case "on":
 			s.On = d.on(e.value, &s.Block)
 		case "rules":

@@ -70,8 +70,8 @@ func (d *decoder) block(k *key, e *entry, b *Block) {
 		b.Timeouts = d.timeouts(e.value, b)
 	case "window":
 		d.window(e.value, b)
-	case "probes", "refresh":
-		d.upkeep(k, e, &b.Upkeep)
+	case "probes", "refresh", "caps":
+		d.upkeep(k, e, b)
 	case "on":
 		b.On = d.on(e.value, b)
 	}

@@ -31,6 +31,9 @@ func Diff(a, b *Policy) []Difference {
 	whole(func(p *Policy) string { return fmt.Sprint(p.limits.Tombstones) }, "limits.tombstones")
 	whole(func(p *Policy) string { return fmt.Sprint(p.limits.PerSource) }, "limits.per_source")
 	whole(func(p *Policy) string { return p.onFull.String() }, "on_full")
+	for i, f := range a.fileFacts() {
+		say(f.key, f.value, b.fileFacts()[i].value)
+	}
 	whole(func(p *Policy) string { return FormatDuration(p.adopt) }, "adopt")
 	whole(func(p *Policy) string { return FormatDuration(p.windows[0].TombLate) }, "late")
 	whole(func(p *Policy) string { return p.reload.String() }, "reload")

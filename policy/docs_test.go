@@ -46,6 +46,8 @@ func (k *key) valueText() string {
 		return "an address or CIDR prefix, or a list of them"
 	case kindPorts:
 		return "a port, a range `LO-HI`, or a list of them"
+	case kindRate:
+		return k.unit + ", or `unlimited`"
 	case kindRates:
 		return k.unit + ", or `unlimited`; or a mapping from findings"
 	case kindWords:
@@ -127,7 +129,7 @@ func TestManualTables(t *testing.T) {
 	}
 	tables := map[string]string{
 		"keys:file": keyTable(fileKeys()), "keys:timeouts": keyTable(timeoutKeys()), "keys:window": keyTable(windowKeys()),
-		"keys:limits": keyTable(limitKeys()), "keys:probes": keyTable(probeKeys()), "keys:log": keyTable(logKeys()), "keys:action": keyTable(actionKeys()),
+		"keys:limits": keyTable(limitKeys()), "keys:probes": keyTable(probeKeys()), "keys:caps": keyTable(capKeys()), "keys:adaptive": keyTable(adaptiveKeys()), "keys:inject": keyTable(injectKeys()), "keys:log": keyTable(logKeys()), "keys:action": keyTable(actionKeys()),
 		"keys:rule": keyTable(ruleKeys()), "keys:match": keyTable(matchKeys()),
 		"groups": groupTable(), "findings": findingTable(), "presets": presetTable(t),
 	}

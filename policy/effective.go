@@ -105,6 +105,7 @@ func (p *Policy) YAML() []byte {
 	fmt.Fprintf(&b, "limits: {flows: %d, embryonic: %d, tombstones: %d, per_source: %d}\n", p.limits.Flows, p.limits.Embryonic,
 		p.limits.Tombstones, p.limits.PerSource)
 	fmt.Fprintf(&b, "on_full: %s\nadopt: %s\nlate: %s\nreload: %s\n", p.onFull, FormatDuration(p.adopt), FormatDuration(w.TombLate), p.reload)
+	writeFacts(&b, "", p.fileFacts())
 	fmt.Fprintf(&b, "log:\n  detail: %s\n", p.log.Detail)
 	p.writeRates(&b)
 	b.WriteString("on:\n")

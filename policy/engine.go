@@ -38,12 +38,14 @@ type Engine struct {
 	alternative Action           // what a step did instead of an action whose conditions did not hold
 	counted     *conntrack.Entry // the entry that the last step counted its segment in, for Uncount
 
-	trace   *Trace           // of the step under way, nil where nobody asked to have it explained
-	emit    func(*TimeEvent) // where events go while Advance or Kill runs; nil within Step
-	event   TimeEvent        // reused for emit
-	pending []TimeEvent      // what a step found that is for Advance to tell
-	holds   holds
-	flush   int // where FlushCounted goes on
+	trace      *Trace           // of the step under way, nil where nobody asked to have it explained
+	emit       func(*TimeEvent) // where events go while Advance or Kill runs; nil within Step
+	event      TimeEvent        // reused for emit
+	pending    []TimeEvent      // what a step found that is for Advance to tell
+	holds      holds
+	purge      purge
+	acks, rsts budget
+	flush      int // where FlushCounted goes on
 }
 
 // NewEngine returns an engine with an empty table. The bounds of the table are the policy's.
@@ -94,7 +96,7 @@ func (e *Engine) Uncount() {
 // ended is the table's callback: it turns an entry's end into events.
 func (e *Engine) ended(ent *conntrack.Entry, why conntrack.EndReason, at conntrack.Instant) {
 	rule := e.ruleOf(ent)
-	if why == conntrack.EndIdle || why == conntrack.EndDead {
+	if why == conntrack.EndIdle || why == conntrack.EndDead || why == conntrack.EndAdaptive {
 		e.expired(ent, why, rule, at)
 	}
 	ev := FlowEvent{Kind: FlowEnd, Why: why, At: at, Rule: e.policy.RuleName(rule)}

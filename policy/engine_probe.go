@@ -37,6 +37,7 @@ func (e *Engine) woken(ent *conntrack.Entry, at conntrack.Instant) (next conntra
 		}
 	}
 	ev.Flow = FlowEvent{Kind: FlowUpdate, At: at, Rule: ev.Rule, Entry: *ent}
+	e.mark(&ev)
 	e.tell(&ev)
 	if ent.Probe.Tries < u.Tries {
 		return at.Add(u.Every), conntrack.EndNone

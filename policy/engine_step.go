@@ -39,6 +39,7 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	}
 	out.Action, out.Rule, out.Verdict = *a, e.policy.RuleName(rule), a.Packet
 	e.answer(v, s, a)
+	e.afford(now, v)
 	if a.Packet == Hold {
 		e.hold(now, s, a)
 	}
@@ -199,7 +200,7 @@ func (e *Engine) room(now conntrack.Instant, v *conntrack.View, s *conntrack.Seg
 		embryonic = effect == conntrack.Replace && !v.Entry.State.Embryonic()
 	}
 	f, ok := e.bound(now, entry, embryonic)
-	if ok || e.policy.OnFull() == Refuse || !e.table.Evict(now, e.policy.OnFull() == EvictClosing && f == conntrack.TableFull) {
+	if ok || e.policy.OnFull() == Refuse || !e.evict(now, f) {
 		return f, ok
 	}
 	return e.bound(now, entry, embryonic)

@@ -11,6 +11,7 @@ func (e *Engine) Advance(now conntrack.Instant, limit int, emit func(*TimeEvent)
 	e.tellPending()
 	e.reloadChunk(now, limit)
 	e.table.Advance(now, limit)
+	e.relievePressure(now, limit)
 	e.releaseDue(now)
 	e.emit = nil
 	return e.Next() <= now
@@ -29,7 +30,7 @@ func (e *Engine) Next() conntrack.Instant {
 	if len(e.pending) > 0 || e.reload.walking {
 		return e.now
 	}
-	return min(e.table.Next(), e.holds.next)
+	return min(e.table.Next(), e.holds.next, e.nextPressure())
 }
 
 // expired applies the action on finding idle-expired, or dead-connection, to an entry that ends by its timer.
@@ -56,6 +57,14 @@ func (e *Engine) timed(kind TimeKind, f conntrack.Finding, ent *conntrack.Entry,
 	if a.Peer == PeerRSTTracked {
 		ev.HasEmit[conntrack.Reply], ev.Omitted[conntrack.Reply] = rstToward(&ev.Emit[conntrack.Reply], ent, conntrack.Reply)
 	}
+	e.mark(&ev)
 	e.tell(&ev)
 	return a
+}
+
+// mark gives what an event makes the policy's TTL.
+func (e *Engine) mark(ev *TimeEvent) {
+	for i := range ev.Emit {
+		ev.Emit[i].Segment.TTL = e.policy.Injection().TTL
+	}
 }

@@ -18,6 +18,7 @@ const (
 	kindTimer              // one of the key's words or a duration
 	kindPrefixes           // an address or CIDR prefix, or a list of them
 	kindPorts              // a port, a range LO-HI, or a list of them
+	kindRate               // packets or records per second, or unlimited
 	kindRates              // records per second, or a mapping from findings to that
 	kindWords              // one of the key's words, or a list of them
 	kindElse               // a word for the packet, or a mapping with keys of its own
@@ -75,8 +76,12 @@ func fileKeys() []key {
 		{name: "window", kind: kindSection, section: windowKeys(), meaning: "how sequence numbers are judged"},
 		{name: "probes", kind: kindSection, section: probeKeys(), meaning: "how the gateway asks the ends of an idle connection whether they still hold it"},
 		{name: "refresh", kind: kindWord, words: refreshWords[:], dflt: "either", meaning: "which segments of an established connection may set its timer anew, of those whose action does: those of either end, of the one that opened the connection, of the other, or one only once both ends have brought an ACK that does not go back"},
+		{name: "caps", kind: kindSection, section: capKeys(), meaning: "the longest that a timer runs where something is amiss with the connection, as nf_conntrack has it; 0s for no cap"},
 		{name: "limits", kind: kindSection, section: limitKeys(), meaning: "what each worker's table may hold (each queue has one worker and one table)"},
-		{name: "on_full", kind: kindWord, words: onFullWords[:], dflt: "refuse", meaning: "how room is made for a new connection when a limit is reached: not at all; by forgetting the oldest connection whose handshake is not complete; or, where there is none of those, one that is closing"},
+		{name: "on_full", kind: kindWord, words: onFullWords[:], dflt: "refuse", meaning: "how room is made for a new connection when a limit is reached: not at all; by forgetting the oldest connection whose handshake is not complete; or, where there is none of those, one that is closing (evict-closing-first: the other way round); or an established one that never had traffic in both directions (evict-unassured); or any of these in turn (evict-any)"},
+		{name: "adaptive", kind: kindSection, section: adaptiveKeys(), meaning: "how timers shrink while the table fills, as pf's do"},
+		{name: "evict_above", kind: kindCount, hi: 100, unit: "percent of limits.flows", dflt: "0", meaning: "while there are more connections than this, those that are closing end, the oldest first; 0 for never"},
+		{name: "inject", kind: kindSection, section: injectKeys(), meaning: "bounds and marks of what the gateway sends"},
 		{name: "on", kind: kindFindings, meaning: "what to do about each finding"},
 		{name: "rules", kind: kindRules, section: ruleKeys(), meaning: "other timeouts, windows and actions for some connections; the first rule that matches a connection governs it, and a file's rules come before those of its preset"},
 		{name: "adopt", kind: kindDuration, dflt: "10m", meaning: "for how long after a start connections that are older than the gateway are taken up (finding adopted); 0s for not at all"},
@@ -144,6 +149,7 @@ func ruleKeys() []key {
 		{name: "window", kind: kindSection, section: windowKeys(), meaning: "as in the file"},
 		{name: "probes", kind: kindSection, section: probeKeys(), meaning: "as in the file"},
 		{name: "refresh", kind: kindWord, words: refreshWords[:], meaning: "as in the file"},
+		{name: "caps", kind: kindSection, section: capKeys(), meaning: "as in the file"},
 		{name: "on", kind: kindFindings, meaning: "as in the file"},
 	}
 }

@@ -45,13 +45,13 @@ func TestDefaults(t *testing.T) {
 		"ack": ACKRuleWord(p.Window(-1).ACK), "old": fmt.Sprint(p.Window(-1).Old), "retransmits": fmt.Sprint(p.Window(-1).Retransmits),
 		"near": fmt.Sprint(p.Window(-1).Near), "syn_band": fmt.Sprint(p.Window(-1).SynBand), "flows": fmt.Sprint(p.Limits().Flows),
 		"tombstones": fmt.Sprint(p.Limits().Tombstones), "per_source": fmt.Sprint(p.Limits().PerSource), "detail": p.Log().Detail.String(), "rate": rateText(p.Log().Rate[conntrack.New])}
-	for _, f := range p.Upkeep(-1).facts() {
+	for _, f := range append(p.Upkeep(-1).facts(), p.fileFacts()...) {
 		got[f.key[strings.LastIndex(f.key, ".")+1:]] = f.value
 	}
 	for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
 		got[stateKey(s)] = FormatDuration(p.Timeouts(-1)[s])
 	}
-	for _, k := range slices.Concat(fileKeys(), timeoutKeys(), windowKeys(), limitKeys(), logKeys(), probeKeys()) {
+	for _, k := range slices.Concat(fileKeys(), timeoutKeys(), windowKeys(), limitKeys(), logKeys(), probeKeys(), capKeys(), adaptiveKeys(), injectKeys()) {
 		if k.kind == kindText || k.kind == kindSection || k.kind == kindFindings || k.kind == kindRules || k.name == "embryonic" {
 			continue
 		}

@@ -22,11 +22,13 @@ type Policy struct {
 	matches  []Match              // rule
 	names    []string             // rule
 
-	limits Limits
-	onFull OnFull
-	adopt  time.Duration
-	log    Log
-	reload Reload
+	limits    Limits
+	onFull    OnFull
+	pressure  Pressure
+	injection Injection
+	adopt     time.Duration
+	log       Log
+	reload    Reload
 
 	notes     map[string]Note   // for people; no part of the revision
 	ruleNotes []map[string]Note // rule
@@ -65,13 +67,16 @@ type OnFull uint8
 
 // Answers to a full table. Where no room can be made the finding is table-full or embryonic-limit.
 const (
-	Refuse         OnFull = iota // make no room
-	EvictEmbryonic               // forget the oldest connection whose handshake is not complete
-	EvictClosing                 // the same, and where there is none one that is closing
+	Refuse            OnFull = iota // make no room
+	EvictEmbryonic                  // forget the oldest connection whose handshake is not complete
+	EvictClosing                    // the same, and where there is none one that is closing
+	EvictClosingFirst               // forget the oldest connection that is closing, and where there is none one whose handshake is not complete
+	EvictUnassured                  // as EvictEmbryonic, and where there is none an established one that never had traffic in both directions
+	EvictAny                        // as EvictUnassured, and where there is none one that is closing
 	numOnFull
 )
 
-var onFullWords = [numOnFull]string{"refuse", "evict-embryonic", "evict-closing"}
+var onFullWords = [numOnFull]string{"refuse", "evict-embryonic", "evict-closing", "evict-closing-first", "evict-unassured", "evict-any"}
 
 // String returns the word in policy files.
 func (o OnFull) String() string { return onFullWords[o] }
@@ -222,6 +227,12 @@ func (p *Policy) Description() string { return p.description }
 
 // Limits returns the bounds of a worker's table.
 func (p *Policy) Limits() Limits { return p.limits }
+
+// Pressure returns what a table that fills does to the connections in it. It is shared and must not be changed.
+func (p *Policy) Pressure() *Pressure { return &p.pressure }
+
+// Injection returns the bounds and marks of what the gateway sends. It is shared and must not be changed.
+func (p *Policy) Injection() *Injection { return &p.injection }
 
 // OnFull returns what happens when a new connection finds no room.
 func (p *Policy) OnFull() OnFull { return p.onFull }

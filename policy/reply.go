@@ -13,6 +13,8 @@ const (
 	OmitAddress   = "not-unicast" // RFC 1122 section 3.2.2, RFC 9293 section 3.10.7.1: no answer to multicast and broadcast
 	OmitRST       = "rst"         // no RST in answer to a RST (RFC 9293 section 3.5.2)
 	OmitNoState   = "no-state"    // tracked numbers need an entry
+	OmitRate      = "rate"        // inject.acks or inject.rsts was spent
+	OmitFlowGap   = "flow-gap"    // inject.flow_gap has not passed since the connection's last
 	OmitNoNumbers = "no-numbers"  // the entry was picked up mid-stream and does not know that end's numbers yet
 )
 

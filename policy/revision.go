@@ -14,6 +14,7 @@ func revision(p *Policy) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "halfopen policy 1\nlimits %d %d %d %d %s\nadopt %d\nreload %s\nlog %s", p.limits.Flows, p.limits.Embryonic,
 		p.limits.Tombstones, p.limits.PerSource, p.onFull, p.adopt, p.reload, p.log.Detail)
+	fmt.Fprintf(&b, " %v", p.fileFacts())
 	for f, n := range p.log.Rate {
 		fmt.Fprintf(&b, " %s %d", conntrack.Finding(f), n)
 	}

@@ -122,6 +122,8 @@ func valueOf(k key) *jsonschema.Schema {
 		return listOf("prefix")
 	case kindPorts:
 		return listOf("port")
+	case kindRate:
+		return ref("rate")
 	case kindRates:
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{ref("rate"), ref("rates")}}
 	case kindWords:

@@ -19,6 +19,8 @@ type Spec struct {
 	Tombs     *int // entries, 0 to MaxFlows
 	PerSource *int // entries, 0 to MaxFlows
 	OnFull    *OnFull
+	Pressure  PressureSpec
+	Inject    InjectSpec
 	Adopt     *time.Duration
 	Detail    *LogDetail
 	Rate      map[conntrack.Finding]int32 // records per second, or Unlimited

@@ -12,6 +12,7 @@ import (
 type Upkeep struct {
 	Probes  Probes
 	Refresh Refresh
+	Caps    conntrack.Caps
 }
 
 // Probes are what the gateway asks the ends of an established connection before its timer ends it: ipfw's keepalives, ASA's dead
@@ -98,6 +99,8 @@ type UpkeepSpec struct {
 	To      *Ends
 	Alive   *Alive
 	Refresh *Refresh
+
+	Retransmitted, Unacknowledged, ZeroWindow, OneWay *time.Duration
 }
 
 // DefaultProbeEvery is the time between probes where nothing is said: ASA's dcd retry interval.
@@ -119,14 +122,47 @@ func probeKeys() []key {
 	}
 }
 
+func capKeys() []key {
+	return []key{
+		{name: "retransmitted", kind: kindDuration, dflt: "0s", meaning: "an end has repeated itself window.retransmits times without an answer"},
+		{name: "unacknowledged", kind: kindDuration, dflt: "0s", meaning: "data was not acknowledged yet"},
+		{name: "zero_window", kind: kindDuration, dflt: "0s", meaning: "the last segment advertised no window"},
+		{name: "one_way", kind: kindDuration, dflt: "0s", meaning: "the connection was taken up in its middle, and nothing was heard from the other end"},
+	}
+}
+
+// caps decodes the section caps.
+func (d *decoder) caps(k *key, e *entry, u *UpkeepSpec) {
+	v := d.duration(e.value)
+	switch k.name {
+	case "retransmitted":
+		u.Retransmitted = v
+	case "unacknowledged":
+		u.Unacknowledged = v
+	case "zero_window":
+		u.ZeroWindow = v
+	case "one_way":
+		u.OneWay = v
+	}
+}
+
 // upkeep decodes the keys of an [UpkeepSpec].
-func (d *decoder) upkeep(k *key, e *entry, u *UpkeepSpec) {
+func (d *decoder) upkeep(k *key, e *entry, b *Block) {
+	u := &b.Upkeep
 	switch k.name {
 	case "probes":
-		d.section(e.value, "probes", probeKeys(), func(k *key, e *entry) { d.probes(k, e, u) })
+		d.section(e.value, "probes", probeKeys(), func(k *key, e *entry) {
+			b.note("probes."+k.name, d.src, e.at)
+			d.probes(k, e, u)
+		})
 		if u.Alive != nil && *u.Alive == AliveAll && u.To != nil && *u.To != EndsBoth {
 			d.problem(e.at, "alive: all with to: "+endsWords[*u.To], "to: both, or alive: either")
 		}
+	case "caps":
+		d.section(e.value, "caps", capKeys(), func(k *key, e *entry) {
+			b.note("caps."+k.name, d.src, e.at)
+			d.caps(k, e, u)
+		})
 	case "refresh":
 		u.Refresh = wordAs[Refresh](d.word(e.value, k.words))
 	}
@@ -160,6 +196,10 @@ func (u *Upkeep) apply(s *UpkeepSpec) {
 	set(&u.Probes.To, s.To)
 	set(&u.Probes.Alive, s.Alive)
 	set(&u.Refresh, s.Refresh)
+	set(&u.Caps.Retransmitted, s.Retransmitted)
+	set(&u.Caps.Unacknowledged, s.Unacknowledged)
+	set(&u.Caps.ZeroWindow, s.ZeroWindow)
+	set(&u.Caps.OneWay, s.OneWay)
 }
 
 // facts returns the values by their paths. Those of one section stand together.
@@ -171,14 +211,18 @@ func (u *Upkeep) facts() []fact {
 		{key: "probes.to", value: endsWords[u.Probes.To]},
 		{key: "probes.alive", value: aliveWords[u.Probes.Alive]},
 		{key: "refresh", value: refreshWords[u.Refresh]},
+		{key: "caps.retransmitted", value: FormatDuration(u.Caps.Retransmitted)},
+		{key: "caps.unacknowledged", value: FormatDuration(u.Caps.Unacknowledged)},
+		{key: "caps.zero_window", value: FormatDuration(u.Caps.ZeroWindow)},
+		{key: "caps.one_way", value: FormatDuration(u.Caps.OneWay)},
 	}
 }
 
 // params returns what the table must know of the rule that governs a flow; timers is the index of its timeouts.
 func (e *Engine) params(rule int32, timers uint16) conntrack.Params {
-	u := &e.policy.Upkeep(rule).Probes
+	u := e.policy.Upkeep(rule)
 	return conntrack.Params{Rule: rule, Epoch: e.epoch, Timers: timers, Timeouts: e.timers.set(timers), Check: e.policy.Window(rule).Check,
-		Lead: u.Span(), Grace: u.grace()}
+		Lead: u.Probes.Span(), Grace: u.Probes.grace(), Caps: &u.Caps}
 }
 
 // String returns the values in a line, for the revision.
