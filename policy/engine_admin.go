@@ -70,7 +70,7 @@ func (e *Engine) Save(now conntrack.Instant, cursor, limit int, fn func(*Saved) 
 		}
 		s := Saved{Entry: *ent, Timeouts: *e.timers.set(ent.Timers)}
 		s.Entry.Counted = 0
-		s.Entry.Wake, s.Entry.Lead, s.Entry.Probe = 0, 0, conntrack.Probe{} // asked anew after a restore
+		s.Entry.Wake, s.Entry.Lead, s.Entry.Answered, s.Entry.Probe = 0, 0, 0, conntrack.Probe{} // asked anew after a restore
 		rebase(&s.Entry, -now)
 		return fn(&s)
 	})

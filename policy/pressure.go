@@ -73,25 +73,33 @@ func (e *Engine) relievePressure(now conntrack.Instant, limit int) {
 	if w.next > now {
 		return
 	}
-	p := e.policy.Pressure()
-	flows := e.policy.Limits().Flows
-	num := max(int64(flows)*int64(p.End)-int64(e.table.Len())*100, 0)
-	den := int64(flows) * int64(p.End-p.Start)
 	w.found = w.found[:0]
 	w.cursor = e.table.Walk(w.cursor, limit, func(ent *conntrack.Entry) bool {
-		if scaled := time.Duration(float64(ent.Timeout) * float64(num) / float64(den)); ent.Refreshed.Add(scaled) <= now && ent.Deadline > now {
+		if e.overdue(now, ent) {
 			w.found = append(w.found, ent.Tuple)
 		}
 		return true
 	})
 	for i := range w.found {
 		var v conntrack.View
-		e.table.Lookup(now, &w.found[i], &v)
-		e.table.Kill(now, &v, conntrack.EndAdaptive)
+		if e.table.Lookup(now, &w.found[i], &v); v.Entry != nil && e.overdue(now, v.Entry) {
+			e.table.Kill(now, &v, conntrack.EndAdaptive)
+		}
 	}
 	if w.cursor < 0 {
 		w.cursor, w.next = 0, now.Add(purgeEvery)
 	}
+}
+
+// overdue reports whether a live entry's scaled timer has run out. Each that ends makes the others' run longer.
+func (e *Engine) overdue(now conntrack.Instant, ent *conntrack.Entry) bool {
+	p, flows := e.policy.Pressure(), e.policy.Limits().Flows
+	if !e.loaded() || ent.Deadline <= now {
+		return false
+	}
+	left := max(flows*p.End-e.table.Len()*100, 0)
+	share := float64(left) / float64(flows*(p.End-p.Start))
+	return ent.Refreshed.Add(time.Duration(float64(ent.Timeout)*share)) <= now
 }
 
 // nextPressure returns when relievePressure has something to do.
