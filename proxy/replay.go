@@ -35,6 +35,8 @@ type ReplayConfig struct {
 	Frame func(*ReplayFrame) error
 	// Progress is told now and then how many bytes of the file have been read. Nil: nobody asks.
 	Progress func(bytes int64)
+
+	explain *frameTrace // the frame that is to be explained, nil for none
 }
 
 // maxShadows bounds the shadows of one replay.
@@ -157,6 +159,9 @@ func (r *replay) frame(src *capture.Reader, f *capture.Frame) {
 	r.journal.frame = uint64(f.N)
 	r.shown = ReplayFrame{N: f.N, Time: r.clock.now}
 	why := r.decode(f)
+	if r.cfg.explain != nil {
+		r.cfg.explain.look(f, r)
+	}
 	switch {
 	case why == SkipLinkType:
 		r.unknownLink(src, f)

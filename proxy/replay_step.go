@@ -25,7 +25,7 @@ func (r *replay) start() {
 func (r *replay) segment(f *capture.Frame) {
 	r.advance()
 	now, s := r.clock.now, &r.seg
-	out := r.engine.Step(now, s)
+	out := r.step(now, s)
 	r.journal.counts.Received++
 	r.journal.counts.verdict(out.Finding, out.Verdict)
 	r.tally(s, out)
@@ -38,6 +38,16 @@ func (r *replay) segment(f *capture.Frame) {
 		r.flows(out.Flows)
 	}
 	r.show(s, out, c)
+}
+
+// step decides the segment at hand, and has it told how where somebody asked for this frame.
+func (r *replay) step(now conntrack.Instant, s *conntrack.Segment) *policy.Outcome {
+	if r.cfg.explain == nil || r.shown.N != r.cfg.explain.n {
+		return r.engine.Step(now, s)
+	}
+	out, trace := r.engine.Explain(now, s)
+	r.cfg.explain.trace = trace
+	return out
 }
 
 // inject counts, and with a log records, what the decision would have sent.

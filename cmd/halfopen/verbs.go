@@ -12,6 +12,7 @@ func verbs() []*cobra.Command {
 		newRunCmd(),
 		newLabCmd(),
 		newReplayCmd(),
+		newExplainCmd(),
 		newTestCmd(),
 		newReviewCmd(),
 		newPolicyCmd(),

@@ -17,8 +17,18 @@ type Config struct {
 	Read func(name string) ([]byte, error)
 	// Observe is told of each segment that the policy decided; nil for nobody. The outcome is valid during the call.
 	Observe func(p *policy.Policy, s *conntrack.Segment, out *policy.Outcome)
+	// Explain is told how each such decision came about, after Observe; nil for nobody.
+	Explain func(*Explained)
 
 	world world
+}
+
+// Explained is a segment of a script and how its decision came about.
+type Explained struct {
+	Line  int // of the script, from 1
+	Trace *policy.Trace
+	Base  [2]conntrack.Seq   // what relative numbers of the sender and of the receiver are relative to
+	Time  []policy.TimeEvent // what time caused since the line before
 }
 
 // world is a way to play a script that must not change what is decided.
@@ -85,6 +95,7 @@ type told struct {
 	ended    []string
 	released []string
 	expired  bool
+	events   []policy.TimeEvent
 }
 
 // load makes the engines.
@@ -232,7 +243,7 @@ func (r *run) event(i int) {
 		return
 	}
 	seg := r.segment(st.seg)
-	out := r.main.engine.Step(r.now, &seg)
+	out := r.step(st, &seg)
 	if r.cfg.Observe != nil {
 		r.cfg.Observe(r.main.engine.Policy(), &seg, out)
 	}
@@ -244,6 +255,16 @@ func (r *run) event(i int) {
 		sh.advance(r.now)
 		r.would(i, sh, r.stepFacts(sh, sh.engine.Step(r.now, &seg), st.seg))
 	}
+}
+
+// step decides a segment by the script's policy.
+func (r *run) step(st *statement, seg *conntrack.Segment) *policy.Outcome {
+	if r.cfg.Explain == nil {
+		return r.main.engine.Step(r.now, seg)
+	}
+	out, trace := r.main.engine.Explain(r.now, seg)
+	r.cfg.Explain(&Explained{Line: st.line, Trace: trace, Base: [2]conntrack.Seq{r.base(st.seg.from), r.base(st.seg.to)}, Time: r.main.told.events})
+	return out
 }
 
 // mostRounds bounds how often Advance is called at one instant.
@@ -259,6 +280,7 @@ func (p *player) advance(now conntrack.Instant) {
 
 // time notes what time caused.
 func (t *told) time(ev *policy.TimeEvent) {
+	t.events = append(t.events, *ev)
 	switch ev.Kind {
 	case policy.TimeFlow:
 		t.flow(&ev.Flow)
