@@ -263,8 +263,38 @@ func (k *kernel) states() (map[conntrack.Tuple]conntrack.State, error) {
 	return states, nil
 }
 
-// flush makes the kernel forget everything.
-func (k *kernel) flush() error { return k.ct.ConntrackTableFlush(netlink.ConntrackTable) }
+// batch runs steps through a kernel that remembers nothing, and returns its verdicts and what it remembers then.
+func (k *kernel) batch(steps []step) ([]verdict, map[conntrack.Tuple]conntrack.State, error) {
+	if err := k.forget(); err != nil {
+		return nil, nil, err
+	}
+	begin := time.Now()
+	verdicts, err := k.run(steps)
+	if err != nil {
+		return nil, nil, err
+	}
+	states, err := k.states()
+	if err != nil {
+		return nil, nil, err
+	}
+	if d := time.Since(begin); d > patience {
+		return nil, nil, fmt.Errorf("the batch took %v: timeouts may have played a part", d)
+	}
+	return verdicts, states, nil
+}
 
 // patience is how long a batch may take before the shortest timeout of the table (CLOSE, 10 s) would matter.
 const patience = 8 * time.Second
+
+// forget empties the kernel's table, and drops what is left of an interrupted batch.
+func (k *kernel) forget() error {
+	for {
+		_, _, err := unix.Recvfrom(k.out, k.buf, unix.MSG_DONTWAIT)
+		if errors.Is(err, unix.EAGAIN) {
+			return k.ct.ConntrackTableFlush(netlink.ConntrackTable)
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

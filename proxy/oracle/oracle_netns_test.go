@@ -9,9 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"halfopen/conntrack"
 )
 
 // How much a run compares, and how well the two must agree.
@@ -38,11 +39,9 @@ func TestKernelAgrees(t *testing.T) {
 	for n := 0; n < flows; n += batchFlows {
 		var batch []*flow
 		for i := n; i < min(n+batchFlows, flows); i++ {
-			f := newFlow(seed, uint64(i))
-			f.ports = ports.next()
-			batch = append(batch, f)
+			batch = append(batch, newFlow(seed, uint64(i)))
 		}
-		if err := compare(k, e, batch, rand.New(rand.NewPCG(seed, uint64(n)^1<<63)), &sum); err != nil {
+		if err := compare(k, e, batch, rand.New(rand.NewPCG(seed, uint64(n)^1<<63)), &ports, &sum); err != nil {
 			t.Fatalf("seed %d, flows from %d: %v", seed, n, err)
 		}
 	}
@@ -79,19 +78,21 @@ func interleave(flows []*flow, r *rand.Rand) []step {
 }
 
 // compare runs a batch of flows through both and adds to the tally.
-func compare(k *kernel, e *engine, flows []*flow, r *rand.Rand, sum *tally) error {
+func compare(k *kernel, e *engine, flows []*flow, r *rand.Rand, ports *portSource, sum *tally) error {
 	steps := interleave(flows, r)
-	begin := time.Now()
-	verdicts, err := k.run(steps)
+	var verdicts []verdict
+	var states map[conntrack.Tuple]conntrack.State
+	var err error
+	for range 3 { // a machine that is busy with other things may drop packets or take too long; the ports of each try are new
+		for _, f := range flows {
+			f.ports = ports.next()
+		}
+		if verdicts, states, err = k.batch(steps); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		return err
-	}
-	states, err := k.states()
-	if err != nil {
-		return err
-	}
-	if d := time.Since(begin); d > patience {
-		return fmt.Errorf("the batch took %v: timeouts may have played a part", d)
 	}
 	parted := map[*flow]bool{}
 	for i, s := range steps {
@@ -116,7 +117,7 @@ func compare(k *kernel, e *engine, flows []*flow, r *rand.Rand, sum *tally) erro
 			sum.add(fmt.Sprintf("at the end the kernel holds %s, ours %s", theirs, ours), f, len(f.segs)-1, !parted[f])
 		}
 	}
-	return k.flush()
+	return nil
 }
 
 // report prints the figures, and each class of difference with a shrunken flow as a scenario.

@@ -24,7 +24,7 @@ func alone(k *kernel, e *engine, ports *portSource, f *flow, segs []seg) (outcom
 		steps[i] = step{g, i}
 	}
 	o := outcome{at: -1}
-	verdicts, err := k.run(steps)
+	verdicts, states, err := k.batch(steps)
 	if err != nil {
 		return o, err
 	}
@@ -36,15 +36,11 @@ func alone(k *kernel, e *engine, ports *portSource, f *flow, segs []seg) (outcom
 		}
 	}
 	if o.at < 0 {
-		states, err := k.states()
-		if err != nil {
-			return o, err
-		}
 		if theirs, ours := kernelState(states, g), e.state(g); theirs != ours {
 			o.at, o.name = len(segs)-1, fmt.Sprintf("at the end the kernel holds %s, ours %s", theirs, ours)
 		}
 	}
-	return o, k.flush()
+	return o, nil
 }
 
 // shrink returns a listing of the shortest part of c's flow that still shows a difference of the same class.
