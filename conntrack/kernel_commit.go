@@ -150,12 +150,21 @@ func (t *Table) commitKernel(now Instant, v *View, s *Segment, f Finding, e Effe
 	if proper && v.Dir == Reply && verdict.fate != kernelInvalid {
 		ent.Flags |= EntryReplied
 	}
-	if tm.Op == TimerRefresh && (verdict.fate != kernelAccept || s.Kind() == KindSYN && !k.replied) {
-		tm = Timer{} // nor does a SYN that nobody answered keep its entry
-	}
 	c.After = ent.State
-	t.settle(now, ent, tm, p)
+	t.settle(now, ent, timerKernel(&verdict, s, f, tm, k.replied), p)
 	return c
+}
+
+// timerKernel returns what tm does to the timer under the kernel's verdict: only what is tracked refreshes it, and a SYN again that
+// nobody answered does not.
+func timerKernel(v *kernelVerdict, s *Segment, f Finding, tm Timer, replied bool) Timer {
+	switch {
+	case f == RstInexact && v.fate == kernelIgnore: // the timer of CLOSE is for a RST that was accepted
+		return Timer{}
+	case tm.Op == TimerRefresh && (v.fate != kernelAccept || s.Kind() == KindSYN && !replied):
+		return Timer{}
+	}
+	return tm
 }
 
 // resolveKernel returns the effect that e has under the kernel's verdict.

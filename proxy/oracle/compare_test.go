@@ -73,8 +73,8 @@ func (r remembered) String() string {
 
 // tally counts comparisons by class.
 type tally struct {
-	segments, flows, invalid, differ, ends int
-	classes                                map[string]*class
+	segments, flows, invalid, differ, ends, timers int
+	classes                                        map[string]*class
 }
 
 // class is a kind of difference, with one flow that shows it.

@@ -235,9 +235,15 @@ func (k *kernel) next(id uint16) (verdict, error) {
 	}
 }
 
+// held is what the kernel holds of a connection.
+type held struct {
+	state conntrack.State
+	left  time.Duration // until it is forgotten
+}
+
 // states returns the state of every connection that the kernel remembers, by the tuple of its original direction.
-func (k *kernel) states() (map[conntrack.Tuple]conntrack.State, error) {
-	states := map[conntrack.Tuple]conntrack.State{}
+func (k *kernel) states() (map[conntrack.Tuple]held, error) {
+	states := map[conntrack.Tuple]held{}
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
 		var flows []*netlink.ConntrackFlow
 		var err error
@@ -257,14 +263,14 @@ func (k *kernel) states() (map[conntrack.Tuple]conntrack.State, error) {
 			tu := conntrack.Tuple{SrcPort: c.Forward.SrcPort, DstPort: c.Forward.DstPort}
 			copy(tu.Src[:], c.Forward.SrcIP.To16())
 			copy(tu.Dst[:], c.Forward.DstIP.To16())
-			states[tu] = conntrack.State(p.State) // the same numbers: enum tcp_conntrack
+			states[tu] = held{conntrack.State(p.State), time.Duration(c.TimeOut) * time.Second} // the same numbers: enum tcp_conntrack
 		}
 	}
 	return states, nil
 }
 
 // batch runs steps through a kernel that remembers nothing, and returns its verdicts and what it remembers then.
-func (k *kernel) batch(steps []step) ([]verdict, map[conntrack.Tuple]conntrack.State, error) {
+func (k *kernel) batch(steps []step) ([]verdict, map[conntrack.Tuple]held, error) {
 	if err := k.forget(); err != nil {
 		return nil, nil, err
 	}

@@ -81,7 +81,7 @@ func interleave(flows []*flow, r *rand.Rand) []step {
 func compare(k *kernel, e *engine, flows []*flow, r *rand.Rand, ports *portSource, sum *tally) error {
 	steps := interleave(flows, r)
 	var verdicts []verdict
-	var states map[conntrack.Tuple]conntrack.State
+	var states map[conntrack.Tuple]held
 	var err error
 	for range 3 { // a machine that is busy with other things may drop packets or take too long; the ports of each try are new
 		for _, f := range flows {
@@ -115,6 +115,11 @@ func compare(k *kernel, e *engine, flows []*flow, r *rand.Rand, ports *portSourc
 		if ours != theirs {
 			sum.ends++
 			sum.add(fmt.Sprintf("at the end the kernel holds %s, ours %s", theirs, ours), f, len(f.segs)-1, !parted[f])
+			continue
+		}
+		if name := timerDiffers(states, e, f); name != "" {
+			sum.timers++
+			sum.add(name, f, len(f.segs)-1, !parted[f])
 		}
 	}
 	return nil
@@ -124,8 +129,8 @@ func compare(k *kernel, e *engine, flows []*flow, r *rand.Rand, ports *portSourc
 func (t *tally) report(tb testing.TB, k *kernel, e *engine, ports *portSource, seed uint64) {
 	tb.Helper()
 	agreed := 1 - float64(t.differ)/float64(t.segments)
-	tb.Logf("seed %d: %d segments over %d flows, %d INVALID to the kernel; agreement on INVALID %.4f %% (%d differ); state at the end %.4f %% (%d flows differ)",
-		seed, t.segments, t.flows, t.invalid, 100*agreed, t.differ, 100*(1-float64(t.ends)/float64(t.flows)), t.ends)
+	tb.Logf("seed %d: %d segments over %d flows, %d INVALID to the kernel; agreement on INVALID %.4f %% (%d differ); state at the end %.4f %% (%d flows differ, %d more by their timer)",
+		seed, t.segments, t.flows, t.invalid, 100*agreed, t.differ, 100*(1-float64(t.ends)/float64(t.flows)), t.ends, t.timers)
 	for i, c := range t.sorted() {
 		if i >= maxClasses {
 			tb.Logf("(%d more classes)", len(t.classes)-i)
@@ -137,7 +142,7 @@ func (t *tally) report(tb testing.TB, k *kernel, e *engine, ports *portSource, s
 		}
 		tb.Logf("%d x %s, %d times first\n%s", c.count, c.name, c.first, shrink(k, e, ports, c))
 	}
-	if n := t.differ + t.ends; n > 0 && release() == exact {
+	if n := t.differ + t.ends + t.timers; n > 0 && release() == exact {
 		tb.Errorf("%d differences on Linux %s, and docs/oracle.md knows of none", n, exact)
 	}
 	if agreed < agreement {

@@ -5,6 +5,7 @@ package oracle
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"halfopen/conntrack"
 )
@@ -38,6 +39,8 @@ func alone(k *kernel, e *engine, ports *portSource, f *flow, segs []seg) (outcom
 	if o.at < 0 {
 		if theirs, ours := kernelState(states, g), e.state(g); theirs != ours {
 			o.at, o.name = len(segs)-1, fmt.Sprintf("at the end the kernel holds %s, ours %s", theirs, ours)
+		} else if name := timerDiffers(states, e, g); name != "" {
+			o.at, o.name = len(segs)-1, name
 		}
 	}
 	return o, nil
@@ -87,12 +90,30 @@ var simplifications = []func(*seg){
 }
 
 // kernelState looks up a flow in a dump of the kernel's table.
-func kernelState(states map[conntrack.Tuple]conntrack.State, f *flow) remembered {
+func kernelState(states map[conntrack.Tuple]held, f *flow) remembered {
 	if st, ok := states[f.tuple(0)]; ok {
-		return remembered{st, true}
+		return remembered{st.state, true}
 	}
 	if st, ok := states[f.tuple(1)]; ok {
-		return remembered{st, false}
+		return remembered{st.state, false}
 	}
 	return remembered{}
+}
+
+// timerDiffers names a difference between what the timers of a flow were last set to, "" for none. The kernel's caps of 300 s on the
+// timer of an established connection are not imitated (docs/oracle.md).
+func timerDiffers(states map[conntrack.Tuple]held, e *engine, f *flow) string {
+	tu := f.tuple(0)
+	k, ok := states[tu]
+	if !ok {
+		k, ok = states[tu.Reverse()]
+	}
+	ent := e.Find(e.now, &tu)
+	if !ok || ent == nil || k.left <= ent.Timeout && k.left >= ent.Timeout-patience {
+		return ""
+	}
+	if capped := 300 * time.Second; ent.State == conntrack.Established && ent.Timeout > capped && k.left <= capped && k.left >= capped-patience {
+		return ""
+	}
+	return fmt.Sprintf("timer in %s: the kernel has %v left, ours was set to %v", ent.State, k.left.Round(10*time.Second), ent.Timeout)
 }
