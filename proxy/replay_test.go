@@ -6,11 +6,14 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"halfopen/conntrack"
 	"halfopen/proxy/capture"
 	"halfopen/proxy/decisionlog"
 	"halfopen/proxy/review"
@@ -335,5 +338,53 @@ func TestReplayTimers(t *testing.T) {
 	}
 	if injects != 2 {
 		t.Errorf("%d inject records", injects)
+	}
+}
+
+// A sum that the sending host left to its network card is no wrong one; one that is wrong is, unless nobody wants to know.
+func TestReplayChecksums(t *testing.T) {
+	packets := conversation(t, clientEnd, serverEnd)
+	put := func(p []byte, sum uint16) { binary.BigEndian.PutUint16(p[36:], sum) }
+	var d Decoder
+	for i, length := range []int{len(packets[0]) - 20, 0} { // with and without the length, as offloads leave it
+		var s conntrack.Segment
+		d.Decode(packets[i], len(packets[i]), PacketInfo{}, &s)
+		put(packets[i], foldSum(pseudoSum(&s.Tuple, length)))
+	}
+	packets[3][37] ^= 0xff
+	path := ng(t, frames(packets...), nil, capture.LinkRaw)
+	got := mustReplay(t, ReplayConfig{Capture: path})
+	want := append(slices.Clone(plainCourse[:3]), "forward/checksum-bad")
+	if got.Unfinished != 2 || !slices.Equal(got.texts[:4], want) {
+		t.Errorf("%d unfinished, %v", got.Unfinished, got.texts)
+	}
+	if got := mustReplay(t, ReplayConfig{Capture: path, IgnoreChecksums: true}); !slices.Equal(got.texts, plainCourse) {
+		t.Errorf("ignoring checksums: %v", got.texts)
+	}
+}
+
+// A connection that begins anew on the same ports is judged for itself, by the policy and by a shadow.
+func TestReplayBeginsAfresh(t *testing.T) {
+	first, again := conversation(t, clientEnd, serverEnd), conversation(t, clientEnd, serverEnd)
+	packets := frames(append(first, again...)...)
+	for i := len(first); i < len(packets); i++ {
+		packets[i].at += 10 * time.Minute // the first is forgotten
+	}
+	strict := filepath.Join(t.TempDir(), "strict.yaml")
+	if err := os.WriteFile(strict, []byte("preset: observe\nlate: 1s\non: {in-window: drop}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path, dir := ng(t, packets, nil, capture.LinkRaw), t.TempDir()
+	got := mustReplay(t, ReplayConfig{Capture: path, Policy: strict, Shadows: []string{"observe"}})
+	if cf := got.Counterfactual; cf.Flows != 2 || cf.First[0].N != 4 || cf.First[1].N != 13 || cf.First[0].After != 5 || got.Shadows[0].DisagreedFlows != 2 {
+		t.Errorf("counterfactual %+v, shadow %+v", cf, got.Shadows[0])
+	}
+	if got.frames[9].Counterfactual || got.frames[12].Counterfactual || !got.frames[13].Counterfactual {
+		t.Errorf("%+v", got.frames)
+	}
+	// A forward that a shadow would have dropped gets a record of its own, and is then not counted by its flow as well.
+	mustReplay(t, ReplayConfig{Capture: path, Shadows: []string{strict}, LogDir: dir})
+	if rep, err := review.Verify(dir); err != nil || !rep.OK || rep.Runs[0].Explained.Counted != 0 || rep.Runs[0].Explained.Decisions != 18 {
+		t.Errorf("%v %+v", err, rep)
 	}
 }

@@ -90,8 +90,11 @@ func NewReader(r io.Reader) (*Reader, error) {
 func (r *Reader) open() error {
 	br := bufio.NewReaderSize(r.raw, 1<<16)
 	head, err := br.Peek(4)
-	if len(head) == 0 {
-		return malformed("the file is empty (%v)", err)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return fmt.Errorf("capture: %w", err)
+	case len(head) == 0:
+		return malformed("the file is empty")
 	}
 	if len(head) > 1 && head[0] == 0x1f && head[1] == 0x8b {
 		gz, err := gzip.NewReader(br)
