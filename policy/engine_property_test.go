@@ -24,7 +24,10 @@ func strangers(e *Engine, now conntrack.Instant) {
 // hostile uses every part of an action, wherever the language lets it.
 const hostile = `
 limits: {flows: 12, embryonic: 5, tombstones: 6, per_source: 8}
-on_full: evict-closing
+on_full: evict-any
+evict_above: 90
+adaptive: {start: 50, end: 150}
+caps: {retransmitted: 3s, unacknowledged: 5s, zero_window: 2s, one_way: 1s}
 adopt: 20s
 timeouts: {syn_sent: 3s, syn_recv: 3s, established: 40s, fin_wait: 5s, close_wait: 5s, last_ack: 2s, time_wait: 4s, close: 1s}
 probes: {tries: 2, every: 1s, alive: all}
@@ -36,6 +39,7 @@ on:
   syn-established-reverse: {packet: drop, reply: ack-tracked, window: tracked}
   syn-half-closed: {packet: forward, state: annotate}
   syn-closing: {packet: forward, state: replace-if-closed}
+  syn-time-wait: {packet: forward, state: replace, peer: rst-tracked, only_if: newer, within: 3s, else: {packet: drop, reply: ack-tracked}}
   seq-above: {packet: drop, reply: ack-tracked}
   ack-above: {packet: forward, timer: 1s, state: keep}
   seq-below: {packet: drop, reply: rst-tracked}

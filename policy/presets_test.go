@@ -106,6 +106,33 @@ func TestPresetWindows(t *testing.T) {
 	}
 }
 
+// TestPresetUpkeep: what keeps or ends connections beside the timeouts.
+func TestPresetUpkeep(t *testing.T) {
+	const m = 5 * time.Minute
+	for name, want := range map[string]conntrack.Caps{
+		"linux-default": {Retransmitted: m, Unacknowledged: m, ZeroWindow: m, OneWay: m}, "lpd-case-2015": {}, "observe": {},
+		"transparent-resync": {OneWay: m}, "openbsd-pf": {},
+	} {
+		u := load(t, name).Upkeep(-1)
+		want.Retransmits = 3 // window.retransmits
+		if u.Caps != want {
+			t.Errorf("%s: caps %+v", name, u.Caps)
+		}
+		if p := u.Probes; (p.Tries > 0) != (name == "transparent-resync") || p.Tries > 0 && (p.Span() != 75*time.Second || p.Alive != AliveAll || p.When != ProbeAfter) {
+			t.Errorf("%s: probes %+v", name, p)
+		}
+	}
+	if p := load(t, "openbsd-pf").Pressure(); p.Start != 60 || p.End != 120 {
+		t.Errorf("openbsd-pf: %+v", *p)
+	}
+	p := load(t, "transparent-resync")
+	for _, f := range []conntrack.Finding{conntrack.IdleExpired, conntrack.DeadConnection} {
+		if a := p.Action(-1, conntrack.Original, f); (a.Reply == ReplyRSTTracked && a.Peer == PeerRSTTracked) != (f == conntrack.DeadConnection) {
+			t.Errorf("transparent-resync: %s on %s", a.Text(), f)
+		}
+	}
+}
+
 // TestFarPolicy is the customer's own firewall of the print-server case, as the lab writes it.
 func TestFarPolicy(t *testing.T) {
 	p, problems := Load("far.yaml", []byte("preset: observe\non: {syn-established: {packet: forward, state: replace}, ack-for-syn: {packet: drop}}\n"), nil)

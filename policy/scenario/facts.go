@@ -43,11 +43,11 @@ func (r *run) stepFacts(p *player, out *policy.Outcome, w *segment) *facts {
 	reply, peer := slices.Clone(t.reply), slices.Clone(t.peer)
 	if out.HasPeer {
 		peer = append(peer, out.Peer.Kind)
-		f.emits = append(f.emits, out.Peer)
+		f.emits = appendEmit(f.emits, &out.Peer)
 	}
 	if out.HasReply {
 		reply = append(reply, out.Reply.Kind)
-		f.emits = append(f.emits, out.Reply)
+		f.emits = appendEmit(f.emits, &out.Reply)
 	}
 	for i := range out.Flows {
 		t.flow(&out.Flows[i])

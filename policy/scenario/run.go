@@ -284,7 +284,7 @@ func (t *told) time(ev *policy.TimeEvent) {
 	switch ev.Kind {
 	case policy.TimeFlow:
 		t.flow(&ev.Flow)
-	case policy.TimeExpired:
+	case policy.TimeExpired, policy.TimeUnanswered, policy.TimeProbe:
 		t.rule = ev.Rule
 		if ev.HasEmit[conntrack.Original] {
 			t.reply = append(t.reply, ev.Emit[conntrack.Original].Kind)
@@ -300,9 +300,18 @@ func (t *told) time(ev *policy.TimeEvent) {
 	}
 	for i := range ev.Emit {
 		if ev.HasEmit[i] {
-			t.emits = append(t.emits, ev.Emit[i])
+			t.emits = appendEmit(t.emits, &ev.Emit[i])
 		}
 	}
+}
+
+// appendEmit appends what an emit makes: one segment, or two.
+func appendEmit(to []policy.Emit, em *policy.Emit) []policy.Emit {
+	to = append(to, *em)
+	if second, ok := em.Second(); ok {
+		to = append(to, second)
+	}
+	return to
 }
 
 // flow notes a connection's end.
