@@ -62,7 +62,7 @@ func (e *Entry) follow(dir Direction, s *Segment) {
 		return
 	}
 	if s.Flags&SYN != 0 && s.Options.Has&OptMSS != 0 {
-		snd.MSS = s.Options.MSS
+		e.MSS[dir] = s.Options.MSS
 	}
 	if s.Options.Has&OptTimestamp == 0 {
 		return

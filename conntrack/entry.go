@@ -41,7 +41,6 @@ type Side struct {
 	near Seq // end of a segment a little above the window, which the other end may acknowledge
 	// TSRecent is the timestamp below which the other end takes this end's segments for old (RFC 7323 section 4.3).
 	TSRecent uint32
-	MSS      uint16 // the largest segment that this end takes, in bytes of data; 0 for unknown
 
 	Packets, Bytes uint64 // queue messages and IP bytes from this end, forwarded or not
 }
@@ -106,6 +105,7 @@ type Entry struct {
 	Rule      int32  // index of the rule that governs it under that policy, -1 for none
 	Timers    uint16 // index of its timeouts in the owner's set of Timeouts
 	Flags     EntryFlags
+	MSS       [2]uint16 // by end: the most data that it takes in a segment, as its SYN said, in bytes; 0 for unknown
 	State     State
 	LastDir   Direction
 	LastKind  Kind

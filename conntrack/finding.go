@@ -138,6 +138,7 @@ type Expect struct {
 	SeqLo, SeqHi Seq    // the sender's window: lowest acceptable start, highest acceptable end
 	AckLo, AckHi Seq    // the lowest and highest acceptable acknowledgment
 	Edge         Seq    // the right edge of the window that the sender advertised last
+	SeenEdge     Seq    // with Edge: the one that the segment advertises
 	TS           uint32 // the lowest timestamp that the receiver takes (TS.Recent of RFC 7323 section 4.3)
 	Len          uint32 // the most data that the receiver takes in a segment, in bytes
 }

@@ -22,6 +22,11 @@ func randomEntry(r *rand.Rand, state State) Entry {
 	for i := range e.Side {
 		o := &e.Side[1-i]
 		e.Side[i].MaxAck = o.ISN.Add(1 + r.Uint32N(uint32(o.End-o.ISN)))
+		e.Side[i].TSRecent, e.Side[i].Retrans = r.Uint32N(100), uint8(r.UintN(4))
+		e.MSS[i] = []uint16{0, 536, 1460}[r.IntN(3)]
+		if r.IntN(4) == 0 {
+			e.Side[i].Win = 0
+		}
 	}
 	e.Flags = EntryFlags(r.Uint32N(1 << 10))
 	e.Candidate = Candidate{ISN: Seq(r.Uint32N(5000)), Win: 10, Dir: Direction(r.UintN(2))}
@@ -40,6 +45,13 @@ func randomSegment(r *rand.Rand) Segment {
 		s.Options.Has |= OptSACK
 		s.Options.NSACK = 1
 		s.Options.SACK[0] = SACKBlock{s.Ack, s.Ack.Add(r.Uint32N(2000))}
+	}
+	if r.IntN(2) == 0 {
+		s.Options.Has |= OptTimestamp
+		s.Options.TSVal = r.Uint32N(100)
+	}
+	if r.IntN(20) == 0 {
+		s.Flags |= URG
 	}
 	if s.Ack == 0 {
 		s.Ack = 1 // 0 has a meaning of its own in a RST
@@ -139,6 +151,7 @@ func TestMirror(t *testing.T) {
 		e.Flags |= EntryCandidate // so that the end that was challenged is not the originator by default
 		m := e
 		m.Side[0], m.Side[1] = e.Side[1], e.Side[0]
+		m.MSS[0], m.MSS[1] = e.MSS[1], e.MSS[0]
 		m.Candidate.Dir = e.Candidate.Dir.Other()
 		dir := Direction(r.UintN(2))
 		a := Classify(0, &View{Entry: &e, Dir: dir}, &s, &rules)
@@ -189,15 +202,25 @@ func TestTrackedNumbersGrow(t *testing.T) {
 
 // TestExpect: every finding about numbers says which were expected.
 func TestExpect(t *testing.T) {
-	seq := map[Finding]bool{SeqAboveNear: true, SeqAbove: true, SeqBelow: true, RstInexact: true, SynNewISN: true, SynNewISNFar: true,
+	edge, ts, length := map[Finding]bool{WindowShrunk: true}, map[Finding]bool{PAWS: true}, map[Finding]bool{MSSExceeded: true}
+	seq := map[Finding]bool{SynNewISNLower: true, SynEstablishedDuplicate: true, SynEstablishedInWindow: true, Keepalive: true,
+		ZeroWindowProbe: true, WindowShrunk: true, HalfDead: true, SeqBelowOld: true, FinOutOfWindowLow: true, FinRetransmit: true,
+		RstDisowned: true, RstIgnored: true, HandshakeBadAckLow: true, HandshakeOneSided: true, LateFin: true, LateRst: true,
+		LateSynAck: true, SeqAboveNear: true, SeqAbove: true, SeqBelow: true, RstInexact: true, SynNewISN: true, SynNewISNFar: true,
 		SynInHandshake: true, SynEstablished: true, DataAfterFin: true, LateAfterExpiry: true, InWindow: true, HandshakeBadAck: true}
-	ack := map[Finding]bool{AckAbove: true, AckBelow: true, SynAckBadAck: true, AckForSyn: true,
+	ack := map[Finding]bool{SynAckBadAckLow: true, SynDataIgnored: true, HandshakeBadAckLow: true, RstAckZero: true, OneSided: true,
+		RstIgnored: true, LateSynAck: true, AckAbove: true, AckBelow: true, SynAckBadAck: true, AckForSyn: true,
 		LateAfterExpiry: true, InWindow: true, SynAckEstablished: true}
 	for _, c := range conversations() {
 		c.run(t, variations()[0], func(cl Class, ch Change) {
 			x := cl.Expect
 			if seq[cl.Finding] && (x.Has&ExpectSeq == 0) || ack[cl.Finding] && x.Has&ExpectAck == 0 {
 				t.Errorf("%s: %v without its numbers: %+v", c.name, cl.Finding, x)
+			}
+			for bit, of := range map[ExpectSet]map[Finding]bool{ExpectEdge: edge, ExpectTS: ts, ExpectLen: length} {
+				if of[cl.Finding] != (x.Has&bit != 0) {
+					t.Errorf("%s: %v: %+v", c.name, cl.Finding, x)
+				}
 			}
 			if x.Has&ExpectSeqWindow != 0 && x.SeqHi.Less(x.SeqLo) || x.Has&ExpectAckWindow != 0 && x.AckHi.Less(x.AckLo) {
 				t.Errorf("%s: %v: %+v", c.name, cl.Finding, x)

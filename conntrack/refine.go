@@ -74,7 +74,7 @@ func (j *judgement) otherOptions() bool {
 	return o.Has&OptWScale != 0 != (snd.Flags&SideScale != 0) ||
 		o.Has&OptSACKPermitted != 0 != (snd.Flags&SideSACK != 0) ||
 		o.Has&OptTimestamp != 0 != (snd.Flags&SideTimestamp != 0) ||
-		o.Has&OptMSS != 0 && snd.MSS != 0 && o.MSS != snd.MSS ||
+		o.Has&OptMSS != 0 && j.e.MSS[j.dir] != 0 && o.MSS != j.e.MSS[j.dir] ||
 		o.Has&OptWScale != 0 && j.rcv.Flags&SideSYN == 0 && min(o.WScale, 14) != snd.Scale
 }
 
@@ -95,7 +95,7 @@ func (j *judgement) refineHandshake() Finding {
 // refineInWindow looks for what is odd about a segment whose numbers fit, the most telling first.
 func (j *judgement) refineInWindow(x *Expect) Finding {
 	s, snd, rcv := j.s, j.snd, j.rcv
-	stamped := s.Options.Has&OptTimestamp != 0
+	stamped, mss := s.Options.Has&OptTimestamp != 0, uint32(j.e.MSS[j.dir.Other()])
 	switch {
 	case j.paws(x):
 		return PAWS
@@ -109,8 +109,8 @@ func (j *judgement) refineInWindow(x *Expect) Finding {
 		return OneSided
 	case s.Flags&URG != 0:
 		return Urgent
-	case rcv.MSS != 0 && s.Len > uint32(rcv.MSS) && !s.GSO:
-		x.Len = uint32(rcv.MSS)
+	case mss != 0 && s.Len > mss && !s.GSO:
+		x.Len = mss
 		x.Has |= ExpectLen
 		return MSSExceeded
 	case s.Len > 1 || snd.Flags&SideKnown == 0 || j.gap:
@@ -119,8 +119,8 @@ func (j *judgement) refineInWindow(x *Expect) Finding {
 	case rcv.Flags&SideMaxAck != 0 && rcv.MaxAck == snd.End && s.Seq.Add(1) == snd.End:
 		return Keepalive
 	}
-	if edge, ok := j.shrunk(); ok {
-		x.Edge = edge
+	if edge, seen, ok := j.shrunk(); ok {
+		x.Edge, x.SeenEdge = edge, seen
 		x.Has |= ExpectEdge
 		return WindowShrunk
 	}
@@ -174,15 +174,15 @@ func (j *judgement) zeroWindowProbe() bool {
 		(s.Seq.Add(1) == snd.End || s.Len == 1 && s.Seq == snd.End)
 }
 
-// shrunk returns the right edge that the sender advertised last, and whether its segment takes some of it back. What a window
+// shrunk returns the right edge that the sender advertised last and the one of its segment, and whether that takes some back. What a window
 // shift cuts off does not count (RFC 7323 section 2.4).
-func (j *judgement) shrunk() (Seq, bool) {
+func (j *judgement) shrunk() (was, is Seq, taken bool) {
 	s, snd := j.s, j.snd
 	if j.gap || snd.Flags&SideMaxAck == 0 || s.Flags&ACK == 0 || s.Ack.Less(snd.MaxAck) {
-		return 0, false
+		return 0, 0, false
 	}
-	edge := snd.MaxAck.Add(snd.Win)
-	return edge, s.Ack.Add(uint32(s.Window)<<snd.Scale + 1<<snd.Scale - 1).Less(edge)
+	was, is = snd.MaxAck.Add(snd.Win), s.Ack.Add(uint32(s.Window)<<snd.Scale)
+	return was, is, is.Add(1<<snd.Scale - 1).Less(was)
 }
 
 func (j *judgement) refineRST() Finding {

@@ -170,6 +170,9 @@ func expected(x *conntrack.Expect, s *conntrack.Segment) decisionlog.Expected {
 		HasSeqWindow: x.Has&conntrack.ExpectSeqWindow != 0, HasAckWindow: x.Has&conntrack.ExpectAckWindow != 0,
 		Seq: uint32(x.Seq), Ack: uint32(x.Ack), SeqLo: uint32(x.SeqLo), SeqHi: uint32(x.SeqHi),
 		AckLo: uint32(x.AckLo), AckHi: uint32(x.AckHi), SeenEnd: uint32(s.End()),
+		HasEdge: x.Has&conntrack.ExpectEdge != 0, Edge: uint32(x.Edge), SeenEdge: uint32(x.SeenEdge),
+		HasTS: x.Has&conntrack.ExpectTS != 0, TS: x.TS, SeenTS: s.Options.TSVal,
+		HasLen: x.Has&conntrack.ExpectLen != 0, Len: x.Len,
 	}
 }
 

@@ -38,7 +38,7 @@ func (d *Decision) encode(e *enc) {
 }
 
 func (x *Expected) encode(e *enc) {
-	if !x.HasSeq && !x.HasAck && !x.HasSeqWindow && !x.HasAckWindow {
+	if !x.HasSeq && !x.HasAck && !x.HasSeqWindow && !x.HasAckWindow && !x.HasEdge && !x.HasTS && !x.HasLen {
 		return
 	}
 	e.open("expected")
@@ -58,6 +58,17 @@ func (x *Expected) encode(e *enc) {
 	if x.HasAckWindow {
 		e.num("ack_lo", uint64(x.AckLo))
 		e.num("ack_hi", uint64(x.AckHi))
+	}
+	if x.HasEdge {
+		e.num("edge", uint64(x.Edge))
+		e.num("seen_edge", uint64(x.SeenEdge))
+	}
+	if x.HasTS {
+		e.num("ts", uint64(x.TS))
+		e.num("seen_ts", uint64(x.SeenTS))
+	}
+	if x.HasLen {
+		e.num("len", uint64(x.Len))
 	}
 	e.close()
 }

@@ -22,10 +22,11 @@ func fullDecision() Record {
 			ID: ID{Hi: 1 << 50, Lo: 2<<48 | 17}, Verdict: VerdictDrop, Reason: "syn-established", Rule: "print-servers",
 			Preset: "openbsd-pf", PolicyRev: "sha256:9f2c", Arm: "B", Queue: 2, Known: true,
 			StateBefore: "ESTABLISHED", StateAfter: "ESTABLISHED", Idle: 1800e9, Remaining: -5e8, Age: 1805.02e9,
-			Action:    Action{Packet: "drop", Reply: "ack-tracked", Peer: "none", State: "keep", Timer: "leave"},
-			Reply:     Made{Kind: "ack-tracked", Flags: FlagACK, Seq: 1, Ack: 101},
-			Peer:      Made{Kind: "rst-tracked", Flags: FlagRST, Seq: 101},
-			Expected:  Expected{HasSeq: true, HasAck: true, HasSeqWindow: true, HasAckWindow: true, Seq: 101, SeqLo: 1, SeqHi: 65000, Ack: 1, AckLo: 1, AckHi: 101, SeenEnd: 500001},
+			Action: Action{Packet: "drop", Reply: "ack-tracked", Peer: "none", State: "keep", Timer: "leave"},
+			Reply:  Made{Kind: "ack-tracked", Flags: FlagACK, Seq: 1, Ack: 101},
+			Peer:   Made{Kind: "rst-tracked", Flags: FlagRST, Seq: 101},
+			Expected: Expected{HasSeq: true, HasAck: true, HasSeqWindow: true, HasAckWindow: true, Seq: 101, SeqLo: 1, SeqHi: 65000, Ack: 1, AckLo: 1, AckHi: 101, SeenEnd: 500001,
+				HasEdge: true, Edge: 7, SeenEdge: 6, HasTS: true, TS: 5, SeenTS: 4, HasLen: true, Len: 1460},
 			Tombstone: Tombstone{Set: true, At: 1, Why: "idle-timer", State: "ESTABLISHED", Timeout: 3600e9, Idle: 3600e9, Age: 7200e9, FlowID: 9, ClientSeq: 4},
 			Would:     Would{Verdict: VerdictForward, Reason: "syn-established", Reply: Made{Kind: "x"}},
 			Latency:   38000,
@@ -66,7 +67,8 @@ func TestAppendJSON(t *testing.T) {
 		`"idle_s":1800.0,"remaining_s":-0.5,"age_s":1805.02,` +
 		`"action":{"packet":"drop","reply":"ack-tracked","peer":"none","state":"keep","timer":"leave"},` +
 		`"reply":{"kind":"ack-tracked","flags":".","seq":1,"ack":101},"peer":{"kind":"rst-tracked","flags":"R","seq":101,"ack":0},` +
-		`"expected":{"seq":101,"seq_lo":1,"seq_hi":65000,"seen_end":500001,"ack":1,"ack_lo":1,"ack_hi":101},` +
+		`"expected":{"seq":101,"seq_lo":1,"seq_hi":65000,"seen_end":500001,"ack":1,"ack_lo":1,"ack_hi":101,` +
+		`"edge":7,"seen_edge":6,"ts":5,"seen_ts":4,"len":1460},` +
 		`"tombstone":{"forgotten":"1970-01-01T00:00:00.000000001+0000","why":"idle-timer","state":"ESTABLISHED","timeout_s":3600.0,"idle_s":3600.0,"age_s":7200.0,"flow_id":9,"client_seq":4,"client_ack":0,"server_seq":0,"server_ack":0},` +
 		`"would":{"verdict":"forward","reason":"syn-established","reply":{"kind":"x"}},"latency_ns":38000}}`
 	got := string(r.AppendJSON(nil))

@@ -106,6 +106,12 @@ type ExpectedEvent struct {
 	Ack     *uint32 `json:"ack"`
 	AckLo   *uint32 `json:"ack_lo"`
 	AckHi   *uint32 `json:"ack_hi"`
+
+	Edge     *uint32 `json:"edge"`
+	SeenEdge *uint32 `json:"seen_edge"`
+	TS       *uint32 `json:"ts"`
+	SeenTS   *uint32 `json:"seen_ts"`
+	Len      *uint32 `json:"len"`
 }
 
 // TombstoneEvent is the object tombstone.

@@ -153,6 +153,14 @@ type Expected struct {
 	SeqLo, SeqHi               uint32 // lowest acceptable start, highest acceptable end
 	AckLo, AckHi               uint32 // lowest and highest acceptable acknowledgment
 	SeenEnd                    uint32 // sequence number after the seen segment
+	// The right edge of the window that the sender advertised before, and now.
+	HasEdge        bool
+	Edge, SeenEdge uint32
+	// The lowest timestamp that the receiver takes, and the segment's.
+	HasTS      bool
+	TS, SeenTS uint32
+	HasLen     bool
+	Len        uint32 // the most data that the receiver takes in a segment, in bytes
 }
 
 // Tombstone is what is left of a connection forgotten earlier on this tuple.
