@@ -14,7 +14,7 @@ func (k *kernelTracker) init(dir Direction, s *Segment) {
 
 // options reads the options of a SYN. A header without any leaves what was known.
 func (snd *Side) options(s *Segment) {
-	if s.Options.Has == 0 {
+	if s.Options.Has == 0 && s.Defect != DefectOptions {
 		return
 	}
 	snd.Flags &^= kernelFlags
