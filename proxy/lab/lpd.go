@@ -43,6 +43,7 @@ func lpdScenario() Scenario {
 				Name:    "forgotten",
 				Title:   "the same, after the gateway's idle timer; the server still holds the old connection",
 				expires: true,
+				set:     unasked(),
 				run: func(ctx context.Context, s *stage) error {
 					return s.printing(ctx, func() error { return s.silentJob(ctx, idleTimer+time.Second) })
 				},
