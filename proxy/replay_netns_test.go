@@ -19,24 +19,24 @@ func TestCapturesAgainstTshark(t *testing.T) {
 		if dir == "" || err != nil {
 			name = filepath.Base(file)
 		}
-		frames, streams := tsharkStreams(t, file)
-		got := mustReplay(t, ReplayConfig{Capture: file})
-		if got.Packets != frames {
-			t.Errorf("%s: %d frames, tshark reads %d", name, got.Packets, frames)
-		}
-		if got.Flows == streams {
-			continue
-		}
-		if d, ok := differences[name]; !ok || d != [2]int{streams, got.Flows} {
-			t.Errorf("%s: %d connections, tshark finds %d; docs/replay.md does not explain that", name, got.Flows, streams)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			frames, streams := tsharkStreams(t, file)
+			got := mustReplay(t, ReplayConfig{Capture: file})
+			if got.Packets != frames {
+				t.Errorf("%d frames, tshark reads %d", got.Packets, frames)
+			}
+			if d, ok := differences[name]; got.Flows != streams && (!ok || d != [2]int{streams, got.Flows}) {
+				t.Errorf("%d connections, tshark finds %d; docs/replay.md does not explain that", got.Flows, streams)
+			}
+		})
 	}
 }
 
 // tsharkStreams counts frames and TCP streams. A damaged file is read as far as it goes.
 func tsharkStreams(t *testing.T, file string) (frames, streams int) {
 	t.Helper()
-	out, err := exec.Command("tshark", "-r", file, "-T", "fields", "-e", "frame.number", "-e", "tcp.stream").Output()
+	out, err := exec.Command("tshark", "-n", "-r", file, "-T", "fields", "-e", "frame.number", "-e", "tcp.stream").Output()
 	if err != nil && len(out) == 0 {
 		t.Fatalf("tshark -r %s: %v", file, err)
 	}
