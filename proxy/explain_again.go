@@ -82,7 +82,8 @@ func (r *recorded) again(pol *policy.Policy, log string) *explain.Explanation {
 	if had {
 		saved := policy.Saved{Entry: ent, Timeouts: *pol.Timeouts(pol.Match(&ent.Tuple, true))}
 		d := saved.Timeouts[ent.State]
-		saved.Entry.Refreshed, saved.Entry.Timeout, saved.Entry.Deadline = start, d, start.Add(d)
+		saved.Entry.Created -= start // a saved flow's times are reckoned from when it was saved
+		saved.Entry.LastSeen, saved.Entry.Refreshed, saved.Entry.Timeout, saved.Entry.Deadline = 0, 0, d, conntrack.Instant(d)
 		eng.Restore(start, 0, &saved)
 	}
 	_, trace := eng.Explain(now, &r.seg)
@@ -99,7 +100,9 @@ func (r *recorded) judge(x *explain.Explanation, t *policy.Trace, pol *policy.Po
 	alive := t.Entry != nil
 	switch tomb := r.ev.Decision.Tombstone != nil; {
 	case r.know && got.Base() == r.find.Base():
-		x.Notes = append(x.Notes, "the connection was rebuilt from the record, with the timer set at its last segment; the finding is the recorded one")
+		if r.entry() || tomb {
+			x.Notes = append(x.Notes, "the connection was rebuilt from the record, with its timer set at its last segment; the finding is the recorded one")
+		}
 		return x
 	case r.entry() && !alive:
 		x.Notes = append(x.Notes, "under this policy the connection would have been forgotten by then: its timer is shorter than the silence before the segment")
@@ -149,7 +152,7 @@ func (r *recorded) rebuild(now conntrack.Instant) (ent conntrack.Entry, ok bool)
 		ent.LastSeen, ent.Created = now.Add(-seconds(*d.IdleS)), now.Add(-seconds(*d.AgeS))
 		if x := d.Expected; x != nil {
 			known(snd, x.Seq, x.SeqHi, x.SeqLo, rcv)
-			known(rcv, x.Ack, x.AckHi, x.AckLo, snd)
+			known(rcv, x.Ack, x.AckHi, nil, snd) // how far ACKs may lag says little of the sender's window
 		}
 		if ent.State.Embryonic() { // nothing but the SYN and its answer was sent
 			ent.Flags = 0

@@ -209,6 +209,9 @@ func (r *recorded) lookUp() explain.Phase {
 	switch t := d.Tombstone; {
 	case r.entry():
 		p.Result = fmt.Sprintf("flow %d, %s", e.FlowID, d.StateBefore)
+		if r.begins() {
+			p.Result = "a flow in " + d.StateBefore
+		}
 		fact(&p, "direction", e.Direction)
 		if d.AgeS != nil {
 			fact(&p, "age", secs(*d.AgeS))
@@ -230,6 +233,19 @@ func (r *recorded) lookUp() explain.Phase {
 		fact(&p, "last numbers", fmt.Sprintf("client next %d acked %d, server next %d acked %d", t.ClientSeq, t.ClientAck, t.ServerSeq, t.ServerAck))
 	}
 	return p
+}
+
+// begins reports whether the decision began another flow, whose id the record then carries.
+func (r *recorded) begins() bool {
+	word := r.ev.Decision.Effect
+	if word == "" && r.ev.Decision.Action != nil {
+		word = r.ev.Decision.Action.State
+	}
+	switch word {
+	case conntrack.Replace.String(), conntrack.Resync.String(), conntrack.Create.String(), conntrack.CreateLiberal.String():
+		return true
+	}
+	return false
 }
 
 // entry reports whether the tuple had an entry.
@@ -340,6 +356,9 @@ func (r *recorded) effect() explain.Phase {
 		effect = d.Action.State
 	}
 	fact(&p, "table", effect)
+	if r.begins() && r.ev.FlowID != 0 {
+		fact(&p, "begins", fmt.Sprintf("flow %d", r.ev.FlowID))
+	}
 	return p
 }
 

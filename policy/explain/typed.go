@@ -97,7 +97,7 @@ func (w *typist) item(text string) error {
 		w.lines = append(w.lines, text)
 		return nil
 	}
-	at := w.wait.String()
+	at := policy.FormatDuration(w.wait)
 	if words[0][0] == '+' {
 		at, words = words[0][1:], words[1:]
 		if w.wait != 0 {
@@ -105,7 +105,17 @@ func (w *typist) item(text string) error {
 		}
 	}
 	w.wait = 0
+	if len(words) == 0 {
+		return fmt.Errorf("explain: %s holds no segment, expected as in %q", policy.Quote(text), "+5s c > s S 0:0(0)")
+	}
+	if words[0] == "sweep" {
+		w.lines = append(w.lines, "+"+at+" "+strings.Join(words, " "))
+		return nil
+	}
 	w.segment("+"+at, words)
+	if w.from == "" || w.to == "" {
+		return fmt.Errorf("explain: %s names no ends and follows no segment, expected as in %q", policy.Quote(text), "c > s S 0:0(0)")
+	}
 	return nil
 }
 

@@ -1,0 +1,75 @@
+package explain
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestTyped: what is left out of typed segments is what a stack would send.
+func TestTyped(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want []string // the lines that the segments are read as
+		last string   // reason of the last
+	}{
+		{"c > s S", []string{"+0s c > s S 0:0(0)"}, "new"},
+		{"S c > s; s>c S.; . c > s; P. (100); s > c .", []string{"+0s c > s S 0:0(0)", "+0s s > c S. 0:0(0) ack 1", "+0s c > s . 1:1(0) ack 1",
+			"+0s c > s P. 1:101(100) ack 1", "+0s s > c . 1:1(0) ack 101"}, "in-window"},
+		{"c > s S; wait 301s; wait 2; S", []string{"+0s c > s S 0:0(0)", "+5m3s c > s S 0:0(0)"}, "new"},
+		{"c > s S; s > c S.; c > s .; F.; s > c F.; c > s .", []string{"+0s c > s S 0:0(0)", "+0s s > c S. 0:0(0) ack 1", "+0s c > s . 1:1(0) ack 1",
+			"+0s c > s F. 1:1(0) ack 1", "+0s s > c F. 1:1(0) ack 2", "+0s c > s . 2:2(0) ack 2"}, "in-window"},
+		{"flow a 10.0.0.1:1 b [2001:db8::1]:2", nil, ""},
+		{"flow a 10.0.0.1:1 b 10.0.0.2:2; +5 b > a S 7:7(0) win 100 <mss 1460>", []string{"+5 b > a S 7:7(0) win 100 <mss 1460>"}, "new"},
+		{"10.0.0.1:1 > 10.0.0.2:2 S; 10.0.0.2:2>10.0.0.1:1 S.", []string{"+0s e1 > e2 S 0:0(0)", "+0s e2 > e1 S. 0:0(0) ack 1"}, "syn-ack"},
+	} {
+		xs, err := Typed(c.text, "observe", nil, nil)
+		if (err == nil) != (len(c.want) > 0) || len(xs) != len(c.want) {
+			t.Errorf("%s: %d segments, %v", c.text, len(xs), err)
+			continue
+		}
+		for i, x := range xs {
+			if !strings.HasSuffix(x.Input, ": "+c.want[i]) {
+				t.Errorf("%s: segment %d is %q, want %q", c.text, i+1, x.Input, c.want[i])
+			}
+			if x.Sentence == "" || len(x.Phases) != 6 || x.Text() == "" {
+				t.Errorf("%s: %+v", c.text, x)
+			}
+		}
+		if n := len(xs); n > 0 && xs[n-1].Reason != c.last {
+			t.Errorf("%s: %s, want %s", c.text, xs[n-1].Reason, c.last)
+		}
+	}
+}
+
+// TestTypedRelative: numbers are told on the wire and relative, with the distance between expected and seen.
+func TestTypedRelative(t *testing.T) {
+	xs, err := Typed("c > s S; s > c S.; c > s .; c > s P. 200001:200011(10) ack 1", "observe", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := xs[3].Text()
+	for _, want := range []string{"Result:  seq-above", "(1), seen 1000200008 (200001): 200000 above", "134465 above its end"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// FuzzTyped: no text makes it fail otherwise than with an error, and each segment read has an explanation.
+func FuzzTyped(f *testing.F) {
+	for _, s := range []string{"c > s S", "S c > s; wait 5s; R", "+1 c>s S.", ";;;", "wait", ">", "a > b S (9", "10.0.0.1:1 > 10.0.0.2:2 S; x", "c > s S; sweep", "set on=x; c > s S"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 2000 {
+			return
+		}
+		xs, err := Typed(text, "linux-default", nil, nil)
+		if err == nil && len(xs) == 0 {
+			t.Errorf("%q: neither an explanation nor an error", text)
+		}
+		for _, x := range xs {
+			x.Text()
+		}
+	})
+}
