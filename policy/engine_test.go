@@ -293,7 +293,23 @@ func TestBeforeExpire(t *testing.T) {
 }
 
 func TestStepAllocatesNothing(t *testing.T) {
-	x := newScript(policyOf(t, "preset: linux-default\nrules: [{name: r, match: {dst_port: 515}}]"), EngineConfig{NoAdopt: true}, plainWorld)
+	stepsAllocateNothing(t, "preset: linux-default\nrules: [{name: r, match: {dst_port: 515}}]")
+	stepsAllocateNothing(t, `
+preset: observe
+refresh: both-progress
+probes: {tries: 5, every: 1s, alive: all}
+caps: {retransmitted: 1m, unacknowledged: 1m, zero_window: 1m, one_way: 1m}
+adaptive: {start: 60, end: 120}
+evict_above: 95
+inject: {acks: 10, rsts: 10, flow_gap: 1s, ttl: 9}
+on:
+  syn-established: {packet: drop, peer: probe-from-syn}
+  seq-below: {packet: drop, reply: ack-tracked}
+`)
+}
+
+func stepsAllocateNothing(t *testing.T, policy string) {
+	x := newScript(policyOf(t, policy), EngineConfig{NoAdopt: true}, plainWorld)
 	x.run(t, handshake)
 	s := x.segment(t, strings.Fields("c P. 1001:100 5001"))
 	syn := x.segment(t, strings.Fields("c S 900000"))

@@ -18,6 +18,7 @@ type Counts struct {
 	Suppressed    [conntrack.NumFindings]uint64 // records held back by a rate
 	Injected      uint64
 	InjectErrors  uint64
+	Omitted       uint64                          // packets that an action asked for and that were not made
 	HoldsRefused  uint64                          // packets that went on because too many were held
 	FlushErrors   uint64                          // failures to send verdicts
 	LostIDs       uint64                          // messages that the kernel could not hand over
@@ -43,6 +44,7 @@ func (c *Counts) add(o *Counts) {
 	}
 	c.Injected += o.Injected
 	c.InjectErrors += o.InjectErrors
+	c.Omitted += o.Omitted
 	c.HoldsRefused += o.HoldsRefused
 	c.FlushErrors += o.FlushErrors
 	c.LostIDs += o.LostIDs

@@ -161,7 +161,7 @@ func (g *Gateway) putStats(c Counts, final bool) {
 	l := &g.ledger
 	st := &decisionlog.Stats{Run: g.log.Run(), Final: final, Uptime: int64(g.clock.Now().Sub(g.start)), Received: c.Received,
 		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&l.last),
-		RingDropped: g.log.Counters().RingDropped, UserDropped: c.LostIDs, Tombstones: c.Tombstones, Injected: c.Injected, InjectErrors: c.InjectErrors, Flows: c.live()}
+		RingDropped: g.log.Counters().RingDropped, UserDropped: c.LostIDs, Tombstones: c.Tombstones, Injected: c.Injected, InjectErrors: c.InjectErrors, Omitted: c.Omitted, Flows: c.live()}
 	if full := l.gaps.Load() - min(l.gaps.Load(), c.LostIDs); g.cfg.FailClosed {
 		st.QueueDropped = full
 	} else {

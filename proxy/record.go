@@ -36,6 +36,11 @@ func (j *journal) wall(i conntrack.Instant) int64 { return int64(i) + j.offset }
 // decided names the decision at hand and judges whether it gets a record of its own: a plain in-window forward is counted by its flow,
 // and what goes beyond its finding's rate is counted as suppressed.
 func (j *journal) decided(out *policy.Outcome) {
+	for _, why := range [...]string{out.ReplyOmitted, out.PeerOmitted} {
+		if why != "" {
+			j.counts.Omitted++
+		}
+	}
 	j.cause = j.producer.NextID()
 	j.logged = !out.Counted && j.limiter.Allow(int(out.Finding), int64(j.now))
 	if !j.logged && !out.Counted {
@@ -286,6 +291,8 @@ func fillWould(to *decisionlog.Would, pol *policy.Policy, would *policy.Outcome,
 func outcomeWord(e *conntrack.Entry, why conntrack.EndReason) string {
 	fin := conntrack.SideFIN
 	switch {
+	case why == conntrack.EndDead:
+		return "dead" // an end no longer answers
 	case e.Flags&conntrack.EntryPickedUp != 0 && e.State == conntrack.Established:
 		return "picked-up"
 	case e.State == conntrack.Close || why == conntrack.EndRST:

@@ -200,6 +200,7 @@ func (s *Stats) encode(e *enc) {
 		e.num("fail_open", s.FailOpen)
 		e.num("injected", s.Injected)
 		e.num("inject_errors", s.InjectErrors)
+		e.numIf("omitted", s.Omitted)
 		e.num("flows", s.Flows)
 		e.num("tombstones", s.Tombstones)
 	}

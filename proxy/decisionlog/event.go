@@ -254,6 +254,7 @@ type StatsEvent struct {
 	FailOpen     uint64            `json:"fail_open"`
 	Injected     uint64            `json:"injected"`
 	InjectErrors uint64            `json:"inject_errors"`
+	Omitted      uint64            `json:"omitted"`
 	Flows        uint64            `json:"flows"`
 	Tombstones   uint64            `json:"tombstones"`
 }

@@ -313,6 +313,7 @@ type Stats struct {
 	UserDropped  uint64  // messages that the kernel could not hand over (ENOBUFS)
 	FailOpen     uint64
 	Injected     uint64 // segments made, those of suppressed decisions included
+	Omitted      uint64 // segments that a policy asked for and that were not made, for want of numbers or by its own bounds
 	InjectErrors uint64 // of them, those that the system refused to send
 	Flows        uint64 // entries in the table now
 	Tombstones   uint64 // kept now
