@@ -12,8 +12,8 @@ type Caps struct {
 	Retransmits    uint8         // 0 means 3 (nf_conntrack_tcp_max_retrans)
 }
 
-// capped returns a timeout with the caps that apply to e.
-func (e *Entry) capped(d time.Duration, c *Caps) time.Duration {
+// capped returns a timeout with the caps that apply to e. Under [SeqKernel] they apply by the kernel's own marks.
+func (e *Entry) capped(d time.Duration, c *Caps, check SeqCheck) time.Duration {
 	limit := func(cap time.Duration, applies bool) {
 		if cap > 0 && applies {
 			d = min(d, cap)
@@ -22,6 +22,13 @@ func (e *Entry) capped(d time.Duration, c *Caps) time.Duration {
 	most := c.Retransmits
 	if most == 0 {
 		most = 3
+	}
+	if check == SeqKernel {
+		limit(c.Retransmitted, e.last.retrans >= most)
+		limit(c.Unacknowledged, (e.Side[0].Flags|e.Side[1].Flags)&sideUnacked != 0)
+		limit(c.ZeroWindow, e.last.win == 0)
+		limit(c.OneWay, e.State == Established && e.Flags&EntryReplied == 0)
+		return d
 	}
 	last := &e.Side[e.LastDir]
 	limit(c.Retransmitted, max(e.Side[0].Retrans, e.Side[1].Retrans) >= most)

@@ -20,7 +20,7 @@ type Params struct {
 func (p *Params) timeout(e *Entry) time.Duration {
 	d := p.Timeouts[e.State]
 	if p.Caps != nil {
-		d = e.capped(d, p.Caps)
+		d = e.capped(d, p.Caps, p.Check)
 	}
 	if e.State == Established {
 		d += p.Grace

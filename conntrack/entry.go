@@ -21,6 +21,7 @@ const (
 	sideNear                            // near is valid
 	sideCloseInit                       // its FIN was the first (netfilter's IP_CT_TCP_FLAG_CLOSE_INIT; SeqKernel only)
 	SideTimestamp                       // it sends timestamps (RFC 7323), TSRecent is valid
+	sideUnacked                         // IP_CT_TCP_FLAG_DATA_UNACKNOWLEDGED (SeqKernel only)
 )
 
 // Side is what is remembered of one end: the window bounds of netfilter's ip_ct_tcp_state, after Guido van Rooij, "Real

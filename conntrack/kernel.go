@@ -35,7 +35,7 @@ const (
 )
 
 // kernelFlags are the side flags that the kernel clears with each SYN of a handshake.
-const kernelFlags = SideScale | SideSACK | SideMaxAck | sideCloseInit
+const kernelFlags = SideScale | SideSACK | SideMaxAck | sideCloseInit | sideUnacked
 
 // kernelLast is the kernel's memory of the last segment: the last_* members of struct ip_ct_tcp.
 type kernelLast struct {
@@ -45,6 +45,7 @@ type kernelLast struct {
 	scale         uint8
 	dir           Direction
 	kind          uint8 // Kind + 1, 0 for none
+	retrans       uint8 // how often the same ACK came again
 }
 
 func (l *kernelLast) is(k Kind) bool { return l.kind == uint8(k)+1 }
@@ -64,6 +65,7 @@ type kernelVerdict struct {
 	fit     fit   // with whyWindow
 	next    State // with kernelAccept
 	lenient bool  // accepted out of window, because the window is not known well
+	stuck   bool  // a FIN or RST out of window answers another: the ends are somewhere else
 }
 
 func (e *Entry) kernel(relaxed bool) kernelTracker {
@@ -207,9 +209,10 @@ func (k *kernelTracker) reset(dir Direction, s *Segment) kernelVerdict {
 func (k *kernelTracker) windowed(dir Direction, s *Segment, next State) kernelVerdict {
 	v := k.window(dir, s)
 	if v.fate != kernelAccept {
-		if kind := s.Kind(); v.fate == kernelInvalid && k.assured && (kind == KindFIN || kind == KindRST) &&
-			(k.last.dir == dir || !k.last.is(KindFIN) && !k.last.is(KindRST)) {
-			k.took(dir, s) // nf_tcp_handle_invalid: the answer to it, if invalid too, shortens the timer
+		if kind := s.Kind(); v.fate == kernelInvalid && k.assured && (kind == KindFIN || kind == KindRST) { // nf_tcp_handle_invalid
+			if v.stuck = k.last.dir != dir && (k.last.is(KindFIN) || k.last.is(KindRST)); !v.stuck {
+				k.took(dir, s)
+			}
 		}
 		return v
 	}

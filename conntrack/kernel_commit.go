@@ -147,18 +147,20 @@ func (t *Table) commitKernel(now Instant, v *View, s *Segment, f Finding, e Effe
 	if c.Effect == Rearm {
 		ent.rearm(v.Dir)
 	}
-	if proper && v.Dir == Reply && verdict.fate != kernelInvalid {
-		ent.Flags |= EntryReplied
-	}
 	c.After = ent.State
-	t.settle(now, ent, timerKernel(&verdict, s, f, tm, k.replied), p)
+	t.settle(now, ent, timerKernel(&verdict, s, f, tm, k.replied, p), p)
+	if proper && v.Dir == Reply && verdict.fate != kernelInvalid {
+		ent.Flags |= EntryReplied // after the timer: the first answer is still capped
+	}
 	return c
 }
 
 // timerKernel returns what tm does to the timer under the kernel's verdict: only what is tracked refreshes it, and a SYN again that
-// nobody answered does not.
-func timerKernel(v *kernelVerdict, s *Segment, f Finding, tm Timer, replied bool) Timer {
+// nobody answered does not. A FIN or RST out of window that answers another shows that the numbers here are stale.
+func timerKernel(v *kernelVerdict, s *Segment, f Finding, tm Timer, replied bool, p *Params) Timer {
 	switch {
+	case v.stuck && tm.Op == TimerLeave && p.Caps != nil && p.Caps.Unacknowledged > 0:
+		return Timer{TimerShorten, p.Caps.Unacknowledged}
 	case f == RstInexact && v.fate == kernelIgnore: // the timer of CLOSE is for a RST that was accepted
 		return Timer{}
 	case tm.Op == TimerRefresh && (v.fate != kernelAccept || s.Kind() == KindSYN && !replied):

@@ -59,6 +59,7 @@ func (k *kernelTracker) window(dir Direction, s *Segment) kernelVerdict {
 	}
 	v := kernelVerdict{why: whyWindow, fit: kernelFit(snd, rcv, seq, end, sack)}
 	if v.fit == seqNear {
+		snd.Flags |= sideUnacked
 		snd.End = end // an ACK for these bytes must not look like one of what was never sent
 	}
 	if v.fit == fits {
@@ -127,7 +128,7 @@ func (k *kernelTracker) follow(dir Direction, s *Segment, seq, end, ack, sack Se
 	snd.MaxWin = max(snd.MaxWin, min(win+uint32(sack-ack), maxWindow))
 	if snd.End.Less(end) {
 		snd.End = end
-		snd.Flags |= SideProgress
+		snd.Flags |= SideProgress | sideUnacked
 	}
 	if s.Flags&ACK != 0 && (snd.Flags&SideMaxAck == 0 || snd.MaxAck.Less(ack)) {
 		if snd.Flags&SideMaxAck != 0 {
@@ -145,8 +146,16 @@ func (k *kernelTracker) follow(dir Direction, s *Segment, seq, end, ack, sack Se
 			rcv.MaxEnd++
 		}
 	}
+	if ack == rcv.End {
+		rcv.Flags &^= sideUnacked
+	}
 	if s.Kind() == KindACK {
 		l := &k.last
+		if l.dir == dir && l.seq == seq && l.ack == ack && l.end == end && l.win == s.Window {
+			l.retrans = uint8(min(int(l.retrans)+1, 255))
+			return
+		}
+		l.retrans = 0
 		l.dir, l.seq, l.ack, l.end, l.win = dir, seq, ack, end, s.Window
 	}
 }

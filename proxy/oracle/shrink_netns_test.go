@@ -100,8 +100,7 @@ func kernelState(states map[conntrack.Tuple]held, f *flow) remembered {
 	return remembered{}
 }
 
-// timerDiffers names a difference between what the timers of a flow were last set to, "" for none. The kernel's caps of 300 s on the
-// timer of an established connection are not imitated (docs/oracle.md).
+// timerDiffers names a difference between what the timers of a flow were last set to, "" for none.
 func timerDiffers(states map[conntrack.Tuple]held, e *engine, f *flow) string {
 	tu := f.tuple(0)
 	k, ok := states[tu]
@@ -110,9 +109,6 @@ func timerDiffers(states map[conntrack.Tuple]held, e *engine, f *flow) string {
 	}
 	ent := e.Find(e.now, &tu)
 	if !ok || ent == nil || k.left <= ent.Timeout && k.left >= ent.Timeout-patience {
-		return ""
-	}
-	if capped := 300 * time.Second; ent.State == conntrack.Established && ent.Timeout > capped && k.left <= capped && k.left >= capped-patience {
 		return ""
 	}
 	return fmt.Sprintf("timer in %s: the kernel has %v left, ours was set to %v", ent.State, k.left.Round(10*time.Second), ent.Timeout)
