@@ -78,7 +78,7 @@ func (r *recorded) again(pol *policy.Policy, log string) *explain.Explanation {
 	if had {
 		start = ent.LastSeen
 	}
-	eng := policy.NewEngine(policy.EngineConfig{Policy: pol, Start: start, NoAdopt: true})
+	eng := policy.NewEngine(policy.EngineConfig{Policy: pol, Start: start, NoAdopt: r.find != conntrack.Adopted})
 	if had {
 		saved := policy.Saved{Entry: ent, Timeouts: *pol.Timeouts(pol.Match(&ent.Tuple, true))}
 		d := saved.Timeouts[ent.State]
@@ -103,6 +103,9 @@ func (r *recorded) judge(x *explain.Explanation, t *policy.Trace, pol *policy.Po
 		if r.entry() || tomb {
 			x.Notes = append(x.Notes, "the connection was rebuilt from the record, with its timer set at its last segment; the finding is the recorded one")
 		}
+		return x
+	case r.find == conntrack.Adopted && pol.Adopt() == 0:
+		x.Notes = append(x.Notes, "this policy takes up no connection that is older than the gateway (adopt)")
 		return x
 	case r.entry() && !alive:
 		x.Notes = append(x.Notes, "under this policy the connection would have been forgotten by then: its timer is shorter than the silence before the segment")

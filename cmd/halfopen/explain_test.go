@@ -156,6 +156,40 @@ func TestExplainAgain(t *testing.T) {
 	}
 }
 
+// TestExplainAgainAdopted: a record of a connection taken up mid-stream is decided again as one.
+func TestExplainAgainAdopted(t *testing.T) {
+	t.Chdir("../../docs/examples/explain")
+	data, err := os.ReadFile("redial.pcap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const header, handshake = 24, 60 + 60 + 56 // three records of a pcap: 16 bytes each before the packets
+	late := filepath.Join(t.TempDir(), "late.pcap")
+	if err := os.WriteFile(late, append(data[:header:header], data[header+handshake:]...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "log")
+	if status, _, words := explained("replay", late, "--policy", "site.yaml", "--log", dir); status != statusGood {
+		t.Fatal(words)
+	}
+	id := ""
+	for e, err := range decisionlog.Read(dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Decision != nil && e.Decision.Reason == "adopted" {
+			id = e.Decision.ID
+			break
+		}
+	}
+	for set, want := range map[string]string{"adopt=1m": "Verdict: forward\nReason:  (adopted)", "adopt=0s": "Verdict: drop\nReason:  (data-no-state)"} {
+		status, out, words := explained("explain", "--record", id, "--log", dir, "--policy", "short.yaml", "--set", set)
+		if status != statusGood || !strings.Contains(out, want) || strings.Contains(out, "does not suffice") {
+			t.Errorf("%s: %d %s\n%s", set, status, words, out)
+		}
+	}
+}
+
 // TestExplainBad: wrong usage is status 2, what cannot be explained is status 1 with a message that says why.
 func TestExplainBad(t *testing.T) {
 	t.Chdir("../../docs/examples/explain")
