@@ -19,6 +19,9 @@ func OmitWords() []string {
 	return []string{OmitDefect, OmitChecksum, OmitAddress, OmitRST, OmitNoState, OmitNoNumbers}
 }
 
+// ConditionWords returns the words for the condition of an action that did not hold.
+func ConditionWords() []string { return append(slices.Clone(conditionWords[:]), unmetWithin) }
+
 // OneOf returns "a, b or c" for a message about the unknown word w, with the nearest of the words where one is near.
 func OneOf(w string, words []string) string { return oneOf(w, words) }
 

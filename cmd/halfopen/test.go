@@ -14,7 +14,7 @@ import (
 // newTestCmd plays scenarios.
 func newTestCmd() *cobra.Command {
 	var ref string
-	var update bool
+	var update, layout bool
 	c := &cobra.Command{
 		Use:   "test FILE.scn...",
 		Short: "Play scenarios and compare what a policy decides",
@@ -37,7 +37,7 @@ func newTestCmd() *cobra.Command {
 			}
 			failed := false
 			for _, name := range args {
-				ok, err := testFile(c, name, ref, update)
+				ok, err := testFile(c, name, ref, update, layout)
 				if err != nil {
 					return err
 				}
@@ -52,11 +52,12 @@ func newTestCmd() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&ref, "policy", "", "policy in place of the one that each file names (`NAME|FILE`)")
 	f.BoolVar(&update, "update", false, "write the decisions that came out into the files; comments and layout stay")
+	f.BoolVar(&layout, "fmt", false, "with --update: print the files in the canonical layout, too")
 	return c
 }
 
 // testFile plays one file, says how it went, and reports whether it went as expected.
-func testFile(c *cobra.Command, name, ref string, update bool) (bool, error) {
+func testFile(c *cobra.Command, name, ref string, update, layout bool) (bool, error) {
 	data, err := readUpTo(name, scenario.MaxFileSize)
 	if err != nil {
 		return false, err
@@ -70,6 +71,12 @@ func testFile(c *cobra.Command, name, ref string, update bool) (bool, error) {
 	r := s.Run(scenario.Config{Policy: filepath.ToSlash(ref), Read: func(p string) ([]byte, error) { return readPolicyFile(filepath.FromSlash(p)) }})
 	if update && r.Played {
 		text := r.Update(s)
+		if layout {
+			if s, problems = scenario.Parse(s.Name(), text); s == nil {
+				return false, problems
+			}
+			text = s.Format()
+		}
 		if string(text) == string(data) {
 			fmt.Fprintf(out, "ok    %s  %d decisions, as written\n", name, r.Decisions)
 			return true, nil

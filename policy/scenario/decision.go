@@ -43,12 +43,14 @@ func factTable() []factInfo {
 	for r := conntrack.EndNone + 1; r < conntrack.NumEndReasons; r++ {
 		ends = append(ends, r.String())
 	}
+	made := append(policy.ReplyWords()[1:], policy.PeerWords()[1:]...) // time sends either's to any end
 	none := func(words []string) []string { return append([]string{"none"}, words...) }
 	return []factInfo{
-		{"reply", listFact, policy.ReplyWords()[1:], true, true, "what the sender gets in the other end's name; of a sweep, what originators get"},
-		{"peer", listFact, policy.PeerWords()[1:], true, true, "what the other end gets"},
+		{"reply", listFact, made, true, true, "what the sender gets in the other end's name; of a sweep, what originators get"},
+		{"peer", listFact, made, true, true, "what the other end gets"},
 		{"reply-omitted", wordFact, none(policy.OmitWords()), false, true, "why a reply that the policy asks for cannot be made"},
 		{"peer-omitted", wordFact, none(policy.OmitWords()), false, true, "the same, toward the other end"},
+		{"unmet", wordFact, none(policy.ConditionWords()), false, true, "the condition of the action that did not hold"},
 		{"before", wordFact, states, false, true, "the connection's state before the segment"},
 		{"state", wordFact, states, false, true, "the state after it"},
 		{"effect", wordFact, effects, false, true, "what the table did"},
@@ -67,7 +69,7 @@ func factTable() []factInfo {
 		{"hold", durationFact, nil, false, true, "for how long a held segment waits at most"},
 		{"flow", countFact, nil, false, true, "the connection's number, from 1; 0 for none"},
 		{"previous", countFact, nil, false, true, "the number of the connection before it on this tuple"},
-		{"ended", listFact, ends, true, true, "why connections ended since the line before"},
+		{"ended", listFact, ends, true, true, "why connections ended since the line before, each reason once"},
 		{"released", listFact, policy.PacketWords(), true, true, "what became of segments that were held"},
 		{"flows", countFact, nil, true, true, "how many connections are remembered afterwards"},
 		{"embryonic", countFact, nil, true, true, "how many of those have not completed their handshake"},
@@ -85,13 +87,20 @@ func factByKey(key string) *factInfo {
 	return nil
 }
 
-// Heads of what is expected of a sweep.
-const (
-	headExpired = "idle-expired" // a connection's idle timer ran out
-	headNothing = "nothing"      // no connection ended, no held segment was let go, nothing was sent
-)
+// headNothing is what is expected of a sweep in which no connection ended, no held segment was let go, and nothing was sent.
+const headNothing = "nothing"
 
-// decision reads VERDICT/FINDING and facts; of a sweep idle-expired, nothing, or facts alone. It returns nil with its
+// timedWords are the findings that time alone gives: other heads of what is expected of a sweep.
+func timedWords() (words []string) {
+	for f := range conntrack.NumFindings {
+		if !f.Info().Packet {
+			words = append(words, f.String())
+		}
+	}
+	return words
+}
+
+// decision reads VERDICT/FINDING and facts; of a sweep findings with commas between, nothing, or facts alone. It returns nil with its
 // problems.
 func (r *reader) decision(sweep bool) *decision {
 	first, ok := r.peek()
@@ -122,11 +131,16 @@ func (r *reader) decision(sweep bool) *decision {
 func (r *reader) head(d *decision, t token, sweep bool) bool {
 	d.head = t.text
 	if sweep {
-		if t.text == headExpired || t.text == headNothing {
+		if t.text == headNothing {
 			return true
 		}
-		r.p.fault(t.col, policy.Quote(t.text)+" of a sweep", "idle-expired, nothing, or facts")
-		return false
+		for _, w := range strings.Split(t.text, ",") {
+			if !contains(timedWords(), w) {
+				r.p.fault(t.col, policy.Quote(w)+" of a sweep", policy.OneOf(w, append(timedWords(), headNothing))+", or facts")
+				return false
+			}
+		}
+		return true
 	}
 	verdict, finding, both := strings.Cut(t.text, "/")
 	if !both {

@@ -34,7 +34,16 @@ func orNone(s string) string {
 	return s
 }
 
-func list(words []string) string { return orNone(strings.Join(words, ",")) }
+// list returns words with commas between, each once.
+func list(words []string) string {
+	var once []string
+	for _, w := range words {
+		if !slices.Contains(once, w) {
+			once = append(once, w)
+		}
+	}
+	return orNone(strings.Join(once, ","))
+}
 
 // stepFacts returns what a step gave, with what time caused before it.
 func (r *run) stepFacts(p *player, out *policy.Outcome, w *segment) *facts {
@@ -57,6 +66,7 @@ func (r *run) stepFacts(p *player, out *policy.Outcome, w *segment) *facts {
 	f.worth("reply-omitted", orNone(out.ReplyOmitted), out.ReplyOmitted != "")
 	f.worth("peer-omitted", orNone(out.PeerOmitted), out.PeerOmitted != "")
 	f.worth("state", out.After.String(), out.Before != out.After)
+	f.worth("unmet", orNone(out.Unmet), out.Unmet != "")
 	f.set("before", out.Before.String())
 	f.worth("effect", out.Effect.String(), out.Effect != out.Finding.Info().Effect && out.Effect != conntrack.Keep && out.Effect != conntrack.Track)
 	rule := "none"
@@ -74,6 +84,15 @@ func (r *run) stepFacts(p *player, out *policy.Outcome, w *segment) *facts {
 	f.worth("released", list(t.released), len(t.released) > 0)
 	f.table(p.engine)
 	return f
+}
+
+// appendEmit appends what is made, the second segment of two included.
+func appendEmit(list []policy.Emit, em *policy.Emit) []policy.Emit {
+	list = append(list, *em)
+	if second, ok := em.Second(); ok {
+		list = append(list, second)
+	}
+	return list
 }
 
 // times sets the facts about time.
@@ -122,8 +141,8 @@ func (r *run) sweepFacts() *facts {
 	t := &r.main.told
 	f := &facts{of: map[string]string{}, emits: t.emits}
 	switch {
-	case t.expired:
-		f.head = headExpired
+	case len(t.findings) > 0:
+		f.head = strings.Join(t.findings, ",")
 	case len(t.ended)+len(t.released)+len(t.emits) == 0:
 		f.head = headNothing
 	}
@@ -134,7 +153,7 @@ func (r *run) sweepFacts() *facts {
 		rule = nameText(t.rule)
 	}
 	f.worth("rule", rule, t.rule != "")
-	f.worth("ended", list(t.ended), len(t.ended) > 0 && !(t.expired && len(t.ended) == 1))
+	f.worth("ended", list(t.ended), len(t.ended) > 1 || len(t.ended) == 1 && len(t.findings) == 0)
 	f.worth("released", list(t.released), len(t.released) > 0)
 	f.table(r.main.engine)
 	return f

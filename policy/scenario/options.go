@@ -80,6 +80,9 @@ func parseOption(w []string) (option, string) {
 	case key == "TS" && len(w) == 5 && w[1] == "val" && w[3] == "ecr":
 		o.size, o.bit = 10, conntrack.OptTimestamp
 		o.value = [2]uint32{n(2, 1<<32-1), n(4, 1<<32-1)}
+	case key == "ts" && len(w) == 2: // as the decision log writes it
+		val, ecr, _ := strings.Cut(w[1], ":")
+		return parseOption([]string{"TS", "val", val, "ecr", ecr})
 	case key == "sack" && len(w) > 1 && len(w) <= 5:
 		return sackOption(o, w[1:])
 	case key == "fastopen" && len(w) <= 2:

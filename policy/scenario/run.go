@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	"halfopen/conntrack"
 	"halfopen/policy"
@@ -19,6 +20,8 @@ type Config struct {
 	Observe func(p *policy.Policy, s *conntrack.Segment, out *policy.Outcome)
 	// Explain is told how each such decision came about, after Observe; nil for nobody.
 	Explain func(*Explained)
+	// Timed is told of what time alone caused under the policy; nil for nobody. The event is valid during the call.
+	Timed func(p *policy.Policy, ev *policy.TimeEvent)
 
 	world world
 }
@@ -84,6 +87,7 @@ type player struct {
 	line   int    // where it is declared
 	engine *policy.Engine
 	told   told
+	at     conntrack.Instant // up to which time has passed
 }
 
 // told is what an engine told of since the line before.
@@ -94,7 +98,7 @@ type told struct {
 	rule     string
 	ended    []string
 	released []string
-	expired  bool
+	findings []string // that time gave, each once
 	events   []policy.TimeEvent
 }
 
@@ -233,11 +237,11 @@ func (r *run) event(i int) {
 	}
 	r.main.told = told{}
 	if st.seg == nil || !r.cfg.world.lazy {
-		r.main.advance(r.now)
+		r.main.advance(r.now, r.cfg.Timed)
 	}
 	if st.seg == nil {
 		for j := range r.shadows {
-			r.shadows[j].advance(r.now)
+			r.shadows[j].advance(r.now, nil)
 		}
 		r.compare(i, r.sweepFacts())
 		return
@@ -252,7 +256,7 @@ func (r *run) event(i int) {
 	for j := range r.shadows {
 		sh := &r.shadows[j]
 		sh.told = told{}
-		sh.advance(r.now)
+		sh.advance(r.now, nil)
 		r.would(i, sh, r.stepFacts(sh, sh.engine.Step(r.now, &seg), st.seg))
 	}
 }
@@ -267,14 +271,31 @@ func (r *run) step(st *statement, seg *conntrack.Segment) *policy.Outcome {
 	return out
 }
 
-// mostRounds bounds how often Advance is called at one instant.
+// mostRounds bounds how often Advance is called for one line.
 const mostRounds = 1 << 20
 
-// advance lets time pass and remembers what it caused.
-func (p *player) advance(now conntrack.Instant) {
-	t := &p.told
+// advance lets time pass as on a gateway, whose timer wakes it for each thing that is due, and remembers what that caused.
+func (p *player) advance(now conntrack.Instant, timed func(*policy.Policy, *policy.TimeEvent)) {
+	moved := true
+	tell := func(ev *policy.TimeEvent) {
+		moved = true
+		p.told.time(ev)
+		if timed != nil {
+			timed(p.engine.Policy(), ev)
+		}
+	}
+	for n := 0; moved && n < mostRounds; n++ {
+		next := p.engine.Next()
+		if next > now {
+			break
+		}
+		moved = next > p.at
+		p.at = max(p.at, next)
+		p.engine.Advance(p.at, 64, tell)
+	}
+	p.at = now
 	for more, n := true, 0; more && n < mostRounds; n++ {
-		more = p.engine.Advance(now, 64, func(ev *policy.TimeEvent) { t.time(ev) })
+		more = p.engine.Advance(now, 64, tell)
 	}
 }
 
@@ -284,19 +305,19 @@ func (t *told) time(ev *policy.TimeEvent) {
 	switch ev.Kind {
 	case policy.TimeFlow:
 		t.flow(&ev.Flow)
-	case policy.TimeExpired, policy.TimeUnanswered, policy.TimeProbe:
-		t.rule = ev.Rule
-		if ev.HasEmit[conntrack.Original] {
-			t.reply = append(t.reply, ev.Emit[conntrack.Original].Kind)
-		}
-		if ev.HasEmit[conntrack.Reply] {
-			t.peer = append(t.peer, ev.Emit[conntrack.Reply].Kind)
-		}
 	case policy.TimeRelease:
 		t.released = append(t.released, ev.Verdict.String())
-		if ev.HasEmit[0] {
-			t.reply = append(t.reply, ev.Emit[0].Kind)
-		}
+	case policy.TimeExpired, policy.TimeUnanswered:
+		t.found(ev.Finding)
+		t.rule = ev.Rule
+	default:
+		t.rule = ev.Rule
+	}
+	if ev.HasEmit[conntrack.Original] {
+		t.reply = append(t.reply, ev.Emit[conntrack.Original].Kind)
+	}
+	if ev.HasEmit[conntrack.Reply] {
+		t.peer = append(t.peer, ev.Emit[conntrack.Reply].Kind)
 	}
 	for i := range ev.Emit {
 		if ev.HasEmit[i] {
@@ -305,22 +326,24 @@ func (t *told) time(ev *policy.TimeEvent) {
 	}
 }
 
-// appendEmit appends what an emit makes: one segment, or two.
-func appendEmit(to []policy.Emit, em *policy.Emit) []policy.Emit {
-	to = append(to, *em)
-	if second, ok := em.Second(); ok {
-		to = append(to, second)
-	}
-	return to
-}
-
 // flow notes a connection's end.
 func (t *told) flow(ev *policy.FlowEvent) {
 	if ev.Kind != policy.FlowEnd {
 		return
 	}
 	t.ended = append(t.ended, ev.Why.String())
-	t.expired = t.expired || ev.Why == conntrack.EndIdle
+	switch ev.Why {
+	case conntrack.EndIdle:
+		t.found(conntrack.IdleExpired)
+	case conntrack.EndDead:
+		t.found(conntrack.DeadConnection)
+	}
+}
+
+func (t *told) found(f conntrack.Finding) {
+	if !slices.Contains(t.findings, f.String()) {
+		t.findings = append(t.findings, f.String())
+	}
 }
 
 // base is the number on the wire that the relative number 0 of an end stands for: apart for all ends, and near no wrap.
