@@ -55,6 +55,19 @@ func TestTypedRelative(t *testing.T) {
 	}
 }
 
+// TestDistances: a number is told from the one expected and from a window, across the wrap of sequence space too.
+func TestDistances(t *testing.T) {
+	for _, c := range []struct{ got, want string }{
+		{Off(5, 5), "as expected"}, {Off(7, 5), "2 above"}, {Off(5, 7), "2 below"}, {Off(1, 0xffffffff), "2 above"}, {Off(0xffffffff, 1), "2 below"},
+		{Outside(5, 5, 9), "inside"}, {Outside(12, 5, 9), "3 above its end"}, {Outside(2, 5, 9), "3 below its start"},
+		{Outside(3, 0xfffffff0, 2), "1 above its end"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%q, want %q", c.got, c.want)
+		}
+	}
+}
+
 // FuzzTyped: no text makes it fail otherwise than with an error, and each segment read has an explanation.
 func FuzzTyped(f *testing.F) {
 	for _, s := range []string{"c > s S", "S c > s; wait 5s; R", "+1 c>s S.", ";;;", "wait", ">", "a > b S (9", "10.0.0.1:1 > 10.0.0.2:2 S; x", "c > s S; sweep", "set on=x; c > s S"} {
