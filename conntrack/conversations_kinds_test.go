@@ -42,6 +42,9 @@ func kindConversations() []conversation {
 			> . 1 ack 100       => in-window ESTABLISHED
 			> . 1 ack 900       => one-sided ESTABLISHED
 			> . 1 ack 1900      => in-window ESTABLISHED`},
+		{name: "no window is known of a picked-up connection", text: `
+			> P. 1+10 ack 1     => data-no-state ESTABLISHED !create-liberal
+			> S 11              => syn-established ESTABLISHED`},
 		{name: "keepalives", text: open3 + `
 			> P. 1+500 ack 1    => in-window ESTABLISHED
 			> P. 500+1 ack 1    => in-window ESTABLISHED    # not acknowledged: the last byte again
@@ -136,7 +139,8 @@ func resetConversations() []conversation {
 			> P. 1+100 ack 1    => in-window ESTABLISHED
 			< R 1               => rst CLOSE
 			> P. 1+100 ack 1    => rst-ignored CLOSE
-			> . 101 ack 51      => rst-ignored CLOSE`},
+			> . 101 ack 51      => rst-ignored CLOSE
+			> . 101 ack 66001   => data-after-rst CLOSE     # another connection's`},
 		{name: "a RST that its sender knows nothing of", text: open3 + `
 			> P. 1+100 ack 1    => in-window ESTABLISHED
 			< R 1               => rst CLOSE
