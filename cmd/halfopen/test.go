@@ -26,6 +26,9 @@ func newTestCmd() *cobra.Command {
   halfopen test reuse.scn --update`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if layout && !update {
+				return usagef("--fmt: only with --update")
+			}
 			if ref != "" {
 				if _, preset := policy.Preset(ref); !preset {
 					abs, err := filepath.Abs(ref)

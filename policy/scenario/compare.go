@@ -83,7 +83,7 @@ func (r *run) emitted(st *statement, lines []int, got []policy.Emit) bool {
 	for k := 0; k < max(len(lines), len(got)); k++ {
 		switch {
 		case k >= len(got):
-			r.fault(r.s.stmts[lines[k]].line, 1, "nothing was sent", r.s.segmentText(r.s.stmts[lines[k]].seg))
+			r.fault(r.s.stmts[lines[k]].line, r.s.stmts[lines[k]].seg.col, "nothing was sent", r.s.segmentText(r.s.stmts[lines[k]].seg))
 			ok = false
 		case k >= len(lines):
 			r.fault(st.line, 1, "sent "+r.emitText(&got[k]), "nothing, or a line for it: emit "+r.emitText(&got[k]))

@@ -76,13 +76,13 @@ func (p *parser) policy(r *reader, verb token) (statement, bool) {
 		p.fault(verb.col, "a second policy", "reload NAME, where it takes the first one's place")
 		return statement{}, false
 	}
-	return statement{kind: isPolicy, name: t.text}, ok
+	return statement{kind: isPolicy, name: t.text, col: t.col}, ok
 }
 
 // shadow reads NAME [file FILE].
 func (p *parser) shadow(r *reader) (statement, bool) {
 	t, ok := r.next("the shadow's name")
-	st := statement{kind: isShadow, name: t.text, file: t.text}
+	st := statement{kind: isShadow, name: t.text, file: t.text, col: t.col}
 	for i := range p.s.stmts {
 		if p.s.stmts[i].kind == isShadow && p.s.stmts[i].name == t.text && ok {
 			p.fault(t.col, "a second shadow of this name", "")
@@ -96,7 +96,7 @@ func (p *parser) shadow(r *reader) (statement, bool) {
 		}
 		r.i++
 		f, had := r.next("a preset's name, a file or a section of this file")
-		st.file, ok = f.text, had
+		st.file, st.col, ok = f.text, f.col, had
 	}
 	return st, ok
 }
@@ -223,7 +223,7 @@ func isName(s string) bool {
 
 func (p *parser) reload(r *reader) (statement, bool) {
 	t, ok := r.next("a preset's name, a file or a section of this file")
-	st := statement{kind: isReload, name: t.text}
+	st := statement{kind: isReload, name: t.text, col: t.col}
 	if w, more := r.peek(); ok && more {
 		r.i++
 		st.mode = w.text

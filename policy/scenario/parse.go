@@ -199,7 +199,9 @@ func (p *parser) eventLine(words []token) {
 		p.fault(1, "the time "+policy.Quote(words[0].text), "+ and seconds or a duration, as +5, +10ms or +1h30m")
 	}
 	r := reader{p: p, words: before[1:], end: words[0].col + len(words[0].text)}
-	if t, had := r.peek(); had && t.text == "sweep" {
+	t, had := r.peek()
+	sweep := had && t.text == "sweep"
+	if sweep {
 		r.i++
 		ok = r.done() && ok
 	} else {
@@ -208,7 +210,7 @@ func (p *parser) eventLine(words []token) {
 	}
 	if arrow != nil {
 		d := reader{p: p, words: after, end: arrow.col + 2}
-		st.want = d.decision(st.seg == nil)
+		st.want = d.decision(sweep)
 		ok = ok && st.want != nil
 	}
 	if !ok {

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -67,6 +68,7 @@ func (s *Script) Run(cfg Config) *Result {
 	for i := range s.stmts {
 		r.statement(i)
 	}
+	slices.SortStableFunc(r.res.Problems, func(a, b policy.Problem) int { return cmp.Compare(a.Line, b.Line) })
 	return r.res
 }
 
@@ -81,35 +83,14 @@ type run struct {
 	over    []policy.Override // of the script's policy and of those that take its place
 }
 
-// player is an engine with what it did since the line before.
-type player struct {
-	name   string // of a shadow
-	line   int    // where it is declared
-	engine *policy.Engine
-	told   told
-	at     conntrack.Instant // up to which time has passed
-}
-
-// told is what an engine told of since the line before.
-type told struct {
-	emits    []policy.Emit
-	reply    []string // kinds of what time sent to originators
-	peer     []string
-	rule     string
-	ended    []string
-	released []string
-	findings []string // that time gave, each once
-	events   []policy.TimeEvent
-}
-
 // load makes the engines.
 func (r *run) load() bool {
-	ref, at, noAdopt := r.cfg.Policy, 0, true
+	ref, at, noAdopt := r.cfg.Policy, new(statement), true
 	for i := range r.s.stmts {
 		switch st := &r.s.stmts[i]; st.kind {
 		case isPolicy:
 			if r.cfg.Policy == "" {
-				ref, at = st.name, st.line
+				ref, at = st.name, st
 			}
 		case isTimeout:
 			r.over = append(r.over, policy.Override{Path: "timeouts." + stateKey(st.state), Value: policy.FormatDuration(st.wait)})
@@ -134,11 +115,11 @@ func (r *run) load() bool {
 	for i := range r.s.stmts {
 		switch st := &r.s.stmts[i]; st.kind {
 		case isShadow:
-			if q := r.open(st.file, st.line, nil); q != nil {
+			if q := r.open(st.file, st, nil); q != nil {
 				r.shadows = append(r.shadows, player{name: st.name, line: st.line, engine: engine(q)})
 			}
 		case isReload:
-			r.open(st.name, st.line, r.over)
+			r.open(st.name, st, r.over)
 		}
 	}
 	return len(r.res.Problems) == 0
@@ -150,7 +131,7 @@ func (r *run) fault(line, col int, found, expected string) {
 }
 
 // open loads a policy by what a line calls it: a section of the script, a preset or a file.
-func (r *run) open(ref string, line int, over []policy.Override) *policy.Policy {
+func (r *run) open(ref string, at *statement, over []policy.Override) *policy.Policy {
 	dir := path.Dir(r.s.name)
 	read := func(name string) ([]byte, error) {
 		for i := range r.s.sections {
@@ -164,10 +145,10 @@ func (r *run) open(ref string, line int, over []policy.Override) *policy.Policy 
 		return r.cfg.Read(name)
 	}
 	if sec := r.s.section(ref); sec != nil {
-		return r.loaded(ref, line, []byte(sec.data), read, over)
+		return r.loaded(ref, []byte(sec.data), read, over)
 	}
 	if data, ok := policy.Preset(ref); ok {
-		return r.loaded(ref, line, data, read, over)
+		return r.loaded(ref, data, read, over)
 	}
 	name := ref
 	if !path.IsAbs(name) {
@@ -175,17 +156,16 @@ func (r *run) open(ref string, line int, over []policy.Override) *policy.Policy 
 	}
 	data, err := read(name)
 	if err != nil {
-		r.fault(line, 0, "the policy "+policy.Quote(ref)+" cannot be read ("+err.Error()+")", "a section of this file, a file, or a preset: "+policy.OneOf(ref, policy.Presets()))
+		r.fault(at.line, at.col, "the policy "+policy.Quote(ref)+" cannot be read ("+err.Error()+")", "a section of this file, a file, or a preset: "+policy.OneOf(ref, policy.Presets()))
 		return nil
 	}
-	return r.loaded(name, line, data, read, over)
+	return r.loaded(name, data, read, over)
 }
 
 // loaded parses and compiles a policy. Problems in a section are placed in the script's file.
-func (r *run) loaded(ref string, line int, data []byte, read func(string) ([]byte, error), over []policy.Override) *policy.Policy {
+func (r *run) loaded(ref string, data []byte, read func(string) ([]byte, error), over []policy.Override) *policy.Policy {
 	name := ref
-	sec := r.s.section(ref)
-	if sec != nil {
+	if r.s.section(ref) != nil {
 		name = path.Join(path.Dir(r.s.name), ref)
 	}
 	p, problems := policy.Load(name, data, read, over...)
@@ -215,7 +195,7 @@ func (r *run) statement(i int) {
 			r.shadows[j].engine.Gap(r.now)
 		}
 	case isReload:
-		p := r.open(st.name, st.line, r.over)
+		p := r.open(st.name, st, r.over)
 		mode := p.Reload()
 		for m, w := range policy.ReloadWords() {
 			if w == st.mode {
@@ -269,81 +249,6 @@ func (r *run) step(st *statement, seg *conntrack.Segment) *policy.Outcome {
 	out, trace := r.main.engine.Explain(r.now, seg)
 	r.cfg.Explain(&Explained{Line: st.line, Trace: trace, Base: [2]conntrack.Seq{r.base(st.seg.from), r.base(st.seg.to)}, Time: r.main.told.events})
 	return out
-}
-
-// mostRounds bounds how often Advance is called for one line.
-const mostRounds = 1 << 20
-
-// advance lets time pass as on a gateway, whose timer wakes it for each thing that is due, and remembers what that caused.
-func (p *player) advance(now conntrack.Instant, timed func(*policy.Policy, *policy.TimeEvent)) {
-	moved := true
-	tell := func(ev *policy.TimeEvent) {
-		moved = true
-		p.told.time(ev)
-		if timed != nil {
-			timed(p.engine.Policy(), ev)
-		}
-	}
-	for n := 0; moved && n < mostRounds; n++ {
-		next := p.engine.Next()
-		if next > now {
-			break
-		}
-		moved = next > p.at
-		p.at = max(p.at, next)
-		p.engine.Advance(p.at, 64, tell)
-	}
-	p.at = now
-	for more, n := true, 0; more && n < mostRounds; n++ {
-		more = p.engine.Advance(now, 64, tell)
-	}
-}
-
-// time notes what time caused.
-func (t *told) time(ev *policy.TimeEvent) {
-	t.events = append(t.events, *ev)
-	switch ev.Kind {
-	case policy.TimeFlow:
-		t.flow(&ev.Flow)
-	case policy.TimeRelease:
-		t.released = append(t.released, ev.Verdict.String())
-	case policy.TimeExpired, policy.TimeUnanswered:
-		t.found(ev.Finding)
-		t.rule = ev.Rule
-	default:
-		t.rule = ev.Rule
-	}
-	if ev.HasEmit[conntrack.Original] {
-		t.reply = append(t.reply, ev.Emit[conntrack.Original].Kind)
-	}
-	if ev.HasEmit[conntrack.Reply] {
-		t.peer = append(t.peer, ev.Emit[conntrack.Reply].Kind)
-	}
-	for i := range ev.Emit {
-		if ev.HasEmit[i] {
-			t.emits = appendEmit(t.emits, &ev.Emit[i])
-		}
-	}
-}
-
-// flow notes a connection's end.
-func (t *told) flow(ev *policy.FlowEvent) {
-	if ev.Kind != policy.FlowEnd {
-		return
-	}
-	t.ended = append(t.ended, ev.Why.String())
-	switch ev.Why {
-	case conntrack.EndIdle:
-		t.found(conntrack.IdleExpired)
-	case conntrack.EndDead:
-		t.found(conntrack.DeadConnection)
-	}
-}
-
-func (t *told) found(f conntrack.Finding) {
-	if !slices.Contains(t.findings, f.String()) {
-		t.findings = append(t.findings, f.String())
-	}
 }
 
 // base is the number on the wire that the relative number 0 of an end stands for: apart for all ends, and near no wrap.

@@ -90,8 +90,14 @@ func TestUpdate(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(sample))
-	files, _ := os.ReadDir("../testdata")
-	_ = files
+	for _, name := range []string{"regressions/01-rst-in-syn-sent", "regressions/hold", "regressions/reload", "openbsd-pf/malformed", "linux-default/adopted"} {
+		data, err := os.ReadFile("../testdata/" + name + ".scn")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte("flow c 10.0.0.1:1 s 10.0.0.2:2\n+.5 c > s S. @5:-1(2) ack -7 <sack 1:2 -3:@4,ts 1:2>\n+1us sweep=>ended=idle,fin rule=\"a b\"\nflows\n tcp  6\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, problems := Parse("fuzz.scn", data)
 		if (s == nil) != (len(problems) > 0) {

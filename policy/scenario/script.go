@@ -70,6 +70,7 @@ type statement struct {
 	text string // isText: as it is; isSet: the setting
 
 	name, file string          // isPolicy, isShadow, isReload, isWould
+	col        int             // of what names a policy
 	mode       string          // isReload, "" for the policy's own
 	none       bool            // isFlows: the table must be empty
 	state      conntrack.State // isTimeout
