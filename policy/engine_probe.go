@@ -22,7 +22,7 @@ func (e *Engine) woken(ent *conntrack.Entry, at conntrack.Instant) (next conntra
 		return conntrack.Never, e.unanswered(ent, rule, at)
 	}
 	u := &e.policy.Upkeep(rule).Probes
-	if ent.Probe.Tries >= u.Tries || ent.State != conntrack.Established {
+	if ent.Probe.Tries >= u.Tries || ent.State != conntrack.Established || oneSided(ent) {
 		return conntrack.Never, conntrack.EndNone
 	}
 	ev := TimeEvent{Kind: TimeProbe, At: at, Rule: e.policy.RuleName(rule)}
@@ -43,6 +43,12 @@ func (e *Engine) woken(ent *conntrack.Entry, at conntrack.Instant) (next conntra
 		return at.Add(u.Every), conntrack.EndNone
 	}
 	return conntrack.Never, conntrack.EndNone
+}
+
+// oneSided reports whether an end has never been heard. Such a connection is not asked: its other direction may take another way, and
+// the answers with it, so that a live connection would be taken for dead; and a single stray ACK must not make the gateway send.
+func oneSided(ent *conntrack.Entry) bool {
+	return ent.Side[conntrack.Original].Flags&ent.Side[conntrack.Reply].Flags&conntrack.SideSeen == 0
 }
 
 // unanswered applies the action on finding probe-unanswered.
