@@ -7,7 +7,7 @@ import (
 	"halfopen/conntrack"
 )
 
-// established returns an engine that knows n connections, and their next segments, which are in window again and again.
+// established returns an engine that knows n connections, and their next segments.
 func established(b *testing.B, n int, policy string) (*Engine, []conntrack.Segment) {
 	e := NewEngine(EngineConfig{Policy: policyOf(b, policy), NoAdopt: true})
 	segs := make([]conntrack.Segment, n)
@@ -39,14 +39,19 @@ func BenchmarkStepKnownFlow(b *testing.B) {
 			e, segs := established(b, c.flows, c.policy)
 			b.ReportAllocs()
 			now := conntrack.Instant(1)
-			i := 0
-			for b.Loop() {
+			i, acked := 0, true
+			for b.Loop() { // data and its ACK in turn, so that no connection looks dead
 				now += 1000
-				if out := e.Step(now, &segs[i]); !out.Counted {
+				s := segs[i]
+				if acked = !acked; acked {
+					s = conntrack.Segment{Tuple: s.Tuple.Reverse(), Flags: conntrack.ACK, Seq: 901, Ack: s.End(), Bytes: 40, Window: 60000}
+					segs[i].Seq = segs[i].End()
+				}
+				if out := e.Step(now, &s); !out.Counted {
 					b.Fatal(out.Finding)
 				}
-				if i++; i == len(segs) {
-					i = 0
+				if acked {
+					i = (i + 1) % len(segs)
 				}
 			}
 		})
