@@ -30,10 +30,14 @@ func compile(s *Spec, overrides []*Spec, resolve Resolver) (*Policy, Problems) {
 	}
 	preset := ""
 	for _, s := range chain {
-		if _, ok := Preset(s.Name); ok {
+		if _, _, ok := CutReference(s.Name); ok {
 			preset = s.Name
 			break
 		}
+	}
+	head := s.src.head()
+	if s.reference {
+		head = chain[1].src.head()
 	}
 	for _, o := range overrides {
 		for name := range o.patches {
@@ -46,11 +50,16 @@ func compile(s *Spec, overrides []*Spec, resolve Resolver) (*Policy, Problems) {
 	if len(problems) > 0 {
 		return nil, problems
 	}
+	chain, options, problems := choose(chain)
+	if len(problems) > 0 {
+		return nil, problems
+	}
 	p := build(chain)
 	p.name, p.preset, p.description = s.Name, preset, s.Description
+	p.options = options
 	p.rev = revision(p)
 	p.notes = notes(chain)
-	p.head = s.src.head()
+	p.head = head
 	return p, nil
 }
 
@@ -70,6 +79,7 @@ func ancestors(s *Spec, resolve Resolver) ([]*Spec, Problems) {
 		case next == nil:
 			return nil, at.presetProblem("unknown preset "+quote(at.Preset), presetHint(at.Preset))
 		}
+		next.adopt(at)
 		for _, seen := range chain {
 			if seen.Name == next.Name {
 				return nil, at.presetProblem(quote(at.Preset)+", which inherits from itself", "a chain that ends in a preset")

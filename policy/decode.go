@@ -141,46 +141,51 @@ func (d *decoder) count(n *node, k *key) *int64 {
 // file decodes a whole document.
 func (d *decoder) file(root *node) *Spec {
 	s := &Spec{Name: d.src.name, src: d.src}
-	d.section(root, "the policy", fileKeys(), func(k *key, e *entry) {
-		s.note(k.name, d.src, e.at)
-		switch k.name {
-		case "preset":
-			s.Preset, s.presetAt = d.text(e.value, "the name of a preset, or a file"), e.value.at
-		case "description":
-			s.Description = oneLine(d.text(e.value, "a text"))
-		case "timeouts":
-			s.Timeouts = d.timeouts(e.value, &s.Block)
-		case "window":
-			d.window(e.value, &s.Block)
-		case "probes", "refresh", "caps":
-			d.upkeep(k, e, &s.Block)
-		case "limits":
-			d.limits(e.value, s)
-		case "on_full":
-			s.OnFull = wordAs[OnFull](d.word(e.value, k.words))
-		case "adaptive", "evict_above":
-			d.pressure(k, e, &s.Pressure)
-		case "inject":
-			d.inject(e.value, &s.Inject)
-		case "on":
-			s.On = d.on(e.value, &s.Block)
-		case "rules":
-			if d.patch {
-				d.rulePatches(e.value, s)
-			} else {
-				s.Rules = d.rules(e.value)
-			}
-		case "adopt":
-			s.Adopt = d.duration(e.value)
-		case "late":
-			s.Window.Late = d.duration(e.value)
-		case "log":
-			d.log(e.value, s)
-		case "reload":
-			s.Reload = wordAs[Reload](d.word(e.value, k.words))
-		}
-	})
+	d.section(root, "the policy", fileKeys(), func(k *key, e *entry) { d.fileKey(s, k, e) })
 	return s
+}
+
+// fileKey decodes one key of a document.
+func (d *decoder) fileKey(s *Spec, k *key, e *entry) {
+	s.note(k.name, d.src, e.at)
+	switch k.name {
+	case "preset":
+		s.Preset, s.presetAt = d.text(e.value, "the name of a preset, or a file"), e.value.at
+	case "description":
+		s.Description = oneLine(d.text(e.value, "a text"))
+	case "options":
+		d.options(e.value, s)
+	case "timeouts":
+		s.Timeouts = d.timeouts(e.value, &s.Block)
+	case "window":
+		d.window(e.value, &s.Block)
+	case "probes", "refresh", "caps":
+		d.upkeep(k, e, &s.Block)
+	case "limits":
+		d.limits(e.value, s)
+	case "on_full":
+		s.OnFull = wordAs[OnFull](d.word(e.value, k.words))
+	case "adaptive", "evict_above":
+		d.pressure(k, e, &s.Pressure)
+	case "inject":
+		d.inject(e.value, &s.Inject)
+	case "on":
+		s.On = d.on(e.value, &s.Block)
+	case "rules":
+		if d.patch {
+			d.rulePatches(e.value, s)
+		} else {
+			s.Rules = d.rules(e.value)
+		}
+	case "adopt":
+		s.Adopt = d.duration(e.value)
+	case "late":
+		s.Window.Late = d.duration(e.value)
+	case "log":
+		d.log(e.value, s)
+	case "reload":
+		s.Reload = wordAs[Reload](d.word(e.value, k.words))
+	}
 }
 
 // wordAs returns a word's place as a value of its type, nil for -1.

@@ -56,6 +56,12 @@ func (k *key) valueText() string {
 		return "`forward`, `drop`, or a mapping of `packet` and `reply`"
 	case kindSection:
 		return "keys, below"
+	case kindOptions:
+		return "options, below"
+	case kindChoice:
+		return "a word"
+	case kindValues:
+		return "a mapping from words to keys of a policy other than `preset`, `description`, `options` and `rules`"
 	case kindFindings:
 		return "findings with their actions, below"
 	case kindRules:
@@ -130,7 +136,7 @@ func TestManualTables(t *testing.T) {
 	tables := map[string]string{
 		"keys:file": keyTable(fileKeys()), "keys:timeouts": keyTable(timeoutKeys()), "keys:window": keyTable(windowKeys()),
 		"keys:limits": keyTable(limitKeys()), "keys:probes": keyTable(probeKeys()), "keys:caps": keyTable(capKeys()), "keys:adaptive": keyTable(adaptiveKeys()), "keys:inject": keyTable(injectKeys()), "keys:log": keyTable(logKeys()), "keys:action": keyTable(actionKeys()),
-		"keys:rule": keyTable(ruleKeys()), "keys:match": keyTable(matchKeys()),
+		"keys:rule": keyTable(ruleKeys()), "keys:match": keyTable(matchKeys()), "keys:option": keyTable(optionKeys()),
 		"groups": groupTable(), "findings": findingTable(), "presets": presetTable(t),
 	}
 	marked := regexp.MustCompile(`(?s)<!-- ([a-z:]+) -->\n(.*?)<!-- /[a-z]+ -->`)

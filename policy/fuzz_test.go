@@ -13,6 +13,8 @@ func FuzzParse(f *testing.F) {
 		data, _ := Preset(name)
 		f.Add(string(data))
 	}
+	f.Add(option)
+	f.Add("preset: openbsd-pf:optimization=aggressive\noptions: {optimization: normal}")
 	for _, c := range errorCases {
 		f.Add(c.text)
 	}

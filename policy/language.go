@@ -25,6 +25,9 @@ const (
 	kindSection            // a mapping with keys of its own
 	kindFindings           // a mapping from findings to actions
 	kindRules              // a list of rules
+	kindOptions            // a mapping from options to values or definitions
+	kindChoice             // the word of an option's value
+	kindValues             // a mapping from values to what they change
 )
 
 // key is one key of the language. The tables below are the language: the parser knows no other keys, and the JSON
@@ -37,7 +40,7 @@ type key struct {
 	unit    string   // with kindCount
 	dflt    string   // what holds without the key, and without a preset that has it
 	meaning string
-	section []key // with kindSection and kindRules
+	section []key // with kindSection, kindRules, kindOptions and kindValues
 }
 
 // Bounds of values.
@@ -72,6 +75,7 @@ func fileKeys() []key {
 	return []key{
 		{name: "preset", kind: kindText, dflt: "none", meaning: "the policy to inherit from: a preset's name, or a file (with a slash or ending in .yaml or .yml) relative to this one"},
 		{name: "description", kind: kindText, dflt: "none", meaning: "what the policy is for, in a line or two; means nothing to the gateway"},
+		{name: "options", kind: kindOptions, meaning: "values of the vendor's own options that what is inherited defines; or definitions of options"},
 		{name: "timeouts", kind: kindSection, section: timeoutKeys(), meaning: "after how much silence a connection is forgotten, by its state"},
 		{name: "window", kind: kindSection, section: windowKeys(), meaning: "how sequence numbers are judged"},
 		{name: "probes", kind: kindSection, section: probeKeys(), meaning: "how the gateway asks the ends of an idle connection whether they still hold it"},

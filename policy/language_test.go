@@ -31,6 +31,8 @@ func TestKeysAreRead(t *testing.T) {
 	try("log", "log: {%s}\n", logKeys())
 	try("rule", "rules: [{%s}]\n", ruleKeys())
 	try("match", "rules: [{name: a, match: {%s}}]\n", matchKeys())
+	try("option", "options: {a: {%s}}\n", optionKeys())
+	try("piece", "options: {a: {meaning: x, default: b, values: {b: {%s}, c: {}}}}\n", pieceKeys())
 	try("action", "on: {new: {%s}}\n", actionKeys())
 }
 
@@ -52,7 +54,7 @@ func TestDefaults(t *testing.T) {
 		got[stateKey(s)] = FormatDuration(p.Timeouts(-1)[s])
 	}
 	for _, k := range slices.Concat(fileKeys(), timeoutKeys(), windowKeys(), limitKeys(), logKeys(), probeKeys(), capKeys(), adaptiveKeys(), injectKeys()) {
-		if k.kind == kindText || k.kind == kindSection || k.kind == kindFindings || k.kind == kindRules || k.name == "embryonic" {
+		if k.kind == kindText || k.kind == kindSection || k.kind == kindFindings || k.kind == kindRules || k.kind == kindOptions || k.name == "embryonic" {
 			continue
 		}
 		if want, err := ParseDuration(k.dflt); k.kind == kindDuration && (err != nil || FormatDuration(want) != got[k.name]) ||

@@ -12,7 +12,12 @@ import (
 // name; a nil read knows the embedded presets only. Overrides have the last word, the later ones over the earlier. Load
 // returns a nil Policy exactly when there are problems.
 func Load(name string, data []byte, read func(string) ([]byte, error), overrides ...Override) (*Policy, Problems) {
-	s, problems := parse(name, data)
+	return loadSpec(func() (*Spec, Problems) { return parse(name, data) }, read, overrides)
+}
+
+// loadSpec is Load of what first returns.
+func loadSpec(first func() (*Spec, Problems), read func(string) ([]byte, error), overrides []Override) (*Policy, Problems) {
+	s, problems := first()
 	if len(problems) > 0 && s != nil { // what it inherits from may be wrong as well
 		_, more := ancestors(s, FileResolver(read))
 		problems = append(problems, more...)
@@ -32,20 +37,37 @@ func Load(name string, data []byte, read func(string) ([]byte, error), overrides
 	return compile(s, layers, FileResolver(read))
 }
 
-// Open loads a policy by what a user calls it: a preset's name or a file's. The error is for a policy that cannot be
+// OpenPreset loads a preset by its name, or by a reference with choices (see [CutReference]). It is not ok for any other text.
+func OpenPreset(ref string, overrides ...Override) (p *Policy, problems Problems, ok bool) {
+	if _, _, ok = CutReference(ref); !ok {
+		return nil, nil, false
+	}
+	p, problems = loadSpec(func() (*Spec, Problems) {
+		s, problems := referenced(ref)
+		for i := range problems {
+			if problems[i].File == "" {
+				problems[i].File = ref
+			}
+		}
+		return s, problems
+	}, nil, overrides)
+	return p, problems, true
+}
+
+// Open loads a policy by what a user calls it: a preset's name, with or without choices of its options, or a file's. The error is for a policy that cannot be
 // found or read; problems are wrapped in it too (as [Problems]).
 func Open(ref string, read func(string) ([]byte, error), overrides ...Override) (*Policy, error) {
-	data, ok := Preset(ref)
+	p, problems, ok := OpenPreset(ref, overrides...)
 	if !ok {
-		var err error
-		if data, err = read(ref); err != nil {
-			if errors.Is(err, fs.ErrNotExist) && !isFile(ref) {
-				return nil, fmt.Errorf("policy: %s is no file and no preset (presets are %s)", quote(ref), oneOf(ref, Presets()))
-			}
+		data, err := read(ref)
+		if errors.Is(err, fs.ErrNotExist) && !isFile(ref) {
+			name, _, _ := strings.Cut(ref, ":")
+			return nil, fmt.Errorf("policy: %s is no file and no preset (presets are %s)", quote(ref), oneOf(name, Presets()))
+		} else if err != nil {
 			return nil, fmt.Errorf("policy: %w", err)
 		}
+		p, problems = Load(ref, data, read, overrides...)
 	}
-	p, problems := Load(ref, data, read, overrides...)
 	if p == nil {
 		return nil, problems
 	}
@@ -57,11 +79,11 @@ func isFile(ref string) bool {
 	return strings.Contains(ref, "/") || strings.HasSuffix(ref, ".yaml") || strings.HasSuffix(ref, ".yml")
 }
 
-// FileResolver returns a resolver for presets, and for files by way of read.
+// FileResolver returns a resolver for presets, with or without choices of their options, and for files by way of read.
 func FileResolver(read func(string) ([]byte, error)) Resolver {
 	return func(from, ref string) (*Spec, Problems) {
-		if data, ok := Preset(ref); ok {
-			return Parse(ref, data)
+		if s, problems := referenced(ref); s != nil || len(problems) > 0 {
+			return s, problems
 		}
 		if !isFile(ref) || read == nil {
 			return nil, nil

@@ -7,7 +7,7 @@ import (
 
 // Override changes one value of a policy, as a flag does: it has its say after the file, as if a further file inherited
 // from it. Path is the key with dots, as timeouts.established, limits.flows, on.syn-established or
-// rules.NAME.timeouts.established; Value is written as in the file, as 2s or {packet: drop, reply: rst}. An action is
+// rules.NAME.timeouts.established, or an option's name as options.tcp-rst; Value is written as in the file, as 2s or {packet: drop, reply: rst}. An action is
 // given whole.
 type Override struct{ Path, Value string }
 
@@ -30,6 +30,9 @@ func (o Override) spec() (*Spec, Problems) {
 		return nil, Problems{src.problem(position{}, found, expected)}
 	}
 	steps := strings.Split(o.Path, ".")
+	if steps[0] == "options" { // their names may have dots
+		steps = strings.SplitN(o.Path, ".", 2)
+	}
 	if wordIndex("", steps) >= 0 || len(steps) > 6 {
 		return problem("the path "+quote(o.Path), "keys with dots between, as in timeouts.established")
 	}
@@ -52,6 +55,9 @@ func (o Override) spec() (*Spec, Problems) {
 	s := d.file(value)
 	if len(d.problems) > 0 {
 		return nil, d.problems.withoutPlace()
+	}
+	for i := range s.Choices {
+		s.Choices[i].at, s.Choices[i].valueAt = position{}, position{}
 	}
 	return s, nil
 }

@@ -33,6 +33,7 @@ type Policy struct {
 	notes     map[string]Note   // for people; no part of the revision
 	ruleNotes []map[string]Note // rule
 	head      []string
+	options   []Option
 }
 
 // Note is what the author of a policy file wrote about a key.
@@ -215,7 +216,8 @@ func (p *Policy) MatchSegment(tu *conntrack.Tuple) (int32, conntrack.Direction) 
 // Name returns the name that the policy was loaded by: a preset's, or a file's.
 func (p *Policy) Name() string { return p.name }
 
-// Preset returns the embedded preset that the policy is or inherits from (the first on the chain), "" for none.
+// Preset returns the embedded preset that the policy is or inherits from (the first on the chain), with the choices of its
+// options where it was named with some; "" for none.
 func (p *Policy) Preset() string { return p.preset }
 
 // Rev returns the policy's revision, "sha256:" and the hash of what it means: two files that differ only in comments,
@@ -279,6 +281,10 @@ func (p *Policy) KeyNote(rule int32, key string) (n Note, ofRule bool) {
 	}
 	return p.notes[key], false
 }
+
+// Options returns the options of the policy with the values in force, in the order of their definition. They are shared and
+// must not be changed.
+func (p *Policy) Options() []Option { return p.options }
 
 // Head returns the comment that opens the policy's file, line by line.
 func (p *Policy) Head() []string { return p.head }

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,5 +152,50 @@ func TestFarPolicy(t *testing.T) {
 	}
 	if p.Preset() != "observe" || p.Name() != "far.yaml" {
 		t.Errorf("name %q, preset %q", p.Name(), p.Preset())
+	}
+}
+
+// TestVendorWords: a preset that imitates a product says what the product calls its timers and options.
+func TestVendorWords(t *testing.T) {
+	ours := []string{"observe", "transparent-resync", "lpd-case-2015"} // nobody's product
+	for _, name := range Presets() {
+		words := load(t, name).VendorWords()
+		if !slices.Contains(ours, name) && !slices.ContainsFunc(words, func(w VendorWord) bool { return slices.Contains(w.Keys, "timeouts.established") }) {
+			t.Errorf("%s does not say what its vendor calls the idle timeout", name)
+		}
+	}
+	find := func(p *Policy, word string) string {
+		for _, w := range p.VendorWords() {
+			if w.Word == word {
+				return w.Value + " " + strings.Join(w.Keys, " ")
+			}
+		}
+		return ""
+	}
+	p, err := Open("openbsd-pf:optimization=aggressive", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for word, want := range map[string]string{"tcp.closing": "1m timeouts.fin_wait timeouts.close_wait", "optimization": "aggressive options.optimization",
+		"adaptive.end": "{start: 60, end: 120} adaptive", "nothing": ""} {
+		if got := find(p, word); got != want {
+			t.Errorf("%s: %q, want %q", word, got, want)
+		}
+	}
+}
+
+// TestScenarios: the scenarios of a preset come with the program.
+func TestScenarios(t *testing.T) {
+	for _, name := range Presets() {
+		names := map[string]bool{}
+		for _, f := range Scenarios(name) {
+			names[f.Name] = len(f.Text) > 0
+		}
+		if len(names) < 13 || !names[name+"/reuse.scn"] {
+			t.Errorf("%s: %v", name, names)
+		}
+	}
+	if s := Scenarios("regressions"); s != nil {
+		t.Errorf("%d scenarios of no preset", len(s))
 	}
 }

@@ -44,6 +44,8 @@ var errorCases = []struct{ name, text string }{
 	{"address families", "rules: [{name: a, match: {src: 10.0.0.0/8, dst: \"2001:db8::/32\"}}]\n"},
 	{"IPv6 and zones", "rules: [{name: a, match: {src: [fe80::1%eth0, \"2001:db8::1/32\", \"::/129\"]}}]\n"},
 	{"rates", "log: {rate: {new: fast, nwe: 5, syn-*: 2, \"syn-a*\": unlimited}}\n"},
+	{"options", "options:\n  a: [b]\n  b c: d\n  d:\n  e: {}\n  f: {meaning: x, default: up, values: {down: {}, updown: {}}}\n  g: {meaning: x, default: on, values: {on: {}}}\n  h: {meaning: x, default: on, values: {on: {presets: observe, rules: []}, \"o f\": {}, off: {on: {new: dorp}}}}\n  i: {meaning: [], defaults: x, default: {}, values: off}\n"},
+	{"options that are no mapping", "options: tcp-rst\n"},
 	{"tab", "on:\n\tnew: drop\n  syn-ack: dorp\n"},
 	{"broken and wrong", "timeouts: {syn_sent: [1}\nlimits: {flows: x}\n"},
 	{"unclosed quote", "description: \"never closed\npreset: observe\n"},

@@ -74,8 +74,20 @@ func buildSchema() *jsonschema.Schema {
 		"findings": findings,
 		"rate":     {OneOf: []*jsonschema.Schema{{Type: "integer", Minimum: zero, Maximum: json.Number("1000000")}, {Const: "unlimited"}}},
 		"rates":    rates,
+		"choice":   {Type: "string", Pattern: optionPattern},
+		"scalar":   {OneOf: []*jsonschema.Schema{{Ref: "#/$defs/choice"}, {Type: "number"}, {Type: "boolean"}}},
+		"option":   requiring(objectOf(optionKeys())),
+		"piece":    objectOf(pieceKeys()),
 		"prefix":   {Type: "string", Pattern: prefixPattern},
 		"port":     {OneOf: []*jsonschema.Schema{{Type: "integer", Minimum: zero, Maximum: json.Number("65535")}, {Type: "string", Pattern: portPattern}}},
+	}
+	return s
+}
+
+// requiring asks for all properties of an object.
+func requiring(s *jsonschema.Schema) *jsonschema.Schema {
+	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
+		s.Required = append(s.Required, p.Key)
 	}
 	return s
 }
@@ -135,12 +147,27 @@ func valueOf(k key) *jsonschema.Schema {
 		return objectOf(k.section)
 	case kindFindings:
 		return ref("findings")
+	case kindOptions:
+		return namesOf(&jsonschema.Schema{OneOf: []*jsonschema.Schema{ref("scalar"), ref("option")}})
+	case kindChoice:
+		return ref("scalar")
+	case kindValues:
+		two := uint64(2)
+		values := namesOf(ref("piece"))
+		values.MinProperties = &two
+		return values
 	case kindRules:
 		rule := objectOf(k.section)
 		rule.Required = []string{"name"}
 		return &jsonschema.Schema{Type: "array", Items: rule}
 	}
 	return &jsonschema.Schema{Type: "string"}
+}
+
+// namesOf is a mapping whose keys look like an option's name.
+func namesOf(value *jsonschema.Schema) *jsonschema.Schema {
+	return &jsonschema.Schema{Type: "object", AdditionalProperties: jsonschema.FalseSchema,
+		PatternProperties: map[string]*jsonschema.Schema{optionPattern: value}}
 }
 
 // TestSchema: the committed and embedded schema is what the language's tables make.
@@ -184,11 +211,12 @@ func TestSchemaAgrees(t *testing.T) {
 	}
 	for _, good := range []string{"preset: observe", "timeouts: {established: 1h}", "on: {syn-*: drop, all: forward}", "log: {rate: {new: unlimited}}",
 		"rules: [{name: a, match: {src: [10.0.0.0/8, \"2001:db8::/32\"], dst_port: [515, 721-731]}}]", "on: {rst: {timer: 10s}}",
-		"window: {check: off, near: 10}", "on: {syn-established: {packet: drop, reply: ack-tracked, window: 0}}"} {
+		"window: {check: off, near: 10}", option, "on: {syn-established: {packet: drop, reply: ack-tracked, window: 0}}"} {
 		check(good, []byte(good), true)
 	}
 	for _, bad := range []string{"presets: observe", "timeouts: {established: 3600}", "on: {syn-establish: drop}", "log: {rate: -2}", "on: {new: allow}",
-		"rules: [{match: {}}]", "rules: [{name: a, match: {dst_port: x}}]", "on_full: yes", "limits: {flows: 0}", "on: {new: {packet: rewrite}}"} {
+		"rules: [{match: {}}]", "options: {a: [b]}", "options: {a b: c}", "options: {a: {values: {b: {}, c: {}}, default: b}}",
+		"options: {a: {meaning: x, default: b, values: {b: {}}}}", "options: {a: {meaning: x, default: b, values: {b: {}, c: {rules: []}}}}", "rules: [{name: a, match: {dst_port: x}}]", "on_full: yes", "limits: {flows: 0}", "on: {new: {packet: rewrite}}"} {
 		check(bad, []byte(bad), false)
 	}
 }
@@ -267,6 +295,14 @@ func (v *validator) valid(schema any, doc any, path string) error {
 		if p, has := s["pattern"].(string); !ok || has && !regexp.MustCompile(p).MatchString(text) {
 			return fmt.Errorf("%s is %v", path, doc)
 		}
+	case "number":
+		if _, ok := doc.(float64); !ok {
+			return fmt.Errorf("%s is no number", path)
+		}
+	case "boolean":
+		if _, ok := doc.(bool); !ok {
+			return fmt.Errorf("%s is no boolean", path)
+		}
 	case "integer":
 		n, ok := doc.(float64)
 		if lo, has := s["minimum"].(float64); !ok || has && n < lo {
@@ -295,6 +331,9 @@ func (v *validator) object(s map[string]any, doc any, path string) error {
 	m, ok := doc.(map[string]any)
 	if !ok {
 		return fmt.Errorf("%s is no object", path)
+	}
+	if least, has := s["minProperties"].(float64); has && float64(len(m)) < least {
+		return fmt.Errorf("%s has too few", path)
 	}
 	required, _ := s["required"].([]any)
 	for _, key := range required {

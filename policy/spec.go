@@ -12,6 +12,8 @@ type Spec struct {
 	Name        string // the file's or preset's name, for messages
 	Preset      string // what it inherits from: an embedded preset's name, or a file relative to this one; "" for nothing
 	Description string
+	Options     []OptionSpec // in order of definition
+	Choices     []Choice     // of options that it inherits
 	Block
 	Rules     []Rule
 	Flows     *int // entries, 1 to MaxFlows
@@ -29,6 +31,8 @@ type Spec struct {
 	src      *source // nil for a spec made by hand
 	presetAt position
 	patches  map[string]rulePatch // of an override, by rule name
+
+	reference bool // it is no file but a reference to a preset with choices
 }
 
 // Block is the part of a policy that a rule can have of its own.

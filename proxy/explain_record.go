@@ -38,7 +38,7 @@ func ExplainRecord(log, id, ref string, set []string) (*explain.Explanation, err
 			r.pol, other = other, nil
 		}
 	}
-	if _, preset := policy.Preset(r.ev.Decision.Preset); r.pol == nil && preset {
+	if _, _, preset := policy.CutReference(r.ev.Decision.Preset); r.pol == nil && preset {
 		if p, err := LoadPolicy(r.ev.Decision.Preset, nil); err == nil && p.Rev() == r.ev.Decision.PolicyRev {
 			r.pol = p
 		}

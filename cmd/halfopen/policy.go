@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -79,53 +77,6 @@ func newPolicyListCmd() *cobra.Command {
 			return w.Flush()
 		},
 	}
-}
-
-func newPolicyShowCmd() *cobra.Command {
-	var output string
-	var settings []string
-	c := &cobra.Command{
-		Use:   "show NAME|FILE",
-		Short: "Show the policy in force: timeouts, findings with their actions, and where they come from",
-		Long: "show resolves what a policy inherits and prints the result. With -o yaml that is a policy file that says everything\n" +
-			"and inherits from nothing; with -o source it is the preset's or file's own text.",
-		Example: "  halfopen policy show openbsd-pf\n  halfopen policy show site.yaml --set timeouts.established=2s -o yaml",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			switch output {
-			case "text", "yaml", "source":
-			default:
-				return usagef("-o %q: text, yaml or source", output)
-			}
-			if output == "source" {
-				return showSource(c.OutOrStdout(), args[0])
-			}
-			p, err := openPolicy(args[0], settings)
-			if err != nil {
-				return err
-			}
-			if output == "yaml" {
-				_, err = c.OutOrStdout().Write(p.YAML())
-				return err
-			}
-			return showPolicy(c.OutOrStdout(), p)
-		},
-	}
-	c.Flags().StringVarP(&output, "output", "o", "text", "text, yaml or source")
-	c.Flags().StringArrayVar(&settings, "set", nil, "change one value, as `KEY=VALUE`: timeouts.established=2s")
-	return c
-}
-
-func showSource(w io.Writer, ref string) error {
-	data, ok := policy.Preset(ref)
-	if !ok {
-		var err error
-		if data, err = readPolicyFile(ref); err != nil {
-			return err
-		}
-	}
-	_, err := w.Write(data)
-	return err
 }
 
 func newPolicyCheckCmd() *cobra.Command {
@@ -231,90 +182,4 @@ func newPolicySchemaCmd() *cobra.Command {
 			return err
 		},
 	}
-}
-
-// showPolicy prints a policy for people.
-func showPolicy(out io.Writer, p *policy.Policy) error {
-	fmt.Fprintf(out, "%s  %s\n", p.Name(), p.Rev())
-	if p.Preset() != "" && p.Preset() != p.Name() {
-		fmt.Fprintf(out, "inherits from %s\n", p.Preset())
-	}
-	if p.Description() != "" {
-		fmt.Fprintln(out, p.Description())
-	}
-	for i, l := range p.Head() {
-		if i == 0 {
-			fmt.Fprintln(out, "\nSOURCES")
-		}
-		fmt.Fprintln(out, "  "+l)
-	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\nSTATE\tTIMEOUT\tSOURCE")
-	for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", strings.ToLower(s.String()), policy.FormatDuration(p.Timeouts(-1)[s]), noteText(p, p.TimeoutNote(s)))
-	}
-	w.Flush()
-	showSettings(out, p)
-	showFindings(out, p)
-	return showRules(out, p)
-}
-
-func showSettings(out io.Writer, p *policy.Policy) {
-	l, r := p.Limits(), p.Window(-1)
-	fmt.Fprintf(out, "\nwindow check %s, rst %s, ack %s, near %d, syn_band %d, old %d, retransmits %d; late %s\n", policy.SeqCheckWord(r.Check),
-		policy.RSTRuleWord(r.RST), policy.ACKRuleWord(r.ACK), r.Near, r.SynBand, r.Old, r.Retransmits, policy.FormatDuration(r.TombLate))
-	fmt.Fprintf(out, "limits flows %d, embryonic %d, tombstones %d, per source %s; on_full %s\n", l.Flows, l.Embryonic, l.Tombstones, bound(l.PerSource), p.OnFull())
-	fmt.Fprintf(out, "adopt %s; reload %s; log detail %s\n", policy.FormatDuration(p.Adopt()), p.Reload(), p.Log().Detail)
-}
-
-func showFindings(out io.Writer, p *policy.Policy) {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\nFINDING\tPACKET\tREPLY\tPEER\tSTATE\tTIMER\tSOURCE")
-	for f := range conntrack.NumFindings {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", f, actionColumns(f, p.Action(-1, conntrack.Original, f)), noteText(p, p.FindingNote(f)))
-	}
-	w.Flush()
-}
-
-// actionColumns returns the five parts of an action, "-" for one that does nothing.
-func actionColumns(f conntrack.Finding, a *policy.Action) string {
-	dash := func(s string) string { return map[bool]string{true: "-", false: s}[s == "none"] }
-	packet, timer := a.Packet.String(), a.TimerWord()
-	if a.Packet == policy.Hold {
-		packet = fmt.Sprintf("hold %s, %s", policy.FormatDuration(a.HoldFor), a.HoldThen)
-	}
-	if !f.Info().Packet {
-		packet, timer = "-", "-"
-	}
-	return strings.Join([]string{packet, dash(a.Reply.String()), dash(a.Peer.String()), a.State.String(), timer}, "\t")
-}
-
-// noteText returns a comment, with its file where that is not the policy itself.
-func noteText(p *policy.Policy, n policy.Note) string {
-	switch {
-	case n.From == "":
-		return "(default)"
-	case n.From == p.Name():
-		return n.Text
-	}
-	return strings.TrimSpace("[" + n.From + "] " + n.Text)
-}
-
-// showRules prints what each rule has of its own.
-func showRules(out io.Writer, p *policy.Policy) error {
-	for r := range int32(p.Rules()) {
-		fmt.Fprintf(out, "\nRULE %s %s\n", p.RuleName(r), p.RuleMatch(r).Text())
-		for _, line := range p.RuleChanges(r) {
-			fmt.Fprintln(out, "  "+line)
-		}
-	}
-	return nil
-}
-
-// bound returns a limit, of which 0 is none.
-func bound(n int) string {
-	if n == 0 {
-		return "any"
-	}
-	return strconv.Itoa(n)
 }

@@ -62,7 +62,7 @@ func TestPolicyShow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"inherits from openbsd-pf", "\nestablished  2s ", "RULE lpd {dst_port: 515}\n  timeouts.close: 5s\n", "[openbsd-pf] tcp.first"} {
+	for _, want := range []string{"inherits from openbsd-pf", "\nestablished  2s ", "RULE lpd {dst_port: 515}\n  timeouts.close: 5s\n", "[openbsd-pf] `tcp.first`"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -73,6 +73,26 @@ func TestPolicyShow(t *testing.T) {
 	}
 	if p, problems := policy.Load("again.yaml", []byte(out), nil); p == nil {
 		t.Error(problems)
+	}
+	out, _, err = runPolicy(t, "show", "openbsd-pf:optimization=aggressive", "--set", "options.optimization=conservative")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\nOPTIONS\noptimization: which", "\n    aggressive    forgets", "\n  * conservative  [--set options.optimization=conservative] keeps", "\n    normal        (default) the",
+		"\nestablished  5d       `tcp.established`; option optimization=conservative\n", "\nVENDOR WORD ", "\ntcp.closing      1h  ", "timeouts.fin_wait, timeouts.close_wait\n",
+		"\nSCENARIO ", "\nreuse.scn                      openbsd-pf                            A SYN on the tuple of a connection that is remembered, by what that connection is.\n",
+		"\noptimization-aggressive.scn    openbsd-pf:optimization=aggressive "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	out, _, err = runPolicy(t, "show", "openbsd-pf", "-o", "scenarios")
+	files := policy.Scenarios("openbsd-pf")
+	if err != nil || strings.Count(out, "==> openbsd-pf/") != len(files) || !strings.HasPrefix(out, "==> "+files[0].Name+" <==\n"+string(files[0].Text)+"\n==> "+files[1].Name+" <==\n") {
+		t.Errorf("scenarios: %v\n%.300s", err, out)
+	}
+	if out, _, err = runPolicy(t, "show", file, "-o", "scenarios"); err == nil || !strings.Contains(err.Error(), "only presets come with scenarios") {
+		t.Errorf("scenarios of a file: %v\n%.300s", err, out)
 	}
 	preset, _ := policy.Preset("observe")
 	if out, _, err = runPolicy(t, "show", "observe", "-o", "source"); err != nil || out != string(preset) {
@@ -106,6 +126,10 @@ func TestPolicyDiff(t *testing.T) {
 	out, _, err := runPolicy(t, "diff", "openbsd-pf", "freebsd-pf-classic")
 	want := "--- openbsd-pf\n+++ freebsd-pf-classic\non.syn-established\n  - {packet: drop, reply: ack-tracked, window: 0, state: keep, timer: leave}\n  + {packet: drop, state: keep, timer: leave}\n"
 	if !errors.Is(err, errFound) || !strings.HasPrefix(out, want) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	out, _, err = runPolicy(t, "diff", "openbsd-pf", "openbsd-pf:optimization=aggressive")
+	if want := "--- openbsd-pf\n+++ openbsd-pf:optimization=aggressive\ntimeouts.syn_sent\n  - 2m\n  + 30s\n"; !errors.Is(err, errFound) || !strings.HasPrefix(out, want) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	out, words, err := runPolicy(t, "diff", "observe", policyFile(t, "# the same\npreset: observe\n"))

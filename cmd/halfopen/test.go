@@ -30,7 +30,7 @@ func newTestCmd() *cobra.Command {
 				return usagef("--fmt: only with --update")
 			}
 			if ref != "" {
-				if _, preset := policy.Preset(ref); !preset {
+				if _, _, preset := policy.CutReference(ref); !preset {
 					abs, err := filepath.Abs(ref)
 					if err != nil {
 						return err

@@ -3,6 +3,7 @@ package scenario
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,17 +52,27 @@ func TestFiles(t *testing.T) {
 			if r.Decisions == 0 || len(r.edits) > 0 && len(r.Problems) == 0 {
 				t.Errorf("%d decisions are compared; lines without one: %d", r.Decisions, len(r.edits))
 			}
-			if dir := filepath.Base(filepath.Dir(name)); dir != "regressions" && s.PolicyName() != dir {
+			if dir := filepath.Base(filepath.Dir(name)); dir != "regressions" && presetOf(s.PolicyName()) != dir {
 				t.Errorf("it is about %s", s.PolicyName())
 			}
 		})
 	}
 }
 
+// presetOf returns the preset that a reference names, with or without choices.
+func presetOf(ref string) string {
+	name, _, _ := policy.CutReference(ref)
+	return name
+}
+
 // covered is what scenarios hit.
 type covered struct {
 	found   [conntrack.NumFindings]bool
-	actions map[string]map[conntrack.Finding][]policy.Action // by policy
+	actions map[string]map[conntrack.Finding][]policy.Action // by policy, and by PRESET:OPTION=VALUE of what defines the option
+}
+
+func newCovered() covered {
+	return covered{actions: map[string]map[conntrack.Finding][]policy.Action{}}
 }
 
 func (c *covered) hit(p *policy.Policy, rule string, f conntrack.Finding, a policy.Action) {
@@ -69,10 +80,52 @@ func (c *covered) hit(p *policy.Policy, rule string, f conntrack.Finding, a poli
 	if rule != "" {
 		return
 	}
-	if c.actions[p.Name()] == nil {
-		c.actions[p.Name()] = map[conntrack.Finding][]policy.Action{}
+	say := func(under string) {
+		if c.actions[under] == nil {
+			c.actions[under] = map[conntrack.Finding][]policy.Action{}
+		}
+		if had := c.actions[under][f]; !slices.Contains(had, a) {
+			c.actions[under][f] = append(had, a)
+		}
 	}
-	c.actions[p.Name()][f] = append(c.actions[p.Name()][f], a)
+	say("policy " + p.Name())
+	for _, o := range p.Options() {
+		say(o.Defined.From + ":" + o.Name + "=" + o.Value)
+	}
+}
+
+// shown reports whether a scenario shows an action on a finding, or on one of its kind with the same action.
+func (c *covered) shown(under string, f conntrack.Finding, a policy.Action) bool {
+	for g := range conntrack.NumFindings {
+		if g.Base() == f.Base() && slices.Contains(c.actions[under][g], a) {
+			return true
+		}
+	}
+	return false
+}
+
+// missingOptions returns what values of a preset's own options do that no scenario shows: each action that is another than
+// by default, or where there is none, anything at all.
+func (c *covered) missingOptions(t *testing.T, p *policy.Policy) (words []string) {
+	for _, o := range p.Options() {
+		for _, v := range o.Values {
+			if under := o.Defined.From + ":" + o.Name + "=" + v.Word; o.Defined.From != p.Name() {
+				continue
+			} else if len(c.actions[under]) == 0 {
+				words = append(words, under)
+			} else if q, err := policy.Open(under, nil); err != nil {
+				t.Error(err)
+			} else {
+				for f := range conntrack.NumFindings {
+					a := *q.Action(-1, conntrack.Original, f)
+					if a != *p.Action(-1, conntrack.Original, f) && !c.shown(under, f, a) {
+						words = append(words, under+" "+f.String()+": "+a.Text())
+					}
+				}
+			}
+		}
+	}
+	return words
 }
 
 // missing returns what a preset does that no scenario of it shows: each action that is not the one which forwarding has by
@@ -83,25 +136,17 @@ func (c *covered) missing(p *policy.Policy) (words []string) {
 		if a == policy.NaturalAction(f, policy.Forward) {
 			continue
 		}
-		shown := false
-		for g := range conntrack.NumFindings {
-			if g.Base() != f.Base() {
-				continue
-			}
-			for _, got := range c.actions[p.Name()][g] {
-				shown = shown || got == a
-			}
-		}
-		if !shown {
+		if !c.shown("policy "+p.Name(), f, a) {
 			words = append(words, f.String()+": "+a.Text())
 		}
 	}
 	return words
 }
 
-// Each finding, and each action of each preset that is not forwarding alone, is hit by a scenario.
+// Each finding, each action of each preset that is not forwarding alone, and what each value of each option changes, is hit by a
+// scenario.
 func TestCoverage(t *testing.T) {
-	c := covered{actions: map[string]map[conntrack.Finding][]policy.Action{}}
+	c := newCovered()
 	for _, name := range files(t) {
 		r := parseFile(t, name).Run(Config{
 			Observe: func(p *policy.Policy, _ *conntrack.Segment, out *policy.Outcome) {
@@ -134,12 +179,18 @@ func TestCoverage(t *testing.T) {
 		for _, what := range c.missing(p) {
 			t.Errorf("no scenario of %s shows %s", name, what)
 		}
+		for _, what := range c.missingOptions(t, p) {
+			t.Errorf("no scenario shows %s", what)
+		}
 	}
 	// The test must be able to fail.
-	empty := covered{actions: map[string]map[conntrack.Finding][]policy.Action{}}
+	empty := newCovered()
 	data, _ := policy.Preset("openbsd-pf")
 	p, _ := policy.Load("openbsd-pf", data, nil)
 	if n := len(empty.missing(p)); n < 20 {
 		t.Errorf("without scenarios only %d actions are missing", n)
+	}
+	if n := len(empty.missingOptions(t, p)); n < 4 {
+		t.Errorf("without scenarios only %d values of options are missing", n)
 	}
 }

@@ -147,8 +147,14 @@ func (r *run) open(ref string, at *statement, over []policy.Override) *policy.Po
 	if sec := r.s.section(ref); sec != nil {
 		return r.loaded(ref, []byte(sec.data), read, over)
 	}
-	if data, ok := policy.Preset(ref); ok {
-		return r.loaded(ref, data, read, over)
+	if p, problems, ok := policy.OpenPreset(ref, over...); ok {
+		for i := range problems {
+			if problems[i].File == ref && problems[i].Line == 0 { // about the reference
+				problems[i] = r.s.problem(at.line, at.col, problems[i].Found, problems[i].Expected)
+			}
+		}
+		r.res.Problems = append(r.res.Problems, problems...)
+		return p
 	}
 	name := ref
 	if !path.IsAbs(name) {
