@@ -106,6 +106,8 @@ type Entry struct {
 	Rule      int32  // index of the rule that governs it under that policy, -1 for none
 	Timers    uint16 // index of its timeouts in the owner's set of Timeouts
 	Flags     EntryFlags
+	Strip     uint16 // what SYNs of this handshake lose on their way, with MaxMSS; for the owner's use
+	MaxMSS    uint16
 	MSS       [2]uint16 // by end: the most data that it takes in a segment, as its SYN said, in bytes; 0 for unknown
 	State     State
 	LastDir   Direction

@@ -37,9 +37,10 @@ func (f Flags) String() string {
 }
 
 // OptionSet says which TCP options a segment carried.
-type OptionSet uint8
+type OptionSet uint16
 
-// TCP options that tracking reads (RFC 9293, RFC 7323, RFC 2018, RFC 7413). OptOther stands for any further kind.
+// TCP options that tracking reads or that have a name in policies (RFC 9293, RFC 7323, RFC 2018, RFC 7413, RFC 2385, RFC 5925, RFC
+// 8684). OptOther stands for any further kind, and for one of these whose length is not its own.
 const (
 	OptMSS OptionSet = 1 << iota
 	OptWScale
@@ -48,6 +49,9 @@ const (
 	OptTimestamp
 	OptFastOpen
 	OptOther
+	OptMD5   // a signature (kind 19)
+	OptAO    // a signature (kind 29)
+	OptMPTCP // multipath (kind 30)
 )
 
 // SACKBlock is one block of a SACK option: [Left, Right).
@@ -106,6 +110,7 @@ type Segment struct {
 	Flags    Flags
 	Window   uint16 // as in the header, not scaled
 	Urgent   uint16 // urgent pointer, valid where Flags has URG
+	Reserved uint8  // the three bits between the data offset and AE
 	TTL      uint8  // TTL or hop limit
 	Defect   Defect
 	Checksum Checksum

@@ -13,7 +13,7 @@ type PacketAction uint8
 const (
 	Forward PacketAction = iota
 	Drop
-	Rewrite // into something else; the reply part says what (next: the probing ACK)
+	Rewrite // let it go on without what [Action.Strip] names
 	Hold    // keep it in the second queue until its fate is known
 	numPacketActions
 )
@@ -82,6 +82,9 @@ type Action struct {
 	Timer  conntrack.Timer
 	// Window is the window field of ReplyACKTracked: false sends 0 as pf does, true the tracked window.
 	TrackedWindow bool
+	// Strip and MSS belong to Rewrite: what the segment loses, and with [StripMSS] the largest segment size that a SYN may keep.
+	Strip Strip
+	MSS   uint16
 	// HoldFor and HoldThen belong to Hold: how long, and what then (Forward or Drop).
 	HoldFor  time.Duration
 	HoldThen PacketAction

@@ -80,6 +80,7 @@ func packetParts(p *actionParts, f ct.Finding, a *Action, say func(part, found, 
 			}
 		}
 	}
+	stripParts(p, f, a, say)
 	conditionParts(p, f, a, onSYN(f), say)
 	if unanswerable(f) && a.Reply != ReplyNone {
 		say("reply", fmt.Sprintf("reply: %s on %s, whose sender is not known for sure", a.Reply, f), "none")

@@ -88,6 +88,9 @@ func (d *decoder) on(n *node, b *Block) map[conntrack.Finding]Action {
 			if f == conntrack.LateRst && e.key != f.String() && (a.Reply == ReplyRST || a.Reply == ReplyRSTTracked) {
 				a.Reply = ReplyNone // meant for the others that the key names: no RST answers a RST
 			}
+			if unanswerable(f) && e.key != f.String() && a.Packet == Rewrite {
+				a = NaturalAction(f, Forward) // the same: there is nothing that could be rewritten
+			}
 			for _, c := range parts.contradictions(f, &a) {
 				if !said[c.part] {
 					said[c.part] = true
@@ -103,13 +106,14 @@ func (d *decoder) on(n *node, b *Block) map[conntrack.Finding]Action {
 
 // actionParts are the parts of an action that a file names, before they are resolved for a finding.
 type actionParts struct {
+	key    string              // the word that the action is for
 	given  map[string]position // part to its place
 	action Action
 	bad    bool // a part could not be read: contradictions would mislead
 }
 
 func (d *decoder) action(e *entry) *actionParts {
-	p := &actionParts{given: map[string]position{}}
+	p := &actionParts{key: e.key, given: map[string]position{}}
 	before := len(d.problems)
 	n := e.value
 	if n.kind == nodeScalar {
@@ -155,6 +159,12 @@ func (d *decoder) part(p *actionParts, k *key, e *entry) {
 		}
 	case "only_if":
 		a.OnlyIf = d.conditions(e.value, k)
+	case "strip":
+		a.Strip |= d.strip(e.value, k)
+	case "mss":
+		if v := d.count(e.value, k); v != nil {
+			a.Strip, a.MSS = a.Strip|StripMSS, uint16(*v)
+		}
 	case "within":
 		if v := d.duration(e.value); v != nil {
 			a.Within = *v

@@ -27,6 +27,12 @@ func (a *Action) Text() string {
 		parts = append(parts, "await: "+FormatDuration(a.Await))
 	}
 	parts = append(parts, a.conditionText()...)
+	if a.Strip&^StripMSS != 0 {
+		parts = append(parts, "strip: "+a.Strip.text())
+	}
+	if a.Strip&StripMSS != 0 {
+		parts = append(parts, "mss: "+strconv.Itoa(int(a.MSS)))
+	}
 	if a.Packet == Hold {
 		parts = append(parts, "hold: "+FormatDuration(a.HoldFor), "then: "+a.HoldThen.String())
 	}

@@ -35,8 +35,11 @@ type Engine struct {
 	now         conntrack.Instant // the latest that the engine was told
 	view        conntrack.View
 	out         Outcome
-	alternative Action           // what a step did instead of an action whose conditions did not hold
-	counted     *conntrack.Entry // the entry that the last step counted its segment in, for Uncount
+	alternative Action            // what a step did instead of an action whose conditions did not hold
+	arriving    conntrack.Segment // the step's segment as a rewrite leaves it
+	asked       Strip             // what the step's segment was to lose, whether it had it or not
+	maxMSS      uint16            // with StripMSS
+	counted     *conntrack.Entry  // the entry that the last step counted its segment in, for Uncount
 
 	trace      *Trace           // of the step under way, nil where nobody asked to have it explained
 	emit       func(*TimeEvent) // where events go while Advance or Kill runs; nil within Step

@@ -62,7 +62,7 @@ func (e *Engine) decideHolds(now conntrack.Instant, s *conntrack.Segment) {
 			i++
 			continue
 		}
-		passed := out.Verdict == Forward
+		passed := out.Verdict == Forward || out.Verdict == Rewrite
 		switch {
 		case passed && s.Kind() == conntrack.KindSYN && s.Tuple != w.from:
 			e.release(now, i, Drop, false)

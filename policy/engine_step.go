@@ -14,7 +14,7 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	v := &e.view
 	e.lookup(now, s, v)
 	rule, dir := e.governs(v, s)
-	class := conntrack.Classify(now, v, s, e.policy.Window(rule))
+	class := conntrack.Classify(now, v, e.likeFirst(v, s), e.policy.Window(rule))
 	if e.trace != nil {
 		e.trace.looked(e, v, s, rule, dir, class)
 	}
@@ -43,7 +43,7 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	if a.Packet == Hold {
 		e.hold(now, s, a)
 	}
-	e.commit(now, v, s, a, effect, rule)
+	e.commit(now, v, e.rewrite(v, s, a, effect), a, effect, rule)
 	if e.holds.n() > 0 {
 		e.decideHolds(now, s)
 	}
@@ -256,6 +256,7 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 		return
 	}
 	e.await(now, c.Entry, v.Dir, a)
+	e.remember(c.Entry, s)
 	if c.Entry.Epoch == e.epoch && c.Entry.Flags&conntrack.EntryPickedUp != 0 {
 		_, flipped := e.match(c.Entry)
 		c.Entry.Marks = c.Entry.Marks&^markFlipped | uint8(flipped)

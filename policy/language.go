@@ -50,15 +50,13 @@ const (
 )
 
 var (
-	seqCheckWords = []string{"strict", "liberal", "off", "kernel"}
-	rstRuleWords  = []string{"linux", "pf", "rfc5961", "window", "last-or-next", "unacked"}
-	ackRuleWords  = []string{"linux", "pf", "rfc5961"}
-	windowWords   = []string{"0", "tracked"}
-	timerKeywords = []string{"refresh", "leave"}
-	thenWords     = []string{"forward", "drop"}
-	// packetKeywords are the packet actions of the language: a segment is rewritten only by what a later part of the
-	// language will name.
-	packetKeywords = []string{"forward", "drop", "hold"}
+	seqCheckWords  = []string{"strict", "liberal", "off", "kernel"}
+	rstRuleWords   = []string{"linux", "pf", "rfc5961", "window", "last-or-next", "unacked"}
+	ackRuleWords   = []string{"linux", "pf", "rfc5961"}
+	windowWords    = []string{"0", "tracked"}
+	timerKeywords  = []string{"refresh", "leave"}
+	thenWords      = []string{"forward", "drop"}
+	packetKeywords = packetWords[:]
 )
 
 // effectKeywords returns the words of all effects.
@@ -180,6 +178,8 @@ func actionKeys() []key {
 		{name: "only_if", kind: kindWords, words: conditionWords[:], meaning: "on a SYN: what must hold of it and the connection for this action to be done; all of a list"},
 		{name: "within", kind: kindDuration, meaning: "the same: at most so long ago the connection's timer was last set"},
 		{name: "else", kind: kindElse, section: elseKeys(), meaning: "with only_if or within: what is done otherwise. Nothing is remembered of the SYN then"},
+		{name: "strip", kind: kindWords, words: stripKeywords, meaning: "with packet: rewrite, what the segment loses, as far as it has it"},
+		{name: "mss", kind: kindCount, lo: 1, hi: 65535, unit: "bytes", meaning: "the same: the largest segment size that a SYN may announce; a larger one is lowered to it, and none is added"},
 		{name: "hold", kind: kindDuration, meaning: "with packet: hold, for how long; at most 60s"},
 		{name: "then", kind: kindWord, words: thenWords, meaning: "with packet: hold, what becomes of the segment after that"},
 	}

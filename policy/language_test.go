@@ -125,6 +125,8 @@ func TestActions(t *testing.T) {
 		{"rst-inexact", "{timer: refresh}", Action{Timer: conntrack.Timer{Op: conntrack.TimerRefresh}}},
 		{"new", "{packet: hold, hold: 6s, then: drop}", Action{Packet: Hold, HoldFor: 6 * time.Second, HoldThen: Drop}},
 		{"new", "{packet: hold, hold: 500ms, then: forward}", Action{Packet: Hold, HoldFor: 500 * time.Millisecond, State: conntrack.Create, Timer: conntrack.Timer{Op: conntrack.TimerRefresh}}},
+		{"new", "{packet: rewrite, strip: [data, fastopen], mss: 1360}", Action{Packet: Rewrite, Strip: StripData | StripFastOpen | StripMSS, MSS: 1360, State: conntrack.Create, Timer: conntrack.Timer{Op: conntrack.TimerRefresh}}},
+		{"urgent", "{packet: rewrite, strip: urgent, state: keep, timer: leave}", Action{Packet: Rewrite, Strip: StripUrgent}},
 		{"ack-for-syn", "{packet: drop, reply: rst, state: rearm}", Action{Packet: Drop, Reply: ReplyRST, State: conntrack.Rearm}},
 		{"ack-no-state", "{packet: drop, reply: icmp-admin}", Action{Packet: Drop, Reply: ReplyICMPAdmin}},
 		{"rst-out-of-window", "{packet: drop, reply: ack-tracked}", Action{Packet: Drop, Reply: ReplyACKTracked}},

@@ -35,6 +35,12 @@ type Outcome struct {
 	// What the action asked for and could not be made, and why (see the Omit words); "" where nothing was left out.
 	PeerOmitted, ReplyOmitted string
 
+	// With Verdict Rewrite: what the segment loses, and with [StripMSS] the segment size that it then announces. RewriteOmitted is
+	// set by who carries the verdict out where that could not be done, and why; Verdict then says what became of the packet.
+	Strip          Strip
+	MSS            uint16
+	RewriteOmitted string
+
 	// With Verdict Hold: the name under which the segment is let go again ([TimeRelease]), and when at the latest.
 	Hold      uint64
 	HoldUntil conntrack.Instant

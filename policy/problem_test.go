@@ -27,7 +27,9 @@ var errorCases = []struct{ name, text string }{
 	{"embryonic above flows", "limits: {flows: 10, embryonic: 11}\n"},
 	{"duplicate keys", "on_full: refuse\non:\n  new: forward\n  new: drop\non_full: refuse\n"},
 	{"unknown actions", "on:\n  new: allow\n  syn-ack: {packet: accept, reply: reset, peer: rst, state: kept, timer: refreshed}\n  rst: [drop]\n  fin:\n"},
-	{"rewrite", "on: {syn-established: {packet: rewrite}}\n"},
+	{"rewrite", "on: {syn-established: {packet: rewrite}, fin: rewrite, new: {packet: drop, strip: urgent, mss: 5}, rst: {packet: rewrite, strip: [urgnt, urgent]}}\n"},
+	{"rewrite what is not there", "on: {syn-ack: {packet: rewrite, strip: [wscale, urgent, ecn]}, in-window: {packet: rewrite, strip: data, mss: 1360}, malformed: {packet: rewrite, strip: push}}\n"},
+	{"segment sizes", "on: {new: {packet: rewrite, mss: 0}, syn-ack: {packet: rewrite, mss: 65536}}\n"},
 	{"reply to what has no sender", "on: {malformed: {packet: drop, reply: rst}, checksum-bad: {packet: drop, reply: icmp-admin}}\n"},
 	{"tracked numbers of nothing", "on: {new: {packet: drop, reply: rst-tracked}, ack-no-state: {packet: drop, reply: ack-tracked}, table-full: {packet: drop, peer: rst-tracked}}\n"},
 	{"a RST for a RST", "on: {rst-out-of-window: {packet: drop, reply: rst}, rst-no-state: {packet: drop, reply: rst}}\n"},
@@ -160,7 +162,7 @@ func TestInheritanceProblems(t *testing.T) {
 	}
 	for ref, want := range map[string]string{
 		"a.yaml":       `b.yaml:1:9: "./a.yaml", which inherits from itself, expected a chain that ends in a preset`,
-		"dir/c.yaml":   `bad.yaml:1:11: "dorp", expected forward, drop or hold (did you mean "drop"?)`,
+		"dir/c.yaml":   `bad.yaml:1:11: "dorp", expected forward, drop, rewrite or hold (did you mean "drop"?)`,
 		"typo.yaml":    `typo.yaml:2:9: unknown preset "linux-defualt", expected freebsd-pf-classic, linux-default, lpd-case-2015, observe, openbsd-pf or transparent-resync (did you mean "linux-default"?), or a file (./NAME.yaml)`,
 		"missing.yaml": `missing.yaml:1:9: the file that preset names cannot be read: open sub/none.yaml: file does not exist`,
 		"chain0.yaml":  `chain15.yaml:1:9: more than 16 policies that inherit from each other`,

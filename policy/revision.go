@@ -32,9 +32,9 @@ func revision(p *Policy) string {
 		for dir := conntrack.Original; dir <= conntrack.Reply; dir++ {
 			for f := range conntrack.NumFindings {
 				a := p.Action(int32(i-1), dir, f)
-				fmt.Fprintf(&b, "\n%s %s %s %s %s %s %s %d %t %d %s %d %s %d %s %s", dir, f, a.Packet, a.Reply, a.Peer, a.State, a.Timer.Op,
+				fmt.Fprintf(&b, "\n%s %s %s %s %s %s %s %d %t %d %s %d %s %d %s %s %d %d", dir, f, a.Packet, a.Reply, a.Peer, a.State, a.Timer.Op,
 					a.Timer.D, a.TrackedWindow, a.HoldFor, a.HoldThen, a.Await,
-					a.OnlyIf, a.Within, a.Else, a.ElseReply)
+					a.OnlyIf, a.Within, a.Else, a.ElseReply, a.Strip, a.MSS)
 			}
 		}
 	}

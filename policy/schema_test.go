@@ -211,12 +211,14 @@ func TestSchemaAgrees(t *testing.T) {
 	}
 	for _, good := range []string{"preset: observe", "timeouts: {established: 1h}", "on: {syn-*: drop, all: forward}", "log: {rate: {new: unlimited}}",
 		"rules: [{name: a, match: {src: [10.0.0.0/8, \"2001:db8::/32\"], dst_port: [515, 721-731]}}]", "on: {rst: {timer: 10s}}",
-		"window: {check: off, near: 10}", option, "on: {syn-established: {packet: drop, reply: ack-tracked, window: 0}}"} {
+		"window: {check: off, near: 10}", option, "on: {syn-established: {packet: drop, reply: ack-tracked, window: 0}}",
+		"on: {new: {packet: rewrite, strip: [data, fastopen], mss: 1360}, urgent: {packet: rewrite, strip: urgent}}"} {
 		check(good, []byte(good), true)
 	}
 	for _, bad := range []string{"presets: observe", "timeouts: {established: 3600}", "on: {syn-establish: drop}", "log: {rate: -2}", "on: {new: allow}",
 		"rules: [{match: {}}]", "options: {a: [b]}", "options: {a b: c}", "options: {a: {values: {b: {}, c: {}}, default: b}}",
-		"options: {a: {meaning: x, default: b, values: {b: {}}}}", "options: {a: {meaning: x, default: b, values: {b: {}, c: {rules: []}}}}", "rules: [{name: a, match: {dst_port: x}}]", "on_full: yes", "limits: {flows: 0}", "on: {new: {packet: rewrite}}"} {
+		"options: {a: {meaning: x, default: b, values: {b: {}}}}", "options: {a: {meaning: x, default: b, values: {b: {}, c: {rules: []}}}}", "rules: [{name: a, match: {dst_port: x}}]", "on_full: yes", "limits: {flows: 0}", "on: {new: {packet: answer}}",
+		"on: {new: {packet: rewrite, strip: [urg]}}", "on: {new: {packet: rewrite, mss: 0}}"} {
 		check(bad, []byte(bad), false)
 	}
 }

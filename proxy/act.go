@@ -10,7 +10,6 @@ import (
 // earlier packets, the segment for the peer, this packet, the reply to its sender. The order is by system calls, so a batch is
 // cut only where something is injected.
 func (w *Worker) act(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcome) {
-	w.counts.verdict(out.Finding, out.Verdict)
 	if out.HasPeer || out.HasReply {
 		w.flush()
 	}
@@ -20,11 +19,14 @@ func (w *Worker) act(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcom
 	switch out.Verdict {
 	case policy.Drop:
 		w.main.Drop(p.ID)
-	case policy.Hold, policy.Rewrite:
+	case policy.Hold:
 		w.divert(p, s, out)
+	case policy.Rewrite:
+		w.rewrite(p, s, out)
 	default:
 		w.main.Accept(p.ID)
 	}
+	w.counts.verdict(out.Finding, out.Verdict)
 	if out.HasReply {
 		w.flush()
 		w.inject(&out.Reply, injection{cause: w.cause, flow: out.Flow, dir: out.Dir.Other(), quote: p.Data})

@@ -69,7 +69,8 @@ func consistent(t *testing.T, s *conntrack.Segment, orig int, info PacketInfo) {
 // survives encodes what was decoded, without what a packet of ours does not carry, and decodes that.
 func survives(t *testing.T, s conntrack.Segment) {
 	t.Helper()
-	s.Options.Has &^= conntrack.OptOther
+	s.Options.Has &^= conntrack.OptOther | conntrack.OptMD5 | conntrack.OptAO | conntrack.OptMPTCP
+	s.Reserved = 0
 	if s.TTL == 0 {
 		s.TTL = 1
 	}
@@ -136,6 +137,12 @@ func referenceOptions(b []byte, syn bool) (o conntrack.Options, ok bool) {
 			}
 		case known == [2]int{8, 8}:
 			bit, o.TSVal, o.TSEcr = conntrack.OptTimestamp, binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])
+		case known == [2]int{19, 16}:
+			bit = conntrack.OptMD5
+		case kind == 29 && len(data) > 1:
+			bit = conntrack.OptAO
+		case kind == 30 && len(data) > 0:
+			bit = conntrack.OptMPTCP
 		case kind == 34, kind == 254 && len(data) > 1 && data[0] == 0xf9 && data[1] == 0x89:
 			bit = conntrack.OptFastOpen
 		}

@@ -36,6 +36,7 @@ func (d *Decoder) transport(f *frame, seg *conntrack.Segment) conntrack.Defect {
 		return conntrack.DefectDataOffset
 	}
 	d.fill(seg)
+	seg.Reserved = b[12] >> 1 & 7
 	seg.Len = uint32(f.length - hlen)
 	readOptions(d.tcp.Options, d.tcp.SYN, &seg.Options)
 	return conntrack.DefectNone
@@ -48,6 +49,7 @@ func (d *Decoder) fixed(b []byte, f *frame, seg *conntrack.Segment, hlen int) co
 	seg.Flags = conntrack.Flags(binary.BigEndian.Uint16(b[12:14]) & 0x1ff)
 	seg.Window = binary.BigEndian.Uint16(b[14:16])
 	seg.Urgent = binary.BigEndian.Uint16(b[18:20])
+	seg.Reserved = b[12] >> 1 & 7
 	seg.Len = uint32(f.length - hlen)
 	return conntrack.DefectOptions
 }
@@ -74,32 +76,51 @@ func flagBit(set bool, f conntrack.Flags) conntrack.Flags {
 // 3.7.1, RFC 7323 section 2.2, RFC 2018 section 2); elsewhere, or with a length that is not theirs, they are "other".
 func readOptions(list []layers.TCPOption, syn bool, o *conntrack.Options) {
 	for i := range list {
-		opt := &list[i]
-		data := opt.OptionData
-		switch kind := opt.OptionType; {
-		case kind == layers.TCPOptionKindEndList:
+		data, kind := list[i].OptionData, byte(list[i].OptionType)
+		if kind == 0 {
 			return
-		case kind == layers.TCPOptionKindNop:
-		case kind == layers.TCPOptionKindMSS && syn && len(data) == 2:
-			o.Has |= conntrack.OptMSS
+		}
+		bit := optionBit(kind, data, syn)
+		o.Has |= bit
+		switch bit {
+		case conntrack.OptMSS:
 			o.MSS = binary.BigEndian.Uint16(data)
-		case kind == layers.TCPOptionKindWindowScale && syn && len(data) == 1:
-			o.Has |= conntrack.OptWScale
+		case conntrack.OptWScale:
 			o.WScale = min(data[0], 14) // RFC 7323 section 2.3
-		case kind == layers.TCPOptionKindSACKPermitted && syn && len(data) == 0:
-			o.Has |= conntrack.OptSACKPermitted
-		case kind == layers.TCPOptionKindSACK && len(data) > 0 && len(data)%8 == 0:
-			o.Has |= conntrack.OptSACK
+		case conntrack.OptSACK:
 			readSACK(data, o)
-		case kind == layers.TCPOptionKindTimestamps && len(data) == 8:
-			o.Has |= conntrack.OptTimestamp
+		case conntrack.OptTimestamp:
 			o.TSVal, o.TSEcr = binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])
-		case isFastOpen(byte(kind), data):
-			o.Has |= conntrack.OptFastOpen
-		default:
-			o.Has |= conntrack.OptOther
 		}
 	}
+}
+
+// optionBit names an option by kind and content, 0 for a no-operation. What reads segments and what rewrites them both go by it, so
+// that they agree on which option is which.
+func optionBit(kind byte, data []byte, syn bool) conntrack.OptionSet {
+	switch n := len(data); {
+	case kind == 1:
+		return 0
+	case kind == 2 && syn && n == 2:
+		return conntrack.OptMSS
+	case kind == 3 && syn && n == 1:
+		return conntrack.OptWScale
+	case kind == 4 && syn && n == 0:
+		return conntrack.OptSACKPermitted
+	case kind == 5 && n > 0 && n%8 == 0:
+		return conntrack.OptSACK
+	case kind == 8 && n == 8:
+		return conntrack.OptTimestamp
+	case kind == 19 && n == 16: // RFC 2385
+		return conntrack.OptMD5
+	case kind == 29 && n >= 2: // RFC 5925 section 2.2
+		return conntrack.OptAO
+	case kind == 30 && n >= 1: // RFC 8684 section 3
+		return conntrack.OptMPTCP
+	case isFastOpen(kind, data):
+		return conntrack.OptFastOpen
+	}
+	return conntrack.OptOther
 }
 
 // readSACK reads at most four blocks, which is all that a header holds (RFC 2018 section 3).

@@ -64,6 +64,12 @@ func optionsOf(text string) (o conntrack.Options) {
 			o.Has, o.TSVal, o.TSEcr = o.Has|conntrack.OptTimestamp, uint32(v), uint32(w)
 		case "tfo":
 			o.Has |= conntrack.OptFastOpen
+		case "md5":
+			o.Has |= conntrack.OptMD5
+		case "ao":
+			o.Has |= conntrack.OptAO
+		case "mptcp":
+			o.Has |= conntrack.OptMPTCP
 		}
 	}
 	return o

@@ -245,6 +245,10 @@ func (r *recorded) decision() explain.Phase {
 	}
 	if a := d.Action; a != nil {
 		fact(&p, "packet", a.Packet)
+		fact(&p, "lost", strings.Join(d.Stripped, ", "))
+		if d.RewriteOmitted != "" {
+			fact(&p, "not rewritten", d.RewriteOmitted)
+		}
 		fact(&p, "reply", madeText(a.Reply, d.Reply, d.ReplyOmitted))
 		fact(&p, "peer", madeText(a.Peer, d.Peer, d.PeerOmitted))
 		fact(&p, "state", a.State)

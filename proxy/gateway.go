@@ -193,7 +193,7 @@ func (g *Gateway) newWorker(i int, fresh bool) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	whole, err := nfqueue.Open(nfqueue.Config{Number: second, MaxLen: 1024, FailOpen: !g.cfg.FailClosed, Batch: 16})
+	whole, err := nfqueue.Open(nfqueue.Config{Number: second, MaxLen: secondLen, FailOpen: !g.cfg.FailClosed, Batch: secondSize})
 	if err != nil {
 		_ = main.Close()
 		return nil, err
@@ -213,6 +213,10 @@ func (g *Gateway) newWorker(i int, fresh bool) (*Worker, error) {
 	g.arm(w, fresh)
 	return w, nil
 }
+
+// secondLen is how many packets the kernel keeps in a second queue: all that may be held, and the largest super-packet ("BIG TCP",
+// 524288 bytes) cut into pieces of the least size that IPv4 promises (536 bytes).
+const secondLen = maxDiverts + 1024
 
 // headerBytes is what the main queue copies of a packet: the longest IPv4 header and TCP header, or an IPv6 header with
 // extension headers as they are seen in the wild.

@@ -60,13 +60,15 @@ func (w *Worker) secondBatch(idle bool) (int, error) {
 	for i := range w.batch[:n] {
 		p := &w.batch[i]
 		w.decoder.Decode(p.Data, int(p.CapLen), packetInfo(p), &w.segs[0])
-		w.arrive(p, &w.segs[0])
+		if !w.arrive(p, &w.segs[0]) {
+			w.second.Accept(p.ID)
+		}
 	}
 	return n, w.second.Flush()
 }
 
-// arrive puts one message of the second queue with its hold. What belongs to none goes on.
-func (w *Worker) arrive(p *nfqueue.Packet, s *conntrack.Segment) {
+// arrive puts one message of the second queue with its hold, and reports false for one that belongs to none.
+func (w *Worker) arrive(p *nfqueue.Packet, s *conntrack.Segment) bool {
 	for i := range w.diverts {
 		d := &w.diverts[i]
 		if d.tuple != s.Tuple || !s.Seq.In(d.from, d.to) {
@@ -81,9 +83,9 @@ func (w *Worker) arrive(p *nfqueue.Packet, s *conntrack.Segment) {
 		if d.to == s.End() {
 			w.diverts = append(w.diverts[:i], w.diverts[i+1:]...)
 		}
-		return
+		return true
 	}
-	w.second.Accept(p.ID)
+	return false
 }
 
 // release gives a held packet its verdict.

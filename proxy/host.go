@@ -88,7 +88,7 @@ func (g *Gateway) Counters() Counters {
 // queueCounters adds to the worker's own numbers what the kernel counts for its queue.
 func (w *Worker) queueCounters(c *Counts) QueueCounters {
 	q := QueueCounters{Queue: int(w.queue), Received: c.Received, Decided: c.Decided, Injected: c.Injected, InjectErrors: c.InjectErrors,
-		HoldsRefused: c.HoldsRefused, LostIDs: c.LostIDs, ENOBUFS: c.ENOBUFS, VerdictErrors: c.VerdictErrors + c.FlushErrors}
+		HoldsRefused: c.HoldsRefused, NotRewritten: c.NotRewritten, LostIDs: c.LostIDs, ENOBUFS: c.ENOBUFS, VerdictErrors: c.VerdictErrors + c.FlushErrors}
 	if w.kernel == nil {
 		return q
 	}

@@ -15,6 +15,7 @@ func newWorker(queue uint16, s *shared) *Worker {
 	w := &Worker{queue: queue, shared: s, decoder: NewDecoder(), encoder: NewEncoder(EncoderConfig{}),
 		held: make(map[uint64]heldPacket), different: make(map[uint64]struct{}), journal: journal{records: make([]decisionlog.Record, 0, 3*batchSize)},
 		calls: make(chan call, 16), done: make(chan struct{})}
+	w.editor.decoder = NewDecoder()
 	w.beat.Store(int64(s.clock.Now()))
 	w.copied.Store(&Counts{})
 	return w

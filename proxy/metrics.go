@@ -41,6 +41,7 @@ type QueueCounters struct {
 	Injected      uint64
 	InjectErrors  uint64
 	HoldsRefused  uint64 // packets that went on because too many were held
+	NotRewritten  uint64 // packets that were to be rewritten and could not be
 	LostIDs       uint64 // messages that the kernel numbered and could not hand over
 	ENOBUFS       uint64 // overflows that the socket reported
 	VerdictErrors uint64 // verdicts that could not be sent, or that the kernel refused

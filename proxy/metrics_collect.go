@@ -15,7 +15,7 @@ type collector struct {
 	counters func() Counters
 
 	packets, received, dropped, lost, enobufs, verdictErrors, waiting *prometheus.Desc
-	injected, injectErrors, holdsRefused                              *prometheus.Desc
+	injected, injectErrors, holdsRefused, notRewritten                *prometheus.Desc
 	flows, restored, ended, flowEventsDropped                         *prometheus.Desc
 	suppressed, logDropped, gaps                                      *prometheus.Desc
 	policyInfo, reloadOK, reloadAt                                    *prometheus.Desc
@@ -36,6 +36,7 @@ func newCollector(counters func() Counters) *collector {
 		waiting:       desc("queue_waiting_packets", "Packets that wait for a verdict.", "queue"),
 		injected:      desc("injected_packets_total", "Packets made and sent.", "queue"),
 		injectErrors:  desc("inject_errors_total", "Packets made that could not be sent.", "queue"),
+		notRewritten:  desc("not_rewritten_total", "Packets to be rewritten that could not be: dropped, or let pass by a full second queue.", "queue"),
 		holdsRefused:  desc("holds_refused_total", "Packets to be held that went on at once, because too many were held.", "queue"),
 		flows:         desc("flows", "Connections remembered, by state.", "state"),
 		restored:      desc("flows_restored", "Connections of an earlier run that were not met again yet."),
@@ -54,7 +55,7 @@ func newCollector(counters func() Counters) *collector {
 // Describe implements [prometheus.Collector].
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.packets, c.received, c.dropped, c.lost, c.enobufs, c.verdictErrors, c.waiting, c.injected,
-		c.injectErrors, c.holdsRefused, c.flows, c.restored, c.ended, c.flowEventsDropped, c.suppressed, c.logDropped, c.gaps,
+		c.injectErrors, c.holdsRefused, c.notRewritten, c.flows, c.restored, c.ended, c.flowEventsDropped, c.suppressed, c.logDropped, c.gaps,
 		c.policyInfo, c.reloadOK, c.reloadAt} {
 		out <- d
 	}
@@ -110,7 +111,7 @@ func (c *collector) queue(q *QueueCounters, put func(d *prometheus.Desc, t prome
 		n    uint64
 	}{
 		{c.received, q.Received}, {c.lost, q.LostIDs}, {c.enobufs, q.ENOBUFS}, {c.verdictErrors, q.VerdictErrors}, {c.injected, q.Injected},
-		{c.injectErrors, q.InjectErrors}, {c.holdsRefused, q.HoldsRefused},
+		{c.injectErrors, q.InjectErrors}, {c.holdsRefused, q.HoldsRefused}, {c.notRewritten, q.NotRewritten},
 	} {
 		put(m.desc, prometheus.CounterValue, m.n, number)
 	}

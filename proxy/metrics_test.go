@@ -19,7 +19,7 @@ import (
 func someCounters() Counters {
 	c := Counters{Preset: "lpd-case-2015", Rev: "sha256:12", ReloadOK: true, ReloadAt: time.Unix(1790000000, 5e8), Restored: 4, LogDropped: 2, Gaps: 6,
 		FlowEventsDropped: 1}
-	q := QueueCounters{Queue: 3, Received: 12, Injected: 1, InjectErrors: 2, HoldsRefused: 3, LostIDs: 4, ENOBUFS: 5, VerdictErrors: 6, Waiting: 7,
+	q := QueueCounters{Queue: 3, Received: 12, Injected: 1, InjectErrors: 2, HoldsRefused: 3, NotRewritten: 9, LostIDs: 4, ENOBUFS: 5, VerdictErrors: 6, Waiting: 7,
 		QueueDropped: 8, SocketDropped: 9}
 	q.Decided[conntrack.InWindow][policy.Forward] = 10
 	q.Decided[conntrack.SynEstablished][policy.Drop] = 2
@@ -54,6 +54,7 @@ func TestMetricsCollect(t *testing.T) {
 		`halfopen_injected_packets_total{queue="3"} 1`,
 		`halfopen_inject_errors_total{queue="3"} 2`,
 		`halfopen_holds_refused_total{queue="3"} 3`,
+		`halfopen_not_rewritten_total{queue="3"} 9`,
 		`halfopen_flows{state="ESTABLISHED"} 11`,
 		`halfopen_flows{state="SYN_SENT"} 0`,
 		`halfopen_flows_restored 4`,

@@ -114,6 +114,7 @@ func optionBits(has conntrack.OptionSet) (bits uint16) {
 		{conntrack.OptMSS, decisionlog.OptMSS}, {conntrack.OptWScale, decisionlog.OptWScale},
 		{conntrack.OptSACKPermitted, decisionlog.OptSACKOK}, {conntrack.OptSACK, decisionlog.OptSACK},
 		{conntrack.OptTimestamp, decisionlog.OptTimestamp}, {conntrack.OptFastOpen, decisionlog.OptFastOpen},
+		{conntrack.OptMD5, decisionlog.OptMD5}, {conntrack.OptAO, decisionlog.OptAO}, {conntrack.OptMPTCP, decisionlog.OptMPTCP},
 		{conntrack.OptOther, decisionlog.OptOther},
 	} {
 		if has&m.opt != 0 {
@@ -139,6 +140,7 @@ func (j *journal) fillDecision(r *decisionlog.Record, pol *policy.Policy, s *con
 	d.Effect = out.Effect.String()
 	d.Defect, d.Checksum = s.Defect.String(), [...]string{conntrack.ChecksumUnverified: "unverified", conntrack.ChecksumGood: "", conntrack.ChecksumBad: "bad"}[s.Checksum]
 	d.Reply, d.Peer = made(out.HasReply, &out.Reply), made(out.HasPeer, &out.Peer)
+	d.Stripped, d.RewriteOmitted = uint16(out.Strip), out.RewriteOmitted
 	d.ReplyOmitted, d.PeerOmitted, d.Unmet = out.ReplyOmitted, out.PeerOmitted, out.Unmet
 	d.Expected = expected(&out.Expect, s)
 	if out.HasTomb {
@@ -284,7 +286,7 @@ func (j *journal) untimely(pol *policy.Policy, ev *policy.TimeEvent) {
 func fillWould(to *decisionlog.Would, pol *policy.Policy, would *policy.Outcome, diverged bool) {
 	*to = decisionlog.Would{Verdict: would.Verdict.String(), Reason: would.Finding.String(), Rule: would.Rule,
 		Preset: pol.Preset(), PolicyRev: pol.Rev(), Action: actionWords(would),
-		Reply: made(would.HasReply, &would.Reply), Peer: made(would.HasPeer, &would.Peer), Diverged: diverged}
+		Reply: made(would.HasReply, &would.Reply), Peer: made(would.HasPeer, &would.Peer), Stripped: uint16(would.Strip), Diverged: diverged}
 }
 
 // outcomeWord tells how the connection went for its ends.

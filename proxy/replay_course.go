@@ -175,7 +175,7 @@ func (r *replay) compare(n int, s *conntrack.Segment, out *policy.Outcome, c *co
 
 // sameDeed reports whether two decisions do the same to the packet and send the same kinds of segments.
 func sameDeed(a, b *policy.Outcome) bool {
-	return a.Verdict == b.Verdict && a.HasReply == b.HasReply && a.HasPeer == b.HasPeer &&
+	return a.Verdict == b.Verdict && a.Strip == b.Strip && a.MSS == b.MSS && a.HasReply == b.HasReply && a.HasPeer == b.HasPeer &&
 		(!a.HasReply || a.Reply.Kind == b.Reply.Kind) && (!a.HasPeer || a.Peer.Kind == b.Peer.Kind)
 }
 

@@ -18,6 +18,7 @@ import (
 
 const (
 	batchSize   = 256                    // packets that one receive call takes at most
+	secondSize  = 16                     // the same, from the second queue
 	idleWait    = 100 * time.Millisecond // how long a worker sleeps at most: the resolution of timers on an idle gateway
 	expireChunk = 512                    // entries that one turn expires at most
 )
@@ -42,6 +43,9 @@ type Worker struct {
 	translator   *Translator
 	journal      // of the batch at hand; published after its verdicts left
 
+	editor    editor
+	pieces    [secondSize]nfqueue.Packet // of the packet being rewritten
+	piece     conntrack.Segment
 	batch     [batchSize]nfqueue.Packet
 	segs      [batchSize]conntrack.Segment
 	held      map[uint64]heldPacket

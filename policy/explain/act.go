@@ -28,11 +28,30 @@ func (s *step) decision(note policy.Note, ofRule bool) Phase {
 		packet += fmt.Sprintf(" for at most %s, then %s", duration(out.Action.HoldFor), out.Action.HoldThen)
 	}
 	p.add("packet", "%s", packet)
+	s.strip(&p)
 	p.add("reply", "%s", s.made(out.Action.Reply.String(), out.HasReply, &out.Reply, out.ReplyOmitted))
 	p.add("peer", "%s", s.made(out.Action.Peer.String(), out.HasPeer, &out.Peer, out.PeerOmitted))
 	p.add("state", "%s", out.Action.State)
 	p.add("timer", "%s", out.Action.TimerWord())
 	return p
+}
+
+// strip tells what a rewritten segment was to lose, and what it does.
+func (s *step) strip(p *Phase) {
+	a, out := &s.out.Action, s.out
+	lost := strings.Join(out.Strip.Words(), ", ")
+	switch asked := strings.Join(a.Strip.Words(), ", "); {
+	case out.Strip != 0 && out.Action.Packet != policy.Rewrite:
+		lost += ", as the connection's first SYN did: otherwise it would depend on which of them arrives what the ends agree on"
+	case out.Strip == 0 && a.Packet == policy.Rewrite:
+		lost = "nothing: it has none of " + asked
+	case out.Strip != 0:
+		lost += " (of " + asked + ")"
+	}
+	p.add("loses", "%s", lost)
+	if out.Strip&policy.StripMSS != 0 {
+		p.add("mss", "%d, lowered to %d", s.t.Segment.Options.MSS, out.MSS)
+	}
 }
 
 // lineText says which line is responsible.

@@ -119,6 +119,14 @@ func optionText(o *conntrack.Options, to scale) string {
 	if has(conntrack.OptFastOpen) {
 		words = append(words, "fastopen")
 	}
+	for _, m := range [...]struct {
+		bit  conntrack.OptionSet
+		word string
+	}{{conntrack.OptMD5, "md5"}, {conntrack.OptAO, "ao"}, {conntrack.OptMPTCP, "mptcp"}} {
+		if has(m.bit) {
+			words = append(words, m.word)
+		}
+	}
 	if has(conntrack.OptOther) {
 		words = append(words, "others")
 	}

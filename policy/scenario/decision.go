@@ -48,6 +48,7 @@ func factTable() []factInfo {
 	return []factInfo{
 		{"reply", listFact, made, true, true, "what the sender gets in the other end's name; of a sweep, what originators get"},
 		{"peer", listFact, made, true, true, "what the other end gets"},
+		{"stripped", listFact, policy.StripWords(), false, true, "what a rewritten segment lost"},
 		{"reply-omitted", wordFact, none(policy.OmitWords()), false, true, "why a reply that the policy asks for cannot be made"},
 		{"peer-omitted", wordFact, none(policy.OmitWords()), false, true, "the same, toward the other end"},
 		{"unmet", wordFact, none(policy.ConditionWords()), false, true, "the condition of the action that did not hold"},

@@ -63,6 +63,7 @@ func (r *run) stepFacts(p *player, out *policy.Outcome, w *segment) *facts {
 	}
 	f.worth("reply", list(reply), len(reply) > 0)
 	f.worth("peer", list(peer), len(peer) > 0)
+	f.worth("stripped", orNone(strings.Join(out.Strip.Words(), ",")), out.Strip != 0)
 	f.worth("reply-omitted", orNone(out.ReplyOmitted), out.ReplyOmitted != "")
 	f.worth("peer-omitted", orNone(out.PeerOmitted), out.PeerOmitted != "")
 	f.worth("state", out.After.String(), out.Before != out.After)

@@ -36,7 +36,7 @@ func (r *reader) optionList(s *segment, t token) bool {
 		case expected != "":
 			r.p.fault(col+lead, "the option "+policy.Quote(strings.TrimSpace(part)), expected)
 			ok = false
-		case o.bit != 0 && o.bit != conntrack.OptOther && hasOption(s.options, o.bit):
+		case o.bit != 0 && !strings.HasPrefix(o.text, "kind ") && hasOption(s.options, o.bit):
 			r.p.fault(col+lead, "the option "+policy.Quote(o.text)+" after another of its kind", "")
 			ok = false
 		}
@@ -92,8 +92,17 @@ func parseOption(w []string) (option, string) {
 	case key == "kind" && len(w) == 4 && w[2] == "len":
 		o.bit = conntrack.OptOther
 		o.size = int(n(3, 40))
-		if n(1, 255); o.size < 2 {
+		kind := n(1, 255)
+		if o.size < 2 {
 			o.size = -1
+		}
+		switch {
+		case kind == 19 && o.size == 18:
+			o.bit = conntrack.OptMD5
+		case kind == 29 && o.size >= 4:
+			o.bit = conntrack.OptAO
+		case kind == 30 && o.size >= 3:
+			o.bit = conntrack.OptMPTCP
 		}
 	default:
 		return o, optionShape(key)

@@ -143,6 +143,7 @@ func (e *enc) options(t *TCP) {
 	word(OptMD5, "md5")
 	word(OptAO, "ao")
 	word(OptFastOpen, "tfo")
+	word(OptMPTCP, "mptcp")
 	word(OptOther, "other")
 	e.b = append(e.b, '"')
 }

@@ -23,6 +23,8 @@ func (d *Decision) encode(e *enc) {
 	e.strIf("effect", d.Effect)
 	d.Reply.encode(e, "reply")
 	d.Peer.encode(e, "peer")
+	e.stripped(d.Stripped)
+	e.strIf("rewrite_omitted", d.RewriteOmitted)
 	e.strIf("reply_omitted", d.ReplyOmitted)
 	e.strIf("peer_omitted", d.PeerOmitted)
 	e.strIf("unmet", d.Unmet)
@@ -35,6 +37,22 @@ func (d *Decision) encode(e *enc) {
 		e.num("latency_ns", uint64(d.Latency))
 	}
 	e.close()
+}
+
+// stripped writes what a packet lost as an array of words.
+func (e *enc) stripped(bits uint16) {
+	if bits == 0 {
+		return
+	}
+	e.key("stripped")
+	sep := byte('[')
+	for i, w := range StrippedWords {
+		if bits&(1<<i) != 0 {
+			e.b = append(append(append(append(e.b, sep), '"'), w...), '"')
+			sep = ','
+		}
+	}
+	e.b = append(e.b, ']')
 }
 
 func (x *Expected) encode(e *enc) {
@@ -105,6 +123,7 @@ func (w *Would) encode(e *enc) {
 	w.Action.encode(e)
 	w.Reply.encode(e, "reply")
 	w.Peer.encode(e, "peer")
+	e.stripped(w.Stripped)
 	e.boolIf("diverged", w.Diverged)
 	e.close()
 }

@@ -139,39 +139,42 @@ type WouldEvent struct {
 	Action    *ActionEvent `json:"action"`
 	Reply     *MadeEvent   `json:"reply"`
 	Peer      *MadeEvent   `json:"peer"`
+	Stripped  []string     `json:"stripped"`
 	Diverged  bool         `json:"diverged"`
 }
 
 // DecisionEvent is the object decision.
 type DecisionEvent struct {
-	ID           string          `json:"id"`
-	Settles      string          `json:"settles"`
-	Trigger      string          `json:"trigger"`
-	Verdict      string          `json:"verdict"`
-	Reason       string          `json:"reason"`
-	Rule         string          `json:"rule"`
-	Preset       string          `json:"preset"`
-	PolicyRev    string          `json:"policy_rev"`
-	Arm          string          `json:"arm"`
-	Queue        uint16          `json:"queue"`
-	StateBefore  string          `json:"state_before"`
-	StateAfter   string          `json:"state_after"`
-	IdleS        *float64        `json:"idle_s"` // nil: the tuple had no entry
-	RemainingS   *float64        `json:"remaining_s"`
-	AgeS         *float64        `json:"age_s"`
-	Action       *ActionEvent    `json:"action"`
-	Effect       string          `json:"effect"`
-	Reply        *MadeEvent      `json:"reply"`
-	Peer         *MadeEvent      `json:"peer"`
-	ReplyOmitted string          `json:"reply_omitted"`
-	PeerOmitted  string          `json:"peer_omitted"`
-	Unmet        string          `json:"unmet"`
-	Defect       string          `json:"defect"`
-	Checksum     string          `json:"checksum"`
-	Expected     *ExpectedEvent  `json:"expected"`
-	Tombstone    *TombstoneEvent `json:"tombstone"`
-	Would        *WouldEvent     `json:"would"`
-	LatencyNS    int64           `json:"latency_ns"`
+	ID             string          `json:"id"`
+	Settles        string          `json:"settles"`
+	Trigger        string          `json:"trigger"`
+	Verdict        string          `json:"verdict"`
+	Reason         string          `json:"reason"`
+	Rule           string          `json:"rule"`
+	Preset         string          `json:"preset"`
+	PolicyRev      string          `json:"policy_rev"`
+	Arm            string          `json:"arm"`
+	Queue          uint16          `json:"queue"`
+	StateBefore    string          `json:"state_before"`
+	StateAfter     string          `json:"state_after"`
+	IdleS          *float64        `json:"idle_s"` // nil: the tuple had no entry
+	RemainingS     *float64        `json:"remaining_s"`
+	AgeS           *float64        `json:"age_s"`
+	Action         *ActionEvent    `json:"action"`
+	Effect         string          `json:"effect"`
+	Reply          *MadeEvent      `json:"reply"`
+	Peer           *MadeEvent      `json:"peer"`
+	Stripped       []string        `json:"stripped"`
+	RewriteOmitted string          `json:"rewrite_omitted"`
+	ReplyOmitted   string          `json:"reply_omitted"`
+	PeerOmitted    string          `json:"peer_omitted"`
+	Unmet          string          `json:"unmet"`
+	Defect         string          `json:"defect"`
+	Checksum       string          `json:"checksum"`
+	Expected       *ExpectedEvent  `json:"expected"`
+	Tombstone      *TombstoneEvent `json:"tombstone"`
+	Would          *WouldEvent     `json:"would"`
+	LatencyNS      int64           `json:"latency_ns"`
 }
 
 // FlowEvent is the object flow.

@@ -54,6 +54,10 @@ const (
 	VerdictHold    = "hold"
 )
 
+// StrippedWords are the words of Decision.Stripped and Would.Stripped, from the lowest bit; policy's words.
+var StrippedWords = [...]string{"urgent", "reserved", "ecn", "push", "data", "fastopen", "timestamps", "sack", "wscale", "mptcp", "md5",
+	"unknown", "mss"}
+
 // Record is one line of the log, before it is a line: a union of all event
 // types, filled without allocating. Strings in it must be words that outlive the
 // record (constants, or words interned with a policy, such as rule names and
@@ -110,6 +114,7 @@ const (
 	OptAO
 	OptFastOpen
 	OptOther
+	OptMPTCP
 )
 
 // TCP is the segment as it was seen (or made).
@@ -186,6 +191,7 @@ type Would struct {
 	Action    Action
 	Reply     Made
 	Peer      Made
+	Stripped  uint16
 	Diverged  bool // an earlier decision of this flow differed already
 }
 
@@ -213,6 +219,9 @@ type Decision struct {
 	Effect string // what the table did in the end, where that is not Action.State
 	Reply  Made   // to the sender
 	Peer   Made   // to the other end
+	// Stripped is what the packet lost, by bits in the order of StrippedWords; RewriteOmitted is why it could not be rewritten.
+	Stripped       uint16
+	RewriteOmitted string
 	// Why nothing was made that the action asked for; empty: it was made, or none was asked for.
 	ReplyOmitted, PeerOmitted string
 	Unmet                     string // the condition of the action that did not hold, so that its else was done
