@@ -20,7 +20,8 @@ type memorySource struct {
 	name    string
 	wire    *wire
 	queued  [][]byte
-	altered bool
+	altered [][]byte // what packets were altered to
+	capLen  uint32   // the least length that the queue says its packets have
 	waiting []string // verdicts not flushed
 	nextID  uint32
 	open    map[uint32]bool
@@ -37,7 +38,7 @@ func (m *memorySource) push(packets ...[]byte) { m.queued = append(m.queued, pac
 func (m *memorySource) Recv(batch []nfqueue.Packet, _ time.Duration) (n int, _ error) {
 	for n < len(batch) && len(m.queued) > 0 {
 		m.nextID++
-		batch[n] = nfqueue.Packet{ID: m.nextID, CapLen: uint32(len(m.queued[0])), Data: m.queued[0]}
+		batch[n] = nfqueue.Packet{ID: m.nextID, CapLen: max(uint32(len(m.queued[0])), m.capLen), Data: m.queued[0]}
 		m.open[m.nextID], m.packets[m.nextID] = true, m.queued[0]
 		m.queued = m.queued[1:]
 		n++
@@ -61,7 +62,8 @@ func (m *memorySource) Reroute(id uint32, _ uint16) {
 		m.reroute(m.packets[id])
 	}
 }
-func (m *memorySource) AcceptAltered(id uint32, _ []byte) error {
+func (m *memorySource) AcceptAltered(id uint32, packet []byte) error {
+	m.altered = append(m.altered, append([]byte(nil), packet...))
 	m.verdict(id, "altered")
 	return nil
 }
