@@ -50,6 +50,8 @@ on:
   late-after-expiry: {packet: drop, reply: icmp-admin}
   handshake-bad-ack: {packet: hold, hold: 2s, then: drop, reply: rst-tracked}
   simultaneous-open: {packet: hold, hold: 1s, then: forward, state: track}
+  new: {packet: rewrite, strip: [data, wscale, fastopen], mss: 50}
+  urgent: {packet: rewrite, strip: [urgent, push, timestamps]}
 rules:
   - name: odd
     match: {src_port: 1001}
@@ -221,6 +223,10 @@ func wrong(s *conntrack.Segment, out *Outcome) string {
 		return "no finding of a segment"
 	case out.Verdict == Drop && begins:
 		return "a dropped segment began a flow"
+	case (out.Verdict == Rewrite) != (out.Strip != 0):
+		return "rewritten without a loss, or lost without being rewritten"
+	case out.Strip != 0 && out.Strip.Of(s, out.MSS) != out.Strip:
+		return "it lost what it had not"
 	case out.Counted && (!out.Finding.Counted() || out.Verdict != Forward || out.HasReply || out.HasPeer || out.Flow == 0):
 		return "counted"
 	case out.HasReply && rst(&out.Reply) && s.Flags&conntrack.RST != 0:

@@ -26,6 +26,8 @@ log: {detail: packet, rate: {all: 5, new: unlimited, rst*: 0}}
 reload: drop
 on:
   new: {packet: hold, hold: 1s, then: drop}
+  urgent: {packet: rewrite, strip: [push, urgent]}
+  syn-retransmit: {packet: rewrite, strip: [data, unknown], mss: 1360}
   syn-established: {packet: drop, reply: ack-tracked, window: tracked, timer: 5s}
   idle-expired: {reply: rst-tracked, peer: rst-tracked}
 rules:
