@@ -122,10 +122,18 @@ type Deed struct {
 	Reason  string `json:"reason"`
 	Reply   string `json:"reply,omitempty"`
 	Peer    string `json:"peer,omitempty"`
+	// Stripped is what a rewritten segment loses, with commas between.
+	Stripped string `json:"stripped,omitempty"`
 }
 
-// String returns verdict/reason, and what is sent.
-func (d Deed) String() string { return deedText(d.Verdict, d.Reason, d.Reply, d.Peer) }
+// String returns verdict/reason, what is sent, and what is stripped.
+func (d Deed) String() string {
+	s := deedText(d.Verdict, d.Reason, d.Reply, d.Peer)
+	if d.Stripped != "" {
+		s += " stripped=" + d.Stripped
+	}
+	return s
+}
 
 func deedText(verdict, reason, reply, peer string) string {
 	s := strings.TrimPrefix(verdict+"/"+reason, "/")
@@ -139,7 +147,7 @@ func deedText(verdict, reason, reply, peer string) string {
 }
 
 func deedOf(out *policy.Outcome) (d Deed) {
-	d = Deed{Verdict: out.Verdict.String(), Reason: out.Finding.String()}
+	d = Deed{Verdict: out.Verdict.String(), Reason: out.Finding.String(), Stripped: strings.Join(out.Strip.Words(), ",")}
 	if out.HasReply {
 		d.Reply = out.Reply.Kind
 	}

@@ -55,6 +55,27 @@ func TestTypedRelative(t *testing.T) {
 	}
 }
 
+// TestTypedRewrite: what a segment was to lose, and what it loses.
+func TestTypedRewrite(t *testing.T) {
+	set := []string{"on.new={packet: rewrite, strip: [wscale, data], mss: 1000}", "on.in-window={packet: rewrite, strip: push}"}
+	xs, err := Typed("c > s S 0:0(0) <mss 1460,wscale 7>; c > s S 0:0(0) <mss 1460,wscale 7>; s > c S.; c > s .; s > c .", "observe", nil, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range map[int][]string{
+		0: {"loses   wscale, mss (of data, wscale, mss)", "1460, lowered to 1000", "The gateway rewrites the SYN"},
+		1: {"wscale, mss, as the connection's first SYN did"},
+		2: {"The gateway forwards"},
+		4: {"nothing: it has none of push", "The gateway forwards"},
+	} {
+		for _, w := range want {
+			if !strings.Contains(xs[i].Text(), w) {
+				t.Errorf("segment %d: no %q in\n%s", i+1, w, xs[i].Text())
+			}
+		}
+	}
+}
+
 // TestDistances: a number is told from the one expected and from a window, across the wrap of sequence space too.
 func TestDistances(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
