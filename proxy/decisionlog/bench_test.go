@@ -12,7 +12,7 @@ func BenchmarkPut(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if !p.Put(&r) {
-			p.head.Store(p.tail.Load())
+			p.ring.Release(p.ring.Len())
 		}
 	}
 }

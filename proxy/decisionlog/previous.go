@@ -3,7 +3,6 @@ package decisionlog
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 )
 
@@ -19,24 +18,20 @@ type Previous struct {
 	BadLines int       // in its last file, the one cut short included
 }
 
-// findPrevious sums up the newest run of a directory, and names the newest file.
-// One file is read: its header holds the sum of the run's earlier ones.
-func findPrevious(dir string) (*Previous, string, error) {
+// findPrevious sums up the newest run of a directory. One file is read: its header
+// holds the sum of the run's earlier ones.
+func findPrevious(dir string) (*Previous, error) {
 	files, err := Files(dir)
-	if err != nil || len(files) == 0 {
-		return nil, "", err
+	if err != nil {
+		return nil, err
 	}
-	last := filepath.Base(files[len(files)-1])
 	for i := len(files) - 1; i >= 0; i-- {
 		p, err := sumFile(files[i])
-		if err != nil {
-			return nil, "", err
-		}
-		if p != nil {
-			return p, last, nil
+		if p != nil || err != nil {
+			return p, err
 		}
 	}
-	return nil, last, nil
+	return nil, nil
 }
 
 // sumFile sums up a run from its last file; nil if that has no header.

@@ -14,8 +14,8 @@ func die(w *Writer) {
 	w.Flush()
 	w.close.Do(func() {})
 	d := w.sink.(*dirSink)
-	d.write = func(*os.File, []byte) (int, error) { return 0, os.ErrClosed }
-	d.lock.Close()
+	d.Write = func(*os.File, []byte) (int, error) { return 0, os.ErrClosed }
+	_ = d.Unlock()
 }
 
 // run writes a run of n decisions and stats with the kernel counter at base + n.

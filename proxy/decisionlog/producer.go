@@ -2,21 +2,16 @@ package decisionlog
 
 import (
 	"sync"
-	"sync/atomic"
+
+	"halfopen/proxy/spool"
 )
 
 // Producer is one worker's bounded ring to the Writer. Put and NextID belong to
 // one goroutine; they take no lock, allocate nothing and never wait.
 type Producer struct {
-	slots []Record
-	mask  uint64
-	wake  chan<- struct{}
-	hi    uint64 // upper half of the run's ids
-	seq   uint64 // lower half of the last id given
-	_     [64]byte
-	tail  atomic.Uint64 // written by the producer
-	_     [64]byte
-	head  atomic.Uint64 // written by the Writer
+	ring *spool.Ring[Record]
+	hi   uint64 // upper half of the run's ids
+	seq  uint64 // lower half of the last id given
 
 	lossMu sync.Mutex // taken only when a record is lost, and by the Writer
 	loss   loss
@@ -24,11 +19,7 @@ type Producer struct {
 
 // newProducer makes a ring of at least size records.
 func newProducer(size int, runHi uint64, worker uint16, wake chan<- struct{}) *Producer {
-	n := uint64(1)
-	for n < uint64(max(size, 2)) {
-		n <<= 1
-	}
-	return &Producer{slots: make([]Record, n), mask: n - 1, wake: wake, hi: runHi, seq: uint64(worker) << 48}
+	return &Producer{ring: spool.NewRing[Record](size, wake), hi: runHi, seq: uint64(worker) << 48}
 }
 
 // NextID gives the next id of this producer.
@@ -41,22 +32,15 @@ func (p *Producer) NextID() ID {
 // false and the loss shows up as a gap record, with what the record would have
 // explained.
 func (p *Producer) Put(r *Record) bool {
-	t := p.tail.Load()
-	used := t - p.head.Load()
-	if used > p.mask {
+	slot := p.ring.Slot()
+	if slot == nil {
 		p.lossMu.Lock()
 		p.loss.add(r)
 		p.lossMu.Unlock()
 		return false
 	}
-	p.slots[t&p.mask] = *r
-	p.tail.Store(t + 1)
-	if used == p.mask/4 { // early enough that a burst finds the Writer awake
-		select {
-		case p.wake <- struct{}{}:
-		default:
-		}
-	}
+	*slot = *r
+	p.ring.Push()
 	return true
 }
 

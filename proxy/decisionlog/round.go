@@ -109,20 +109,21 @@ func (w *Writer) putOne(r *Record) bool {
 // its whole line is in place, so a refused batch loses nothing by itself. What is
 // put meanwhile waits for the next round, so that no producer starves another.
 func (w *Writer) drain(p *Producer) bool {
-	for head, tail := p.head.Load(), p.tail.Load(); head != tail; {
+	for left := p.ring.Len(); left > 0; {
 		w.buf = w.buf[:0]
-		for h := head; h != tail && len(w.buf) < batchBytes; h++ {
-			w.buf = append(p.slots[h&p.mask].AppendJSON(w.buf), '\n')
+		for i := 0; i < left && len(w.buf) < batchBytes; i++ {
+			w.buf = append(p.ring.At(i).AppendJSON(w.buf), '\n')
 		}
 		n, err := w.sink.append(w.buf)
 		w.bytes.Add(uint64(n))
-		for range bytes.Count(w.buf[:n], []byte{'\n'}) {
-			r := &p.slots[head&p.mask]
+		lines := bytes.Count(w.buf[:n], []byte{'\n'})
+		for i := range lines {
+			r := p.ring.At(i)
 			w.wrote(r)
 			r.Reload, r.Stats, r.Gap, r.Experiment = nil, nil, nil, nil
-			head++
 		}
-		p.head.Store(head)
+		p.ring.Release(lines)
+		left -= lines
 		if !w.note(err) {
 			return false
 		}

@@ -62,7 +62,7 @@ func (d *disk) write(f *os.File, b []byte) (int, error) {
 // openOn opens a log whose writes go through d. It must be called before any put.
 func openOn(t *testing.T, d *disk, opt Options) *Writer {
 	w := open(t, opt)
-	w.sink.(*dirSink).write = d.write
+	w.sink.(*dirSink).Write = d.write
 	return w
 }
 
@@ -170,7 +170,7 @@ func TestCloseOnFullDisk(t *testing.T) {
 func TestUncuttableFile(t *testing.T) {
 	dir, broken := t.TempDir(), false
 	w := open(t, Options{Dir: dir})
-	w.sink.(*dirSink).write = func(f *os.File, b []byte) (int, error) {
+	w.sink.(*dirSink).Write = func(f *os.File, b []byte) (int, error) {
 		if broken {
 			broken = false
 			n, _ := f.Write(b[:len(b)-5])

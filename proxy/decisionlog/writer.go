@@ -28,15 +28,6 @@ type Options struct {
 }
 
 func (o *Options) defaults() {
-	if o.MaxTotalBytes == 0 {
-		o.MaxTotalBytes = 1 << 30
-	}
-	if o.MaxFileBytes <= 0 {
-		o.MaxFileBytes = 64 << 20
-	}
-	if o.MaxTotalBytes > 0 {
-		o.MaxFileBytes = min(o.MaxFileBytes, max(o.MaxTotalBytes/4, 1))
-	}
 	if o.RingSize <= 0 {
 		o.RingSize = 4096
 	}
@@ -123,12 +114,11 @@ func Open(opt Options) (*Writer, error) {
 		s.header = w.headerLine
 		w.sink = s
 	} else {
-		d, err := openDir(&w.opt)
+		d, err := openDir(&w.opt, w.headerLine)
 		if err != nil {
 			return nil, err
 		}
-		d.header = w.headerLine
-		if w.previous, d.last, err = findPrevious(opt.Dir); err != nil {
+		if w.previous, err = findPrevious(opt.Dir); err != nil {
 			d.close()
 			return nil, err
 		}
@@ -197,7 +187,7 @@ func (w *Writer) Close() error {
 		w.mu.Lock()
 		left := uint64(len(w.pending))
 		for _, p := range w.producers {
-			left += p.tail.Load() - p.head.Load()
+			left += uint64(p.ring.Len())
 		}
 		w.mu.Unlock()
 		left += w.ring.total() + w.disk.total()
