@@ -83,7 +83,7 @@ func TestWriterReaderRoundTrip(t *testing.T) {
 				PacketID: 1<<40 + 7, HasPacketID: true, Queue: 3, HasQueue: true,
 			},
 		},
-		{N: 2, Time: at.Add(1), Interface: "outside", LinkType: LinkEthernet, Data: append(make([]byte, 12), 8, 0, 0x45), OrigLen: 15},
+		{N: 2, Time: at.Add(1), Interface: "outside", InterfaceID: 1, LinkType: LinkEthernet, Data: append(make([]byte, 12), 8, 0, 0x45), OrigLen: 15},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("frames (-want +got):\n%s", diff)

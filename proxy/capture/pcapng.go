@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Block types of pcapng (draft-ietf-opsawg-pcapng, section 10.1).
@@ -11,6 +12,7 @@ const (
 	blockInterface = 0x00000001
 	blockPacket    = 0x00000002 // obsolete, still found in old files
 	blockSimple    = 0x00000003
+	blockStatistic = 0x00000005
 	blockEnhanced  = 0x00000006
 )
 
@@ -27,9 +29,15 @@ const (
 	ifOS          = 12
 	ifTsOffset    = 14
 
-	epbFlags    = 2
-	epbPacketID = 5
-	epbQueue    = 6
+	epbFlags     = 2
+	epbDropCount = 4
+	epbPacketID  = 5
+	epbQueue     = 6
+
+	isbStart  = 2
+	isbEnd    = 3
+	isbIfRecv = 4
+	isbIfDrop = 5
 )
 
 // byteOrderMagic opens a section header and tells the section's byte order.
@@ -47,6 +55,9 @@ const maxBlock = MaxFrame + 1<<20
 
 // maxInterfaces bounds the interfaces of one section.
 const maxInterfaces = 1 << 16
+
+// ErrCut is wrapped, with [ErrFormat], by the error about a file that ends inside a record: its writer was killed, or is writing.
+var ErrCut = errors.New("cut off")
 
 // ErrFormat is wrapped by every error about a capture that is not, or not any more, well-formed.
 var ErrFormat = errors.New("capture: malformed file")
@@ -76,24 +87,35 @@ func (d Direction) String() string {
 	return "unknown"
 }
 
-// Section is what a section header says about the whole file.
+// Section is what a section header says about all that follows it, up to the next one. A text may be cut where the format cannot carry it.
 type Section struct {
-	Comment     string // opt_comment: by convention the program's version and the policy revision
+	Comment     string // opt_comment: by convention the program's version and the policy revision; several of a file are read as lines
 	Application string // shb_userappl
 }
 
-// Interface describes one interface of a capture.
+// Interface describes one interface of a section.
 type Interface struct {
 	Name        string
 	Description string
+	Comment     string // opt_comment; several of a file are read as lines
 	LinkType    LinkType
 	SnapLen     uint32 // bytes; 0 = no limit
+}
+
+// Statistics are what an interface statistics block says of one interface.
+type Statistics struct {
+	Interface  int       // its number in the section, from 0
+	Time       time.Time // of the statement
+	Start, End time.Time // isb_starttime, isb_endtime; zero: not told
+	Received   uint64    // isb_ifrecv: packets, those dropped included
+	Dropped    uint64    // isb_ifdrop: packets of which nothing is in the file
 }
 
 // Options are the per-packet options of an enhanced packet block. The zero value writes none.
 type Options struct {
 	Comments  []string
 	Direction Direction
+	DropCount uint64 // packets lost between this one and the one before it on its interface (epb_dropcount); 0 is not written
 	PacketID  uint64 // written if HasPacketID; the same id on several interfaces ties records together
 	Queue     uint32 // written if HasQueue
 

@@ -19,11 +19,12 @@ type Frame struct {
 	// 1970 and 2262.
 	TimeDefect string
 
-	Interface string // name in the file, or "" where the format has none (pcap)
-	LinkType  LinkType
-	Data      []byte // what was captured
-	OrigLen   int    // bytes on the wire
-	Options   Options
+	Interface   string // name in the file, or "" where the format has none (pcap)
+	InterfaceID int    // its number in its section, 0 where the format has none
+	LinkType    LinkType
+	Data        []byte // what was captured
+	OrigLen     int    // bytes on the wire
+	Options     Options
 }
 
 // IP returns the IP packet inside the frame; see the function [IP].
@@ -160,6 +161,34 @@ func (r *Reader) Place() string {
 
 // Position returns how many bytes of the file have been taken from it so far, as it is on disk.
 func (r *Reader) Position() int64 { return r.raw.n }
+
+// Section returns what the header of the section says that the last frame stands in; of a pcap file nothing.
+func (r *Reader) Section() Section {
+	if ng, ok := r.src.(*pcapng); ok {
+		return ng.current
+	}
+	return Section{}
+}
+
+// InterfaceAt returns the interface with that number in the section that the last frame stands in, and false where there is none.
+func (r *Reader) InterfaceAt(id int) (Interface, bool) {
+	if ng, ok := r.src.(*pcapng); ok && id >= 0 && id < len(ng.ifaces) {
+		return ng.ifaces[id].Interface, true
+	}
+	return Interface{}, false
+}
+
+// Statistics returns what statistics blocks have said so far of the interfaces of the present section, the last word on each.
+func (r *Reader) Statistics() (all []Statistics) {
+	if ng, ok := r.src.(*pcapng); ok {
+		for i := range ng.ifaces {
+			if ng.ifaces[i].hasStats {
+				all = append(all, ng.ifaces[i].stats)
+			}
+		}
+	}
+	return all
+}
 
 // Format returns "pcap" or "pcapng", with ".gz" where the file is compressed.
 func (r *Reader) Format() string {

@@ -13,17 +13,21 @@ import (
 // pcapng reads the newer format. gopacket's NgReader is not used for it: it drops the per-packet options, slices option values
 // without looking at their length and allocates whatever length the file claims.
 type pcapng struct {
-	r      io.Reader
-	order  binary.ByteOrder
-	ifaces []ngInterface
-	body   []byte // the current block's body, reused
+	r       io.Reader
+	order   binary.ByteOrder
+	current Section
+	ifaces  []ngInterface // of the current section
+	body    []byte        // the current block's body, reused
 }
 
 // ngInterface is an interface with its clock.
 type ngInterface struct {
 	Interface
+	number    int    // in its section
 	perSecond uint64 // ticks
 	offset    int64  // seconds
+	stats     Statistics
+	hasStats  bool
 }
 
 func newPcapng(r io.Reader) (*pcapng, error) {
@@ -41,7 +45,7 @@ func newPcapng(r io.Reader) (*pcapng, error) {
 // asFormat makes a file that ends inside a block a malformed one.
 func asFormat(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return malformed("cut off inside a block")
+		return fmt.Errorf("%w: %w inside a block", ErrFormat, ErrCut)
 	}
 	return err
 }
@@ -103,6 +107,8 @@ func (p *pcapng) next(f *Frame) error {
 			err = p.section()
 		case blockInterface:
 			err = p.iface()
+		case blockStatistic:
+			p.statistics()
 		case blockEnhanced:
 			return p.enhanced(f)
 		case blockPacket:
@@ -124,7 +130,25 @@ func (p *pcapng) section() error {
 	if major := p.order.Uint16(p.body[4:]); major != 1 {
 		return malformed("pcapng version %d", major)
 	}
+	p.current = Section{}
+	// No frame needs these words: damage among them is no reason to give the file up.
+	_ = p.options(p.body[16:], func(code uint16, v []byte) {
+		switch code {
+		case optComment:
+			p.current.Comment = addLine(p.current.Comment, v)
+		case shbUserAppl:
+			p.current.Application = string(v)
+		}
+	})
 	return nil
+}
+
+// addLine joins the comments of a block.
+func addLine(text string, line []byte) string {
+	if text == "" {
+		return string(line)
+	}
+	return text + "\n" + string(line)
 }
 
 func (p *pcapng) iface() error {
@@ -134,11 +158,13 @@ func (p *pcapng) iface() error {
 	if len(p.ifaces) >= maxInterfaces {
 		return malformed("more than %d interfaces", maxInterfaces)
 	}
-	i := ngInterface{perSecond: 1e6}
+	i := ngInterface{perSecond: 1e6, number: len(p.ifaces)}
 	i.LinkType = LinkType(p.order.Uint16(p.body))
 	i.SnapLen = p.order.Uint32(p.body[4:])
 	err := p.options(p.body[8:], func(code uint16, v []byte) {
 		switch {
+		case code == optComment:
+			i.Comment = addLine(i.Comment, v)
 		case code == ifName:
 			i.Name = string(v)
 		case code == ifDescription:
@@ -154,6 +180,39 @@ func (p *pcapng) iface() error {
 	}
 	p.ifaces = append(p.ifaces, i)
 	return err
+}
+
+// statistics takes over an interface statistics block; the last one of an interface counts. One that is damaged says nothing.
+func (p *pcapng) statistics() {
+	if len(p.body) < 12 {
+		return
+	}
+	id := p.order.Uint32(p.body)
+	i, err := p.interfaceAt(id)
+	if err != nil {
+		return
+	}
+	at := func(v []byte) time.Time {
+		t, _ := i.time(p.order.Uint32(v), p.order.Uint32(v[4:]))
+		return t
+	}
+	st := Statistics{Interface: int(id), Time: at(p.body[4:])}
+	_ = p.options(p.body[12:], func(code uint16, v []byte) {
+		if len(v) < 8 {
+			return
+		}
+		switch code {
+		case isbStart:
+			st.Start = at(v)
+		case isbEnd:
+			st.End = at(v)
+		case isbIfRecv:
+			st.Received = p.order.Uint64(v)
+		case isbIfDrop:
+			st.Dropped = p.order.Uint64(v)
+		}
+	})
+	i.stats, i.hasStats = st, true
 }
 
 // ticks returns ticks per second for an if_tsresol octet, 0 if it does not fit.
@@ -178,17 +237,16 @@ func ticks(resol byte) uint64 {
 // maxSeconds is the last second that an int64 of nanoseconds since 1970 holds (in 2262).
 const maxSeconds = math.MaxInt64/1_000_000_000 - 1
 
-// stamp converts a timestamp of the interface.
-func (i *ngInterface) stamp(f *Frame, high, low uint32) {
+// time converts a timestamp of the interface, and says what is wrong with it, "" as a rule.
+func (i *ngInterface) time(high, low uint32) (t time.Time, defect string) {
 	ts := uint64(high)<<32 | uint64(low)
 	hi, lo := bits.Mul64(ts%i.perSecond, 1e9)
 	ns, _ := bits.Div64(hi, lo, i.perSecond) // hi < perSecond, since ts%perSecond < perSecond and 1e9 < 2^64
 	sec := ts / i.perSecond
 	if sec > maxSeconds || i.offset > maxSeconds || i.offset < -maxSeconds || int64(sec)+i.offset > maxSeconds || int64(sec)+i.offset < 0 {
-		f.Time, f.TimeDefect = time.Unix(0, 0).UTC(), fmt.Sprintf("%d seconds, moved by %d", sec, i.offset)
-		return
+		return time.Unix(0, 0).UTC(), fmt.Sprintf("%d seconds, moved by %d", sec, i.offset)
 	}
-	f.Time = time.Unix(int64(sec)+i.offset, int64(ns)).UTC()
+	return time.Unix(int64(sec)+i.offset, int64(ns)).UTC(), ""
 }
 
 func (p *pcapng) interfaceAt(id uint32) (*ngInterface, error) {
@@ -207,7 +265,7 @@ func (p *pcapng) enhanced(f *Frame) error {
 	if err != nil {
 		return err
 	}
-	i.stamp(f, p.order.Uint32(b[4:]), p.order.Uint32(b[8:]))
+	f.Time, f.TimeDefect = i.time(p.order.Uint32(b[4:]), p.order.Uint32(b[8:]))
 	rest, err := p.data(f, i, b[20:], p.order.Uint32(b[12:]), p.order.Uint32(b[16:]))
 	if err != nil {
 		return err
@@ -219,6 +277,8 @@ func (p *pcapng) enhanced(f *Frame) error {
 			o.Comments = append(o.Comments, string(v))
 		case code == epbFlags && len(v) == 4:
 			o.Direction = Direction(p.order.Uint32(v) & 3)
+		case code == epbDropCount && len(v) == 8:
+			o.DropCount = p.order.Uint64(v)
 		case code == epbPacketID && len(v) == 8:
 			o.PacketID, o.HasPacketID = p.order.Uint64(v), true
 		case code == epbQueue && len(v) == 4:
@@ -236,7 +296,7 @@ func (p *pcapng) obsolete(f *Frame) error {
 	if err != nil {
 		return err
 	}
-	i.stamp(f, p.order.Uint32(b[4:]), p.order.Uint32(b[8:]))
+	f.Time, f.TimeDefect = i.time(p.order.Uint32(b[4:]), p.order.Uint32(b[8:]))
 	_, err = p.data(f, i, b[20:], p.order.Uint32(b[12:]), p.order.Uint32(b[16:]))
 	return err
 }
@@ -264,7 +324,7 @@ func (p *pcapng) data(f *Frame, i *ngInterface, body []byte, captured, orig uint
 	if captured > MaxFrame || uint64(captured) > uint64(len(body)) {
 		return nil, malformed("packet of %d bytes in a block with room for %d", captured, len(body))
 	}
-	f.Interface, f.LinkType = i.Name, i.LinkType
+	f.Interface, f.InterfaceID, f.LinkType = i.Name, i.number, i.LinkType
 	f.Data = append(f.Data[:0], body[:captured]...)
 	f.OrigLen = int(max(orig, captured))
 	return body[min(int(captured+3)&^3, len(body)):], nil

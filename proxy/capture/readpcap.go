@@ -98,7 +98,7 @@ func (p *pcap) next(f *Frame) error {
 // endInside makes a file that ends inside something a malformed one; other errors stay what they are.
 func endInside(err error, what string) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return malformed("cut off inside %s", what)
+		return fmt.Errorf("%w: %w inside %s", ErrFormat, ErrCut, what)
 	}
 	return err
 }
