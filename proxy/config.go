@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"halfopen/proxy/nfqueue"
@@ -37,6 +39,10 @@ type Config struct {
 	LogFile     int64         // bytes after which a log file is followed by the next; 0 = decisionlog's default
 	LogTotal    int64         // bytes kept in all; 0 = decisionlog's default
 	LogAge      time.Duration // files older than this are removed; 0 = no limit
+	PcapDir     string        // directory of the annotated capture, "" for none
+	PcapFile    int64         // bytes after which a capture file is followed by the next; 0 = capture's default
+	PcapTotal   int64         // bytes kept in all; 0 = capture's default
+	PcapAge     time.Duration // capture files older than this are removed; 0 = no limit
 	StatsEvery  time.Duration // between stats records; 0 = 10 s
 	UpdateEvery time.Duration // between flow records of a live flow; 0 = 60 s
 
@@ -62,6 +68,9 @@ func (c *Config) check() error {
 	if int(c.Queues[1])+n > 0xffff {
 		return fmt.Errorf("proxy: queues %d-%d leave no numbers for as many second queues behind them", c.Queues[0], c.Queues[1])
 	}
+	if c.PcapDir != "" && sameDir(c.PcapDir, c.LogDir) {
+		return fmt.Errorf("proxy: the decision log and the capture are both to be in %s; each wants a directory of its own", c.LogDir)
+	}
 	if c.Mark == 0 {
 		c.Mark = DefaultMark
 	}
@@ -75,6 +84,16 @@ func (c *Config) check() error {
 		c.Logger = slog.Default()
 	}
 	return nil
+}
+
+// sameDir reports whether two names are of one directory, as far as that can be told before there is one.
+func sameDir(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	if errX == nil && errY == nil {
+		return os.SameFile(x, y)
+	}
+	return filepath.Clean(a) == filepath.Clean(b)
 }
 
 // maxQueues bounds the workers of one gateway.

@@ -8,8 +8,10 @@ import (
 
 // injection is why and for whom a packet is made.
 type injection struct {
-	cause   decisionlog.ID      // the decision, zero where time alone caused it
-	trigger string              // then: expiry, for example
+	cause   decisionlog.ID // the decision, zero where time alone caused it
+	trigger string         // then: expiry, for example
+	reason  string         // the decision's finding and rule, for the capture
+	rule    string
 	flow    uint64              // id, 0 for none
 	view    conntrack.Tuple     // of the flow as the gateway sees it, original direction; the segment's own without a flow
 	dir     conntrack.Direction // of the packet that is made
@@ -30,7 +32,8 @@ func (w *Worker) injectOne(e *policy.Emit, why injection) {
 	if err == nil {
 		err = w.injector.Send(packet)
 	}
-	w.injected(e, &why, wire, err)
+	id := w.injected(e, &why, wire, err)
+	w.tap.emitted(w, packet, e, &why, id, err)
 }
 
 // make encodes the packet with its addresses on the wire.

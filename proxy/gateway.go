@@ -14,18 +14,20 @@ import (
 
 	"halfopen/conntrack"
 	"halfopen/policy"
+	"halfopen/proxy/capture"
 	"halfopen/proxy/decisionlog"
 	"halfopen/proxy/nfqueue"
 )
 
 // Gateway is a running firewall: workers, rules, log, and what operators ask of it.
 type Gateway struct {
-	cfg    Config
-	clock  Clock
-	log    *decisionlog.Writer
-	rules  *nfqueue.RuleSet
-	shared *shared
-	start  conntrack.Instant
+	cfg      Config
+	clock    Clock
+	log      *decisionlog.Writer
+	recorder *capture.Recorder // of the annotated capture, nil for none
+	rules    *nfqueue.RuleSet
+	shared   *shared
+	start    conntrack.Instant
 
 	reloading sync.Mutex // one reload at a time
 	mu        sync.Mutex // what follows, up to the next blank line
@@ -79,6 +81,9 @@ func open(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	g.openShared()
+	if err := g.openTap(undo); err != nil {
+		return nil, err
+	}
 	if err := g.openQueues(undo); err != nil {
 		return nil, err
 	}
@@ -210,6 +215,9 @@ func (g *Gateway) newWorker(i int, fresh bool) (*Worker, error) {
 		return nil, err
 	}
 	w.producer = g.log.Producer(g.ledger.producerNumber())
+	if g.recorder != nil {
+		w.tap.producer = g.recorder.Producer()
+	}
 	g.arm(w, fresh)
 	return w, nil
 }
@@ -235,6 +243,7 @@ func (g *Gateway) arm(w *Worker, fresh bool) {
 	}
 	w.engine = policy.NewEngine(cfg)
 	w.setRates(g.pol)
+	w.nameDeciders()
 }
 
 // serve runs the workers until ctx ends, then settles everything.

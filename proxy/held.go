@@ -31,7 +31,8 @@ type heldPacket struct {
 	dir     conntrack.Direction
 	finding conntrack.Finding
 	rule    string
-	quote   []byte // the packet's first bytes, for an ICMP error
+	quote   []byte // the packet's first bytes, for an ICMP error and the capture
+	length  uint32 // bytes of the whole packet
 }
 
 // divert sends a packet to the second queue.
@@ -43,7 +44,7 @@ func (w *Worker) divert(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Out
 	}
 	w.diverts = append(w.diverts, divert{tuple: s.Tuple, from: s.Seq, to: s.End(), token: out.Hold, since: w.now})
 	w.held[out.Hold] = heldPacket{cause: w.cause, seg: *s, flow: out.Flow, dir: out.Dir, finding: out.Finding, rule: out.Rule,
-		quote: append([]byte(nil), p.Data...)}
+		quote: append([]byte(nil), p.Data...), length: p.CapLen}
 	w.main.Reroute(p.ID, w.secondQueue)
 }
 

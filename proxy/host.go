@@ -67,7 +67,10 @@ func (g *Gateway) Counters() Counters {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	c := Counters{Preset: g.pol.Preset(), Rev: g.pol.Rev(), ReloadOK: g.reloaded, ReloadAt: g.reloadAt, Restored: uint64(g.shared.pending.Len()),
-		LogDropped: lc.RingDropped + lc.DiskDropped, Gaps: g.ledger.gaps.Load(), FlowEventsDropped: g.shared.flowEvents.dropped.Load()}
+		LogDropped: lc.RingDropped + lc.DiskDropped, Gaps: g.ledger.gaps.Load(), FlowEventsDropped: g.shared.flowEvents.dropped.Load(), PcapDropped: g.pcapDropped()}
+	if g.recorder != nil {
+		c.PcapPackets = g.recorder.Counters().Packets
+	}
 	for i, w := range g.workers {
 		n := *w.copied.Load()
 		n.add(&g.retired[i])

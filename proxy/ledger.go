@@ -161,7 +161,7 @@ func (g *Gateway) putStats(c Counts, final bool) {
 	l := &g.ledger
 	st := &decisionlog.Stats{Run: g.log.Run(), Final: final, Uptime: int64(g.clock.Now().Sub(g.start)), Received: c.Received,
 		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&l.last),
-		RingDropped: g.log.Counters().RingDropped, UserDropped: c.LostIDs, Tombstones: c.Tombstones, Injected: c.Injected, InjectErrors: c.InjectErrors, Omitted: c.Omitted, Flows: c.live()}
+		RingDropped: g.log.Counters().RingDropped, PcapDropped: g.pcapDropped(), UserDropped: c.LostIDs, Tombstones: c.Tombstones, Injected: c.Injected, InjectErrors: c.InjectErrors, Omitted: c.Omitted, Flows: c.live()}
 	if full := l.gaps.Load() - min(l.gaps.Load(), c.LostIDs); g.cfg.FailClosed {
 		st.QueueDropped = full
 	} else {
@@ -172,6 +172,15 @@ func (g *Gateway) putStats(c Counts, final bool) {
 	}
 	g.log.Put(&decisionlog.Record{Time: time.Now().UnixNano(), Event: decisionlog.EventStats, Stats: st})
 	l.last = c
+}
+
+// pcapDropped is how many packets the annotated capture lacks.
+func (g *Gateway) pcapDropped() uint64 {
+	if g.recorder == nil {
+		return 0
+	}
+	c := g.recorder.Counters()
+	return c.RingDropped + c.DiskDropped
 }
 
 // waiting is how many messages the kernel holds in the main queues, received or not.

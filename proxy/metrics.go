@@ -29,6 +29,8 @@ type Counters struct {
 	Ended             [conntrack.NumEndReasons]uint64
 	Suppressed        [conntrack.NumFindings]uint64 // individual records held back by a rate
 	LogDropped        uint64                        // records that the log could not take: its ring was full or the disk refused them
+	PcapPackets       uint64                        // packets in the annotated capture
+	PcapDropped       uint64                        // packets that it could not take
 	Gaps              uint64                        // queue messages that gap records admit
 	FlowEventsDropped uint64                        // events that readers of `flows -E` were too slow for
 }

@@ -17,7 +17,7 @@ type collector struct {
 	packets, received, dropped, lost, enobufs, verdictErrors, waiting *prometheus.Desc
 	injected, injectErrors, holdsRefused, notRewritten                *prometheus.Desc
 	flows, restored, ended, flowEventsDropped                         *prometheus.Desc
-	suppressed, logDropped, gaps                                      *prometheus.Desc
+	suppressed, logDropped, gaps, pcapPackets, pcapDropped            *prometheus.Desc
 	policyInfo, reloadOK, reloadAt                                    *prometheus.Desc
 }
 
@@ -45,6 +45,8 @@ func newCollector(counters func() Counters) *collector {
 		flowEventsDropped: desc("flow_events_dropped_total", "Flow events that a reader of the admin socket was too slow for."),
 		suppressed:        desc("log_suppressed_total", "Individual records held back by their finding's rate limit; the log counts them.", "reason"),
 		logDropped:        desc("log_dropped_total", "Records that the decision log could not take; gap records tell of them."),
+		pcapPackets:       desc("pcap_packets_total", "Packets in the annotated capture."),
+		pcapDropped:       desc("pcap_dropped_total", "Packets that were decided and are not in the annotated capture: its writer was too slow, or the disk refused them."),
 		gaps:              desc("gap_packets_total", "Queue messages that passed or were dropped without a decision, as gap records say."),
 		policyInfo:        desc("policy_info", "The policy in force; always 1.", "rev", "preset"),
 		reloadOK:          desc("config_last_reload_successful", "Whether the last load of the policy succeeded (1) or not (0)."),
@@ -56,6 +58,7 @@ func newCollector(counters func() Counters) *collector {
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.packets, c.received, c.dropped, c.lost, c.enobufs, c.verdictErrors, c.waiting, c.injected,
 		c.injectErrors, c.holdsRefused, c.notRewritten, c.flows, c.restored, c.ended, c.flowEventsDropped, c.suppressed, c.logDropped, c.gaps,
+		c.pcapPackets, c.pcapDropped,
 		c.policyInfo, c.reloadOK, c.reloadAt} {
 		out <- d
 	}
@@ -84,6 +87,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	put(c.restored, prometheus.GaugeValue, n.Restored)
 	put(c.flowEventsDropped, prometheus.CounterValue, n.FlowEventsDropped)
 	put(c.logDropped, prometheus.CounterValue, n.LogDropped)
+	put(c.pcapPackets, prometheus.CounterValue, n.PcapPackets)
+	put(c.pcapDropped, prometheus.CounterValue, n.PcapDropped)
 	put(c.gaps, prometheus.CounterValue, n.Gaps)
 	put(c.policyInfo, prometheus.GaugeValue, 1, n.Rev, n.Preset)
 	var ok uint64

@@ -138,7 +138,7 @@ func (j *journal) fillDecision(r *decisionlog.Record, pol *policy.Policy, s *con
 	d.Idle, d.Remaining, d.Age = int64(out.Idle), int64(out.Remaining), int64(out.Age)
 	d.Action = actionWords(out)
 	d.Effect = out.Effect.String()
-	d.Defect, d.Checksum = s.Defect.String(), [...]string{conntrack.ChecksumUnverified: "unverified", conntrack.ChecksumGood: "", conntrack.ChecksumBad: "bad"}[s.Checksum]
+	d.Defect, d.Checksum = s.Defect.String(), checksumWords[s.Checksum]
 	d.Reply, d.Peer = made(out.HasReply, &out.Reply), made(out.HasPeer, &out.Peer)
 	d.Stripped, d.RewriteOmitted = uint16(out.Strip), out.RewriteOmitted
 	d.ReplyOmitted, d.PeerOmitted, d.Unmet = out.ReplyOmitted, out.PeerOmitted, out.Unmet
@@ -147,6 +147,9 @@ func (j *journal) fillDecision(r *decisionlog.Record, pol *policy.Policy, s *con
 		j.fillTombstone(&d.Tombstone, &out.Tombstone)
 	}
 }
+
+// checksumWords are the log's for what is known of a checksum.
+var checksumWords = [...]string{conntrack.ChecksumUnverified: "unverified", conntrack.ChecksumGood: "", conntrack.ChecksumBad: "bad"}
 
 // logDirection names the direction in EVE's words; without a flow nobody knows it.
 func logDirection(d conntrack.Direction, known bool) decisionlog.Direction {
@@ -226,13 +229,14 @@ func (j *journal) fillFlow(r *decisionlog.Record, pol *policy.Policy, ev *policy
 	f.Probes, f.Answered = e.Probe.Tries, [4]string{1: "client", 2: "server", 3: "both"}[e.Probe.Answered&3]
 }
 
-// injected appends the record of a packet that was made: wire is the tuple that it carries, err why it was not sent. Where the
-// record of its decision is suppressed, so is this one.
-func (j *journal) injected(e *policy.Emit, why *injection, wire conntrack.Tuple, err error) {
+// injected appends the record of a packet that was made, and returns its id: wire is the tuple that it carries, err why it was not sent.
+// Where the record of its decision is suppressed, so is this one.
+func (j *journal) injected(e *policy.Emit, why *injection, wire conntrack.Tuple, err error) (id decisionlog.ID) {
+	id = j.producer.NextID()
 	if err == nil {
 		j.counts.Injected++
 		if !why.cause.IsZero() && !j.logged {
-			return
+			return id
 		}
 	}
 	r := j.record(decisionlog.EventInject)
@@ -240,11 +244,7 @@ func (j *journal) injected(e *policy.Emit, why *injection, wire conntrack.Tuple,
 	fillSegment(r, &e.Segment)
 	r.Dir = logDirection(why.dir, why.flow != 0)
 	in := &r.Inject
-	in.ID, in.Cause, in.Trigger, in.Kind = j.producer.NextID(), why.cause, why.trigger, e.Kind
-	in.To = "server"
-	if why.dir == conntrack.Reply {
-		in.To = "client"
-	}
+	in.ID, in.Cause, in.Trigger, in.Kind, in.To = id, why.cause, why.trigger, e.Kind, injectedTo(why.dir)
 	if wire != e.Segment.Tuple {
 		in.WireSrc, in.WireDst = wire.From(), wire.To()
 	}
@@ -252,6 +252,15 @@ func (j *journal) injected(e *policy.Emit, why *injection, wire conntrack.Tuple,
 		j.counts.InjectErrors++
 		in.Error = err.Error()
 	}
+	return id
+}
+
+// injectedTo names the end that a packet of a direction goes to.
+func injectedTo(dir conntrack.Direction) string {
+	if dir == conntrack.Reply {
+		return "client"
+	}
+	return "server"
 }
 
 // settled appends the record that ends a hold. It explains no further message.

@@ -60,6 +60,7 @@ func (w *Worker) adoptPolicy(now conntrack.Instant, pol *policy.Policy) {
 		w.engine.Swap(now, pol, pol.Reload())
 	}
 	w.setRates(pol)
+	w.nameDeciders()
 }
 
 // putReload writes a reload's record and remembers for the metrics whether it was good.

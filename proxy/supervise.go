@@ -209,6 +209,9 @@ func (g *Gateway) stop() error {
 	for _, w := range g.workerList() {
 		w.close()
 	}
+	if g.recorder != nil {
+		errs = append(errs, g.recorder.Close())
+	}
 	errs = append(errs, g.ledger.close(g, c))
 	if g.cfg.InstallRules {
 		errs = append(errs, g.rules.Remove())

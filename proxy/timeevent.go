@@ -17,7 +17,7 @@ func (w *Worker) timeEvent(ev *policy.TimeEvent) {
 		}
 		for dir, has := range ev.HasEmit {
 			if has { // Emit[0] is for the originator: a packet of the reply direction
-				w.inject(&ev.Emit[dir], injection{trigger: ev.Trigger(), flow: ev.Flow.Entry.ID,
+				w.inject(&ev.Emit[dir], injection{trigger: ev.Trigger(), rule: ev.Rule, flow: ev.Flow.Entry.ID,
 					dir: conntrack.Direction(dir).Other()})
 			}
 		}
@@ -34,8 +34,9 @@ func (w *Worker) released(ev *policy.TimeEvent) {
 	}
 	w.release(ev.Hold, ev.Verdict)
 	w.cause, w.logged = w.producer.NextID(), true
+	w.tap.released(w, &h, ev)
 	if ev.HasEmit[0] {
-		w.inject(&ev.Emit[0], injection{cause: w.cause, flow: h.flow, dir: h.dir.Other(), quote: h.quote})
+		w.inject(&ev.Emit[0], injection{cause: w.cause, reason: h.finding.String(), rule: h.rule, flow: h.flow, dir: h.dir.Other(), quote: h.quote})
 	}
 	w.settled(w.engine.Policy(), &h, ev, w.secondQueue)
 }

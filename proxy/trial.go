@@ -23,8 +23,10 @@ func (w *Worker) dryBatch(n int) {
 			out.Counted = false
 		}
 		w.decided(out)
+		diverged := w.diverged(out, would)
+		w.tap.record(w, p, s, out, would, diverged)
 		if w.logged {
-			fillWould(&w.decide(p, s, out).Decision.Would, w.trial.Policy(), would, w.diverged(out, would))
+			fillWould(&w.decide(p, s, out).Decision.Would, w.trial.Policy(), would, diverged)
 		}
 	}
 }

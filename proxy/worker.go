@@ -41,6 +41,7 @@ type Worker struct {
 	encoder      *Encoder
 	injector     Injector
 	translator   *Translator
+	tap          tap
 	journal      // of the batch at hand; published after its verdicts left
 
 	editor    editor
@@ -149,6 +150,7 @@ func (w *Worker) mainBatch(n int) {
 		w.decode(p, s)
 		out := w.engine.Step(w.now, s)
 		w.decided(out)
+		w.tap.record(w, p, s, out, nil, false)
 		w.act(p, s, out)
 		w.flowEvents(out.Flows)
 		w.followState(s, out)

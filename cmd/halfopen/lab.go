@@ -50,7 +50,8 @@ sockets, and reads what happened from the captures on both sides of each gateway
 front of the client.`,
 		Example: `  halfopen lab run silence-on-the-wire
   halfopen lab run silence-on-the-wire --policy transparent-resync
-  halfopen lab run silence-on-the-wire --far-policy strict.yaml -o json --out /tmp/incident`,
+  halfopen lab run silence-on-the-wire --far-policy strict.yaml -o json --out /tmp/incident
+  halfopen lab run silence-on-the-wire --pcap /tmp/incident/pcap`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
@@ -76,6 +77,7 @@ front of the client.`,
 	f.StringVar(&o.Phase, "phase", "", "play only this `PHASE`")
 	f.StringArrayVar(&o.Set, "set", nil, "override one key of the gateway's policy (`PATH=VALUE`, repeatable)")
 	f.StringVar(&o.Out, "out", "", "`DIR` for captures and logs (default: a new temporary one)")
+	f.StringVar(&o.Pcap, "pcap", "", "let the gateway capture each packet with its decision into this `DIR`, the far one into DIR/far")
 	f.BoolVarP(&o.IPv6, "ipv6", "6", false, "play it over IPv6")
 	f.StringVarP(&output, "output", "o", "text", "text or json")
 	return c

@@ -18,7 +18,7 @@ import (
 func newRunCmd() *cobra.Command {
 	cfg := proxy.Config{}
 	rf := &ruleFlags{}
-	var configFile, fastpath, logTotal, logFile string
+	var configFile, fastpath, logTotal, logFile, pcapTotal, pcapFile string
 	var verbose bool
 	c := &cobra.Command{
 		Use:   "run --policy NAME|FILE",
@@ -32,6 +32,7 @@ the operator's ("halfopen rules print" shows what to paste). A gateway whose hal
 SIGHUP and "halfopen reload" load the policy again; a bad file changes nothing. SIGINT and SIGTERM end it cleanly.`,
 		Example: `  halfopen run --policy observe --install-rules --log /var/log/halfopen
   halfopen run --policy office.yaml --install-rules --match 'dport 515' --dry-run --log -
+  halfopen run --policy openbsd-pf --install-rules --log /var/log/halfopen --pcap /var/log/halfopen/pcap --pcap-total 10GiB
   halfopen run --policy lpd-case-2015 --set timeouts.established=2m --queues 0-3 --install-rules --log /var/log/halfopen`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -51,10 +52,19 @@ SIGHUP and "halfopen reload" load the policy again; a bad file changes nothing. 
 			if cfg.LogFile, err = parseSize("--log-file", logFile); err != nil {
 				return err
 			}
+			if cfg.PcapTotal, err = parseSize("--pcap-total", pcapTotal); err != nil {
+				return err
+			}
+			if cfg.PcapFile, err = parseSize("--pcap-file", pcapFile); err != nil {
+				return err
+			}
+			if cfg.PcapDir == "-" {
+				return usagef("--pcap -: want a directory; captures are files that rotate")
+			}
 			if err := checkFastpath(fastpath); err != nil {
 				return err
 			}
-			for flag, d := range map[string]time.Duration{"stats-every": cfg.StatsEvery, "update-every": cfg.UpdateEvery, "log-age": cfg.LogAge} {
+			for flag, d := range map[string]time.Duration{"stats-every": cfg.StatsEvery, "update-every": cfg.UpdateEvery, "log-age": cfg.LogAge, "pcap-age": cfg.PcapAge} {
 				if d < 0 {
 					return usagef("--%s %v: want a duration of 0s or more", flag, d)
 				}
@@ -75,6 +85,10 @@ SIGHUP and "halfopen reload" load the policy again; a bad file changes nothing. 
 	f.StringVar(&logTotal, "log-total", "1GiB", "total `SIZE` of log files kept; the oldest go first")
 	f.StringVar(&logFile, "log-file", "64MiB", "`SIZE` at which a log file is followed by the next")
 	f.DurationVar(&cfg.LogAge, "log-age", 0, "remove log files older than this (0: keep)")
+	f.StringVar(&cfg.PcapDir, "pcap", "", "capture every packet with its decision as a comment, as pcapng files in this `DIR`")
+	f.StringVar(&pcapTotal, "pcap-total", "1GiB", "total `SIZE` of capture files kept; the oldest go first")
+	f.StringVar(&pcapFile, "pcap-file", "64MiB", "`SIZE` at which a capture file is followed by the next")
+	f.DurationVar(&cfg.PcapAge, "pcap-age", 0, "remove capture files older than this (0: keep)")
 	f.DurationVar(&cfg.StatsEvery, "stats-every", 10*time.Second, "time between stats records")
 	f.DurationVar(&cfg.UpdateEvery, "update-every", time.Minute, "time between flow records of a live flow")
 	f.StringVar(&fastpath, "fastpath", "auto", "kernel fast path: auto, on, off or redirect")

@@ -214,6 +214,7 @@ func (s *Stats) encode(e *enc) {
 		e.counts("reasons", s.Reasons)
 		e.counts("suppressed", s.Suppressed)
 		e.num("ring_dropped", s.RingDropped)
+		e.numIf("pcap_dropped", s.PcapDropped)
 		e.num("queue_dropped", s.QueueDropped)
 		e.num("queue_user_dropped", s.UserDropped)
 		e.num("fail_open", s.FailOpen)

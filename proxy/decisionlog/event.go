@@ -252,6 +252,7 @@ type StatsEvent struct {
 	Reasons      map[string]uint64 `json:"reasons"`
 	Suppressed   map[string]uint64 `json:"suppressed"`
 	RingDropped  uint64            `json:"ring_dropped"`
+	PcapDropped  uint64            `json:"pcap_dropped"`
 	QueueDropped uint64            `json:"queue_dropped"`
 	UserDropped  uint64            `json:"queue_user_dropped"`
 	FailOpen     uint64            `json:"fail_open"`

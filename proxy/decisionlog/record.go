@@ -318,6 +318,7 @@ type Stats struct {
 	Reasons      []Count
 	Suppressed   []Count // individual records held back since the previous stats record, by reason
 	RingDropped  uint64  // records
+	PcapDropped  uint64  // packets decided that are not in the annotated capture
 	QueueDropped uint64  // messages that the kernel dropped because the queue was full
 	UserDropped  uint64  // messages that the kernel could not hand over (ENOBUFS)
 	FailOpen     uint64

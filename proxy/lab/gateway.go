@@ -21,12 +21,13 @@ const (
 
 // gatewayConfig says how one gateway process runs.
 type gatewayConfig struct {
-	binary string   // the halfopen program
-	policy string   // name or file; PlainForwarding for none
-	set    []string // PATH=VALUE overrides of policy keys
-	logDir string   // decision log
-	stderr string   // file
-	runDir string   // short path for the admin socket and the ready file
+	binary  string   // the halfopen program
+	policy  string   // name or file; PlainForwarding for none
+	set     []string // PATH=VALUE overrides of policy keys
+	logDir  string   // decision log
+	pcapDir string   // annotated capture, "" for none
+	stderr  string   // file
+	runDir  string   // short path for the admin socket and the ready file
 }
 
 // gateway is a running halfopen; the zero value is plain forwarding.
@@ -49,6 +50,9 @@ func startGateway(ctx context.Context, ns *Namespace, c gatewayConfig) (*gateway
 	args := []string{
 		"run", "--policy", c.policy, "--fresh", "--install-rules", "--queues", "0-1", "--log", c.logDir,
 		"--ready-file", ready, "--admin", filepath.Join(c.runDir, "admin.sock"),
+	}
+	if c.pcapDir != "" {
+		args = append(args, "--pcap", c.pcapDir)
 	}
 	for _, s := range c.set {
 		args = append(args, "--set", s)

@@ -18,6 +18,9 @@ type Captures struct {
 	Inside  string `json:"inside"`
 	Outside string `json:"outside"`
 	Between string `json:"between,omitempty"` // with two gateways
+	// Directories of the annotated captures that the gateways wrote, where they were asked to.
+	Gateway    string `json:"gateway,omitempty"`
+	FarGateway string `json:"far_gateway,omitempty"`
 }
 
 // Phase is one incident. All counts but the facts' begin with the incident itself (the second dial, the late data), not with what

@@ -25,6 +25,7 @@ type Options struct {
 	Set       []string // further PATH=VALUE overrides of the gateway's policy
 	Binary    string   // the halfopen program that the gateways run; "" means this one
 	Out       string   // directory for captures and logs, made if missing; "" means a new one below the system's temporary directory
+	Pcap      string   // directory for the gateway's annotated captures, "" for none; the far gateway's go to "far" in it
 	IPv6      bool     // play it over IPv6
 }
 
@@ -99,6 +100,11 @@ func (o *Options) fill() (err error) {
 	if err != nil {
 		return fmt.Errorf("lab: output directory: %w", err)
 	}
+	if o.Pcap != "" {
+		if o.Pcap, err = filepath.Abs(o.Pcap); err != nil {
+			return fmt.Errorf("lab: capture directory: %w", err)
+		}
+	}
 	o.Out, err = filepath.Abs(o.Out)
 	return err
 }
@@ -124,6 +130,13 @@ type window struct {
 
 func (r *rig) logDir() string    { return filepath.Join(r.Out, "log") }
 func (r *rig) farLogDir() string { return filepath.Join(r.Out, "far-log") }
+
+func (r *rig) farPcapDir() string {
+	if r.Pcap == "" {
+		return ""
+	}
+	return filepath.Join(r.Pcap, "far")
+}
 
 func (r *rig) run(ctx context.Context) (*Report, error) {
 	var err error
@@ -265,12 +278,12 @@ type placedConfig struct {
 func (r *rig) gatewayConfigs(spec PhaseSpec) []placedConfig {
 	near := placedConfig{r.top.Gateway, gatewayConfig{
 		binary: r.Binary, policy: r.Policy, set: append(spec.overrides(), r.Set...),
-		logDir: r.logDir(), stderr: filepath.Join(r.Out, "gateway.stderr"), runDir: filepath.Join(r.scratch, "g"),
+		logDir: r.logDir(), pcapDir: r.Pcap, stderr: filepath.Join(r.Out, "gateway.stderr"), runDir: filepath.Join(r.scratch, "g"),
 	}}
 	out := []placedConfig{near}
 	if r.top.Far != nil {
 		out = append(out, placedConfig{r.top.Far, gatewayConfig{
-			binary: r.Binary, policy: r.FarPolicy, logDir: r.farLogDir(),
+			binary: r.Binary, policy: r.FarPolicy, logDir: r.farLogDir(), pcapDir: r.farPcapDir(),
 			stderr: filepath.Join(r.Out, "far-gateway.stderr"), runDir: filepath.Join(r.scratch, "f"),
 		}})
 	}
@@ -298,8 +311,14 @@ func (r *rig) isServer(a netip.AddrPort) bool {
 func (r *rig) report() (*Report, error) {
 	rep := &Report{Scenario: r.scenario.Name, Policy: r.Policy, FarPolicy: r.FarPolicy, Log: r.logDir()}
 	rep.Captures = Captures{Inside: r.captures[0], Outside: r.captures[len(r.captures)-1]}
+	if r.Policy != PlainForwarding {
+		rep.Captures.Gateway = r.Pcap
+	}
 	if r.top.Far != nil {
 		rep.Captures.Between, rep.FarLog = r.captures[1], r.farLogDir()
+		if r.FarPolicy != PlainForwarding {
+			rep.Captures.FarGateway = r.farPcapDir()
+		}
 	}
 	packets, err := readLinks(r.captures, r.isServer)
 	if err != nil {

@@ -33,6 +33,11 @@ func (r *Report) WriteText(w io.Writer) error {
 		p.writeText(out, width)
 	}
 	fmt.Fprintf(out, "\ncaptures: %s\n", strings.Join(r.Captures.list(), " "))
+	for _, dir := range [...]string{r.Captures.FarGateway, r.Captures.Gateway} {
+		if dir != "" {
+			fmt.Fprintf(out, "pcap:     %s\n", dir)
+		}
+	}
 	fmt.Fprintf(out, "log:      %s\n", r.Log)
 	if r.FarLog != "" {
 		fmt.Fprintf(out, "far log:  %s\n", r.FarLog)

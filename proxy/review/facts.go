@@ -127,6 +127,7 @@ func (l *facts) stats(s *decisionlog.StatsEvent) {
 	}
 	l.numIf("injected", s.Injected)
 	l.numIf("ring_dropped", s.RingDropped)
+	l.numIf("pcap_dropped", s.PcapDropped)
 	l.numIf("queue_dropped", s.QueueDropped)
 	l.numIf("queue_user_dropped", s.UserDropped)
 }

@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/capture"
+	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/nfqueue"
+)
+
+// tap gives a worker's packets, with what was decided about each, to the annotated capture (--pcap). Every packet goes there, plain
+// in-window forwards too, whatever the log's detail is. It belongs to the worker's thread; the zero value gives nothing to anybody.
+type tap struct {
+	producer *capture.Producer // nil: no capture
+	by       *capture.Decider
+}
+
+// openTap opens the capture, if there is to be one.
+func (g *Gateway) openTap(undo *undoList) (err error) {
+	if g.cfg.PcapDir == "" {
+		return nil
+	}
+	g.recorder, err = capture.StartRecorder(capture.RecorderOptions{PacketLogOptions: capture.PacketLogOptions{Dir: g.cfg.PcapDir,
+		MaxFileBytes: g.cfg.PcapFile, MaxTotalBytes: g.cfg.PcapTotal, MaxAge: g.cfg.PcapAge, Version: g.cfg.Version, Run: g.log.Run(),
+		IfaceName: g.shared.ifaces.name, Logger: g.cfg.Logger}})
+	if err != nil {
+		return err
+	}
+	undo.add(func() { _ = g.recorder.Close() })
+	return nil
+}
+
+// decider names the policies whose decisions a capture will tell: the one in force, and the one beside it or nil.
+func decider(pol, would *policy.Policy) *capture.Decider {
+	d := &capture.Decider{Policy: pol.Name(), Preset: pol.Preset(), Rev: pol.Rev()}
+	if would != nil {
+		d.WouldPolicy, d.WouldPreset, d.WouldRev = would.Name(), would.Preset(), would.Rev()
+	}
+	return d
+}
+
+// nameDeciders tells the tap whose decisions follow.
+func (w *Worker) nameDeciders() {
+	if w.tap.producer == nil {
+		return
+	}
+	var would *policy.Policy
+	if w.trial != nil {
+		would = w.trial.Policy()
+	}
+	w.tap.by = decider(w.engine.Policy(), would)
+}
+
+// record captures a packet of the main queue with the decision at hand. With would another policy's decision stands beside it.
+func (t *tap) record(w *Worker, p *nfqueue.Packet, s *conntrack.Segment, out, would *policy.Outcome, diverged bool) {
+	if t.producer == nil {
+		return
+	}
+	k := t.producer.Record(capture.Received, w.queue, t.by, p.Data)
+	if k == nil {
+		return
+	}
+	k.Time, k.OrigLen, k.InDev, k.OutDev = w.wall(w.now), p.CapLen, p.InDev, p.OutDev
+	w.noteDecision(&k.Note, s, out)
+	if would != nil {
+		noteWould(&k.Note.Would, would, diverged)
+	}
+	t.producer.Push()
+}
+
+// released captures how a hold ended. The packet is the one that was captured when it was received.
+func (t *tap) released(w *Worker, h *heldPacket, ev *policy.TimeEvent) {
+	if t.producer == nil {
+		return
+	}
+	k := t.producer.Record(capture.Released, w.queue, t.by, h.quote)
+	if k == nil {
+		return
+	}
+	k.Time, k.OrigLen = w.wall(w.now), h.length
+	w.noteRelease(&k.Note, h, ev)
+	t.producer.Push()
+}
+
+// emitted captures a packet that was made, whether it could be sent or not; id is its own.
+func (t *tap) emitted(w *Worker, packet []byte, e *policy.Emit, why *injection, id decisionlog.ID, err error) {
+	if t.producer == nil || len(packet) == 0 {
+		return
+	}
+	k := t.producer.Record(capture.Emitted, w.queue, t.by, packet)
+	if k == nil {
+		return
+	}
+	k.Time = w.wall(w.now)
+	noteInjection(&k.Note, e, why, id)
+	if err != nil {
+		k.Note.Error = err.Error()
+	}
+	t.producer.Push()
+}
+
+// noteDecision writes what was decided about the segment at hand, in the words of its record.
+func (j *journal) noteDecision(n *capture.Note, s *conntrack.Segment, out *policy.Outcome) {
+	n.ID, n.Flow, n.Direction = j.cause, out.Flow, logDirection(out.Dir, out.Flow != 0)
+	n.Verdict, n.Reason, n.Rule = out.Verdict.String(), out.Finding.String(), out.Rule
+	n.State = out.Before.String()
+	if out.After != out.Before {
+		n.StateAfter = out.After.String()
+	}
+	n.Known, n.Idle = out.Before != conntrack.StateNone, int64(out.Idle)
+	if out.HasReply {
+		n.Reply = out.Reply.Kind
+	}
+	if out.HasPeer {
+		n.Peer = out.Peer.Kind
+	}
+	n.ReplyOmitted, n.PeerOmitted, n.Unmet = out.ReplyOmitted, out.PeerOmitted, out.Unmet
+	n.Defect = s.Defect.String()
+	if s.Checksum == conntrack.ChecksumBad { // "unverified" would stand in nearly every comment: it is the rule where a queue copies headers
+		n.Checksum = checksumWords[s.Checksum]
+	}
+	if out.HasTomb {
+		t := &out.Tombstone
+		n.Tombstone, n.TombstoneWhy, n.Forgotten = t.ID, t.Reason.String(), int64(j.now.Sub(t.Forgotten))
+	}
+	n.PcapCnt = j.frame
+}
+
+// noteRelease writes how a hold ended, in the words of the record that settles it.
+func (j *journal) noteRelease(n *capture.Note, h *heldPacket, ev *policy.TimeEvent) {
+	n.ID, n.Settles, n.Flow, n.Direction = j.cause, h.cause, h.flow, logDirection(h.dir, h.flow != 0)
+	n.Verdict, n.Reason, n.Rule = ev.Verdict.String(), h.finding.String(), h.rule
+	if ev.HasEmit[0] {
+		n.Reply = ev.Emit[0].Kind
+	}
+}
+
+// noteInjection writes why a packet was made, in the words of its record.
+func noteInjection(n *capture.Note, e *policy.Emit, why *injection, id decisionlog.ID) {
+	n.Verdict, n.Kind, n.To, n.Trigger = capture.Inject, e.Kind, injectedTo(why.dir), why.trigger
+	n.Reason, n.Rule, n.Flow, n.Direction = why.reason, why.rule, why.flow, logDirection(why.dir, why.flow != 0)
+	n.ID, n.Cause = id, why.cause
+}
+
+// noteWould writes what another engine would have done.
+func noteWould(n *capture.WouldNote, would *policy.Outcome, diverged bool) {
+	*n = capture.WouldNote{Verdict: would.Verdict.String(), Reason: would.Finding.String(), Rule: would.Rule, Diverged: diverged}
+	if would.HasReply {
+		n.Reply = would.Reply.Kind
+	}
+	if would.HasPeer {
+		n.Peer = would.Peer.Kind
+	}
+}
