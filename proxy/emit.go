@@ -42,15 +42,19 @@ func (w *Worker) make(e *policy.Emit, why *injection) (wire conntrack.Tuple, pac
 	if wire, err = w.translator.Wire(e.Segment.Tuple, why.dir); err != nil {
 		return wire, nil, err
 	}
+	packet, err = encodeEmit(w.encoder, e, wire, why.quote)
+	return wire, packet, err
+}
+
+// encodeEmit makes the bytes of what an emit asks for, with the addresses of wire; quote is the packet that an ICMP error quotes.
+func encodeEmit(enc *Encoder, e *policy.Emit, wire conntrack.Tuple, quote []byte) ([]byte, error) {
 	switch e.ICMP {
 	case policy.ReplyICMPPort:
-		packet, err = w.encoder.Unreachable(&wire, UnreachablePort, why.quote)
+		return enc.Unreachable(&wire, UnreachablePort, quote)
 	case policy.ReplyICMPAdmin:
-		packet, err = w.encoder.Unreachable(&wire, UnreachableAdmin, why.quote)
-	default:
-		s := e.Segment
-		s.Tuple = wire
-		packet, err = w.encoder.Segment(&s, nil)
+		return enc.Unreachable(&wire, UnreachableAdmin, quote)
 	}
-	return wire, packet, err
+	s := e.Segment
+	s.Tuple = wire
+	return enc.Segment(&s, nil)
 }

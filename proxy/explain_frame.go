@@ -44,6 +44,8 @@ func skipText(why string) string {
 	switch why {
 	case SkipInterface:
 		return "is of another interface than the one asked for"
+	case SkipOwnDeed:
+		return "was made or released by the gateway that captured it"
 	case SkipLinkType:
 		return "is of a link type that cannot be opened"
 	case SkipNotIP:

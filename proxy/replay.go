@@ -27,6 +27,7 @@ type ReplayConfig struct {
 	Fresh           bool   // adopt nothing: connections older than the capture are not known
 
 	LogDir  string // directory of a decision log, "-" for Stdout, "" for none
+	PcapDir string // directory of an annotated capture, "" for none
 	Version string
 	Stdout  io.Writer
 	Logger  *slog.Logger
@@ -53,15 +54,22 @@ type replay struct {
 	log     *decisionlog.Writer // nil for none
 	put     int                 // records since the log was last flushed
 	held    map[uint64]heldPacket
+	tap     replayTap
 	clock   captureClock
 	courses courses
 	strays  *simplelru.LRU[conntrack.Tuple, struct{}] // tuples of connections that the table never took up
 	report  *Replay
 
-	header frame // of the packet at hand
-	seg    conntrack.Segment
-	shown  ReplayFrame
-	err    error // of cfg.Frame
+	header  frame // of the packet at hand
+	packet  []byte
+	length  int // of the whole packet, captured or not
+	seg     conntrack.Segment
+	note    capture.Note // what an annotated capture says was decided about it
+	noted   bool         // it says something
+	decider capture.Decider
+	sides   sides
+	shown   ReplayFrame
+	err     error // of cfg.Frame
 }
 
 // RunReplay replays a capture. The error is for what keeps it from beginning: a policy or capture that cannot be opened, a log
@@ -108,6 +116,9 @@ func (r *replay) run(ctx context.Context, src *capture.Reader) (*Replay, error) 
 	if err := r.openLog(); err != nil {
 		return nil, err
 	}
+	if err := r.openTap(); err != nil {
+		return nil, errors.Join(err, r.closeLog())
+	}
 	r.read(ctx, src)
 	if r.engine != nil {
 		r.finish()
@@ -129,7 +140,14 @@ func (r *replay) read(ctx context.Context, src *capture.Reader) {
 		}
 		if err != nil {
 			r.report.problem(r.report.Packets+1, err.Error())
-			break
+			more, err := src.NextFile() // what the next file of a directory holds can be read
+			if err != nil {
+				r.report.problem(r.report.Packets+1, err.Error())
+			}
+			if !more {
+				break
+			}
+			continue
 		}
 		r.frame(src, &f)
 		if f.N%progressEvery == 0 {
@@ -158,7 +176,7 @@ func (r *replay) frame(src *capture.Reader, f *capture.Frame) {
 	}
 	r.journal.frame = uint64(f.N)
 	r.shown = ReplayFrame{N: f.N, Time: r.clock.now}
-	why := r.decode(f)
+	why := r.decode(src, f)
 	if r.cfg.explain != nil {
 		r.cfg.explain.look(f, r)
 	}
@@ -189,6 +207,7 @@ func (r *replay) unknownLink(src *capture.Reader, f *capture.Frame) {
 // Why a frame is skipped: the gateway's rules queue TCP only, and no fragment but a first one.
 const (
 	SkipInterface = "other-interface" // of another interface than the one asked for
+	SkipOwnDeed   = "gateways-own"    // made or released by the gateway that captured it: it never reached that gateway's queue
 	SkipLinkType  = "link-type"       // of a link type that cannot be opened
 	SkipNotIP     = "not-ip"          // carries no IP packet, or is too short to
 	SkipNotTCP    = "not-tcp"         // another protocol
@@ -196,9 +215,16 @@ const (
 )
 
 // decode fills the segment at hand, or returns why there is none.
-func (r *replay) decode(f *capture.Frame) (skip string) {
+func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 	if r.cfg.Interface != "" && f.Interface != r.cfg.Interface {
 		return SkipInterface
+	}
+	if src.OwnDeed(f) {
+		return SkipOwnDeed
+	}
+	r.decider = capture.Decider{}
+	if r.note, r.noted = f.Note(); r.noted {
+		r.decider, _ = src.Decider(f)
 	}
 	if !f.LinkType.Supported() {
 		return SkipLinkType
@@ -209,7 +235,8 @@ func (r *replay) decode(f *capture.Frame) (skip string) {
 	}
 	r.header = frame{}
 	// What stands before the IP packet was on the wire too.
-	r.decoder.decode(ip, f.OrigLen-(len(f.Data)-len(ip)), PacketInfo{Partial: r.cfg.IgnoreChecksums}, &r.header, &r.seg)
+	r.packet, r.length = ip, f.OrigLen-(len(f.Data)-len(ip))
+	r.decoder.decode(ip, r.length, PacketInfo{Partial: r.cfg.IgnoreChecksums}, &r.header, &r.seg)
 	switch {
 	case r.header.other:
 		return SkipNotTCP

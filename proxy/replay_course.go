@@ -52,6 +52,16 @@ func changes(out *policy.Outcome) bool {
 	return out.Verdict != policy.Forward || out.HasReply || out.HasPeer
 }
 
+// departs reports whether a decision would have changed what the capture shows to follow. An annotated capture shows what followed upon the
+// decision that it tells; any other, what follows where nobody interferes.
+func (r *replay) departs(out *policy.Outcome) bool {
+	if !r.noted {
+		return changes(out)
+	}
+	d := deedOf(out)
+	return d.Verdict != r.note.Verdict || d.Reply != r.note.Reply || d.Peer != r.note.Peer
+}
+
 // nameless reports whether a segment does not tell whose it is.
 func nameless(s *conntrack.Segment) bool {
 	return s.Defect != conntrack.DefectNone && s.Tuple.SrcPort == 0 && s.Tuple.DstPort == 0
@@ -73,7 +83,7 @@ func (r *replay) course(n int, s *conntrack.Segment, out *policy.Outcome) *cours
 		}
 		return c
 	}
-	if !changes(out) || nameless(s) {
+	if !r.departs(out) || nameless(s) {
 		return c
 	}
 	if c == nil {
@@ -84,8 +94,12 @@ func (r *replay) course(n int, s *conntrack.Segment, out *policy.Outcome) *cours
 	return c
 }
 
-// untimely follows a connection that time alone has sent something into, before the frame at hand.
+// untimely follows a connection that time alone has sent something into, before the frame at hand. Where the capture is of a gateway with this
+// very policy, that gateway has sent it too.
 func (r *replay) untimely(ev *policy.TimeEvent) {
+	if r.decider.Rev == r.pol.Rev() {
+		return
+	}
 	e := &ev.Flow.Entry
 	key, _ := e.Tuple.Canonical()
 	c := r.courses.begin(key)

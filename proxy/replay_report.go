@@ -47,6 +47,8 @@ type Replay struct {
 	Omitted       map[string]int `json:"omitted"`
 	Released      map[string]int `json:"released"`
 
+	SeenBefore     int            `json:"seen_before"` // segments that another interface had shown already
+	Recorded       Recorded       `json:"recorded"`
 	Counterfactual Counterfactual `json:"counterfactual"`
 	Shadows        []ShadowReport `json:"shadows,omitempty"`
 	Problems       []Problem      `json:"problems"`
@@ -80,6 +82,13 @@ type Counterfactual struct {
 	Frames    int     `json:"frames"` // their frames behind it
 	First     []Point `json:"first"`  // the points, up to 1000
 	Forgotten int     `json:"forgotten"`
+}
+
+// Recorded compares the decisions with those that an annotated capture tells.
+type Recorded struct {
+	Frames int            `json:"frames"` // that tell one
+	Same   int            `json:"same"`   // of those, with the same verdict, finding, rule and kinds of what is sent
+	Pairs  map[string]int `json:"pairs"`  // the others, by both decisions
 }
 
 // Point is a decision in a connection.
@@ -173,7 +182,7 @@ type ReplayFrame struct {
 }
 
 func newReplayReport(cfg *ReplayConfig) *Replay {
-	return &Replay{Capture: cfg.Capture, Interfaces: map[string]int{}, Skipped: map[string]int{}, Ended: map[string]int{}, Findings: map[string]int{},
+	return &Replay{Capture: cfg.Capture, Interfaces: map[string]int{}, Recorded: Recorded{Pairs: map[string]int{}}, Skipped: map[string]int{}, Ended: map[string]int{}, Findings: map[string]int{},
 		Verdicts: map[string]int{}, Decisions: map[string]int{}, InjectedKinds: map[string]int{}, Omitted: map[string]int{},
 		Released: map[string]int{}, Counterfactual: Counterfactual{First: []Point{}}, Problems: []Problem{},
 		unknown: map[capture.LinkType]bool{}, places: map[place]int{}}
@@ -245,11 +254,14 @@ func (r *replay) show(s *conntrack.Segment, out *policy.Outcome, c *course) {
 
 // openLog opens the decision log, which must be a directory of its own: beside a gateway's it would hide how that ended.
 func (r *replay) openLog() error {
-	if r.cfg.LogDir == "" {
+	opt := decisionlog.Options{Dir: r.cfg.LogDir, MaxTotalBytes: -1, RingSize: logRing, Version: r.cfg.Version, Stdout: r.cfg.Stdout, Logger: r.cfg.Logger}
+	switch {
+	case r.cfg.LogDir == "" && r.cfg.PcapDir == "":
 		return nil
+	case r.cfg.LogDir == "": // the capture has its ids from a log that nobody reads
+		opt.Dir, opt.Stdout = "-", discard{}
 	}
-	log, err := decisionlog.Open(decisionlog.Options{Dir: r.cfg.LogDir, MaxTotalBytes: -1, RingSize: logRing, Version: r.cfg.Version,
-		Stdout: r.cfg.Stdout, Logger: r.cfg.Logger})
+	log, err := decisionlog.Open(opt)
 	if err != nil {
 		return err
 	}
@@ -277,16 +289,24 @@ func (r *replay) close(src *capture.Reader) {
 		sh.report.Findings, sh.report.Verdicts, _ = sh.counts.words()
 		rep.Shadows = append(rep.Shadows, sh.report)
 	}
+	if err := r.closeLog(); err != nil {
+		rep.problem(0, fmt.Sprintf("log %s: %v", r.cfg.LogDir, err))
+	}
+	if err := r.closeTap(); err != nil {
+		rep.problem(0, fmt.Sprintf("capture %s: %v", r.cfg.PcapDir, err))
+	}
+}
+
+// closeLog completes the log, if there is one.
+func (r *replay) closeLog() error {
 	if r.log == nil {
-		return
+		return nil
 	}
 	err := r.log.Close()
 	if lost := r.log.Counters(); lost.RingDropped+lost.DiskDropped > 0 {
 		err = errors.Join(err, fmt.Errorf("%d records could not be written", lost.RingDropped+lost.DiskDropped))
 	}
-	if err != nil {
-		rep.problem(0, fmt.Sprintf("log %s: %v", r.cfg.LogDir, err))
-	}
+	return err
 }
 
 // words returns the decisions by finding, by verdict, and by both.

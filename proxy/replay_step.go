@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+
 	"halfopen/conntrack"
 	"halfopen/policy"
 	"halfopen/proxy/capture"
@@ -31,6 +33,10 @@ func (r *replay) segment(f *capture.Frame) {
 	r.tally(s, out)
 	c := r.course(f.N, s, out)
 	r.compare(f.N, s, out, c)
+	r.recorded(out)
+	if r.sides.seen(f, s) {
+		r.report.SeenBefore++
+	}
 	if r.log != nil {
 		r.write(f, s, out)
 	} else {
@@ -53,10 +59,10 @@ func (r *replay) step(now conntrack.Instant, s *conntrack.Segment) *policy.Outco
 // inject counts, and with a log records, what the decision would have sent.
 func (r *replay) inject(out *policy.Outcome, s *conntrack.Segment) {
 	if out.HasPeer {
-		r.injected(&out.Peer, injection{cause: r.journal.cause, flow: out.Flow, dir: out.Dir})
+		r.injected(&out.Peer, injection{cause: r.journal.cause, reason: out.Finding.String(), rule: out.Rule, flow: out.Flow, dir: out.Dir, quote: r.packet})
 	}
 	if out.HasReply {
-		r.injected(&out.Reply, injection{cause: r.journal.cause, flow: out.Flow, dir: out.Dir.Other()})
+		r.injected(&out.Reply, injection{cause: r.journal.cause, reason: out.Finding.String(), rule: out.Rule, flow: out.Flow, dir: out.Dir.Other(), quote: r.packet})
 	}
 	for _, why := range [...]string{out.PeerOmitted, out.ReplyOmitted} {
 		if why != "" {
@@ -64,7 +70,11 @@ func (r *replay) inject(out *policy.Outcome, s *conntrack.Segment) {
 		}
 	}
 	if out.Verdict == policy.Hold {
-		r.held[out.Hold] = heldPacket{cause: r.journal.cause, seg: *s, flow: out.Flow, dir: out.Dir, finding: out.Finding, rule: out.Rule}
+		h := heldPacket{cause: r.journal.cause, seg: *s, flow: out.Flow, dir: out.Dir, finding: out.Finding, rule: out.Rule}
+		if r.tap.log != nil {
+			h.quote, h.length = bytes.Clone(r.packet), uint32(r.length)
+		}
+		r.held[out.Hold] = h
 	}
 }
 
@@ -79,7 +89,7 @@ func (r *replay) injectedOne(e *policy.Emit, why injection) {
 	r.report.Injected++
 	r.report.InjectedKinds[e.Kind]++
 	if r.log != nil {
-		r.journal.injected(e, &why, e.Segment.Tuple, nil)
+		r.tapInjection(e, &why, r.journal.injected(e, &why, e.Segment.Tuple, nil))
 	}
 }
 
@@ -110,6 +120,7 @@ func (r *replay) write(f *capture.Frame, s *conntrack.Segment, out *policy.Outco
 		out.Counted = false
 	}
 	r.journal.decided(out)
+	r.tapDecision(f, s, out)
 	r.inject(out, s)
 	r.flows(out.Flows)
 	if r.journal.logged {
@@ -152,7 +163,7 @@ func (r *replay) timeEvent(ev *policy.TimeEvent) {
 		}
 		for dir, has := range ev.HasEmit {
 			if has {
-				r.injected(&ev.Emit[dir], injection{trigger: ev.Trigger(), flow: ev.Flow.Entry.ID,
+				r.injected(&ev.Emit[dir], injection{trigger: ev.Trigger(), rule: ev.Rule, flow: ev.Flow.Entry.ID,
 					dir: conntrack.Direction(dir).Other()})
 			}
 		}
@@ -174,9 +185,10 @@ func (r *replay) released(ev *policy.TimeEvent) {
 	r.report.Released[ev.Verdict.String()]++
 	if r.log != nil {
 		r.journal.cause, r.journal.logged = r.journal.producer.NextID(), true
+		r.tapRelease(&h, ev)
 	}
 	if ev.HasEmit[0] {
-		r.injected(&ev.Emit[0], injection{cause: r.journal.cause, flow: h.flow, dir: h.dir.Other()})
+		r.injected(&ev.Emit[0], injection{cause: r.journal.cause, reason: h.finding.String(), rule: h.rule, flow: h.flow, dir: h.dir.Other(), quote: h.quote})
 	}
 	if r.log != nil {
 		r.journal.settled(r.pol, &h, ev, 0)

@@ -125,6 +125,10 @@ func (w *ReplayWriter) text(r *Replay) {
 	if len(r.Released) > 0 {
 		w.line("holds     ended with %s", countsText(r.Released))
 	}
+	if r.SeenBefore > 0 {
+		w.line("doubles   %d segments had been seen on another interface before, and were decided again: --interface NAME takes one side only", r.SeenBefore)
+	}
+	w.recorded(&r.Recorded)
 	w.counterfactual(&r.Counterfactual)
 	for i := range r.Shadows {
 		w.shadow(&r.Shadows[i])
@@ -136,7 +140,7 @@ const shownPoints = 20
 
 func (w *ReplayWriter) counterfactual(c *Counterfactual) {
 	if c.Flows == 0 {
-		w.line("The policy changes nothing on the wire: the replay shows what would have happened.")
+		w.line("No decision departs from what the capture shows: the replay tells what would have happened.")
 		return
 	}
 	w.line("counterfactual  %d connections, %d frames: behind the frame named, a connection would have gone another way", c.Flows, c.Frames)
@@ -147,6 +151,18 @@ func (w *ReplayWriter) counterfactual(c *Counterfactual) {
 	w.more(c.Flows)
 	if c.Forgotten > 0 {
 		w.line("  %d of them were forgotten, because more were under way than the policy's limits.flows; their later frames count as untouched", c.Forgotten)
+	}
+}
+
+// recorded compares with what an annotated capture tells.
+func (w *ReplayWriter) recorded(c *Recorded) {
+	if c.Frames == 0 {
+		return
+	}
+	w.line("recorded  %d frames tell what their gateway decided; this policy decides %d of them alike", c.Frames, c.Same)
+	for _, p := range byCount(c.Pairs) {
+		was, is, _ := strings.Cut(p, " | ")
+		w.line("  %9d  %s, here %s", c.Pairs[p], was, is)
 	}
 }
 

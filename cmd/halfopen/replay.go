@@ -19,16 +19,19 @@ func newReplayCmd() *cobra.Command {
 	var output string
 	var frames bool
 	c := &cobra.Command{
-		Use:   "replay CAPTURE",
+		Use:   "replay CAPTURE|DIR",
 		Short: "Put a capture through a policy and say what it would have done",
 		Long: `replay takes a pcap or pcapng file (or - for standard input; gzip-compressed or not) through the same engine as the gateway, with the
 capture's own time, and says what the policy finds, decides and would have sent, and from which frame on a connection would have
-gone another way than the capture shows. Each --shadow policy decides the same segments beside it.
+gone another way than the capture shows. Each --shadow policy decides the same segments beside it. A directory of a gateway's --pcap is read as
+one capture; what the gateway itself made is skipped there, and its decisions are compared with those of the replay.
 
 It ends with status 1 where the capture is damaged, empty or of an unknown link type; what could be read is reported all the same.`,
 		Example: `  halfopen replay office.pcapng --policy lpd-case-2015
   halfopen replay office.pcapng --policy observe --shadow openbsd-pf --shadow site.yaml -o json
-  halfopen replay office.pcapng --policy site.yaml --set timeouts.established=2m --frames --log /tmp/replayed`,
+  halfopen replay office.pcapng --policy site.yaml --set timeouts.established=2m --frames --log /tmp/replayed
+  halfopen replay /var/log/halfopen/pcap --policy openbsd-pf
+  halfopen replay office.pcapng --policy openbsd-pf --pcap /tmp/annotated`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
@@ -36,6 +39,9 @@ It ends with status 1 where the capture is damaged, empty or of an unknown link 
 			}
 			if cfg.LogDir == "-" && frames {
 				return usagef("--log - and --frames: both write to stdout")
+			}
+			if cfg.PcapDir == "-" {
+				return usagef("--pcap -: want a directory; captures are files that rotate")
 			}
 			cfg.Capture, cfg.Version, cfg.Stdout, cfg.Logger = args[0], version(), c.OutOrStdout(), newLogger(false)
 			return replay(c, cfg, output == "json", frames)
@@ -50,6 +56,7 @@ It ends with status 1 where the capture is damaged, empty or of an unknown link 
 	f.BoolVar(&cfg.IgnoreChecksums, "ignore-checksums", false, "take no TCP checksum for wrong")
 	f.BoolVar(&cfg.Fresh, "fresh", false, "adopt nothing: connections older than the capture are unknown")
 	f.StringVar(&cfg.LogDir, "log", "", "write a decision log to this `DIR`, or - for stdout (the summary then goes to stderr)")
+	f.StringVar(&cfg.PcapDir, "pcap", "", "write each packet with its decision as a comment, as pcapng files in this `DIR`")
 	f.StringVarP(&output, "output", "o", "text", "text or json")
 	return c
 }

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"encoding/binary"
 	"errors"
@@ -46,6 +47,8 @@ type Reader struct {
 	offset int64    // where the present record begins
 	zipped bool
 	n      int
+	later  []string // files of a directory that come after this one
+	before int64    // bytes of those that came before it
 }
 
 // counter counts the bytes that pass through it.
@@ -60,11 +63,18 @@ func (c *counter) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Open opens a capture file; "-" is standard input.
+// Open opens a capture file; "-" is standard input. Of a directory it reads the annotated captures one after the other, as one.
 func Open(path string) (*Reader, error) {
 	if path == "-" {
 		return NewReader(os.Stdin)
 	}
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return openDir(path)
+	}
+	return openFile(path)
+}
+
+func openFile(path string) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
@@ -130,11 +140,18 @@ func (r *Reader) Next() (Frame, error) {
 // Read is [Reader.Next] for whoever reads a capture larger than memory: it puts the frame into f and reuses the memory of f.Data.
 // An error tells the file's name and the byte at which the record that it is about begins.
 func (r *Reader) Read(f *Frame) error {
-	r.offset = r.plain.n
-	*f = Frame{Data: f.Data[:0]}
-	if err := r.src.next(f); err != nil {
+	for {
+		r.offset = r.plain.n
+		*f = Frame{Data: f.Data[:0]}
+		err := r.src.next(f)
+		if err == nil {
+			break
+		}
 		if errors.Is(err, io.EOF) {
-			return io.EOF
+			if more, err := r.NextFile(); !more || err != nil {
+				return cmp.Or(err, io.EOF)
+			}
+			continue
 		}
 		if r.zipped && !errors.Is(err, ErrFormat) {
 			err = malformed("gzip: %v", err)
@@ -144,6 +161,41 @@ func (r *Reader) Read(f *Frame) error {
 	r.n++
 	f.N = r.n
 	return nil
+}
+
+// openDir opens the annotated captures of a directory.
+func openDir(path string) (*Reader, error) {
+	files, err := Files(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%s: %w", path, malformed("the directory holds no %s*%s", packetPrefix, packetSuffix))
+	}
+	r := &Reader{later: files, raw: &counter{}, close: func() error { return nil }}
+	_, err = r.NextFile()
+	return r, err
+}
+
+// NextFile leaves the present file of a directory, be it damaged, for the one after it. It is false where there is none. One that was
+// removed meanwhile is left out.
+func (r *Reader) NextFile() (bool, error) {
+	for len(r.later) > 0 {
+		path := r.later[0]
+		r.later = r.later[1:]
+		next, err := openFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		next.later, next.n, next.before = r.later, r.n, r.before+r.raw.n
+		err = r.close()
+		*r = *next
+		return true, err
+	}
+	return false, nil
 }
 
 // Place names the record that was last read: the file and the byte at which the record begins, of the decompressed data where the
@@ -160,7 +212,7 @@ func (r *Reader) Place() string {
 }
 
 // Position returns how many bytes of the file have been taken from it so far, as it is on disk.
-func (r *Reader) Position() int64 { return r.raw.n }
+func (r *Reader) Position() int64 { return r.before + r.raw.n }
 
 // Section returns what the header of the section says that the last frame stands in; of a pcap file nothing.
 func (r *Reader) Section() Section {
