@@ -176,7 +176,7 @@ func (e *Entry) advanceSYN(dir Direction, s *Segment) {
 	if snd.Flags&SideSYN != 0 && s.Flags&ACK == 0 {
 		// Either SYN may be the one that is answered. Track the new one, whether its number is higher or lower; the old one
 		// becomes the candidate.
-		e.Candidate = Candidate{ISN: snd.ISN, End: snd.End, Win: uint16(min(snd.Win, 0xffff)), Scale: snd.Scale,
+		e.Candidate = Candidate{Since: e.Watch, ISN: snd.ISN, End: snd.End, Win: uint16(min(snd.Win, 0xffff)), Scale: snd.Scale,
 			Flags: snd.Flags & (SideScale | SideSACK), Dir: dir}
 		e.Flags |= EntryCandidate
 	}

@@ -51,6 +51,7 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 	}
 	base := f.Base()
 	c := Change{Entry: ent, Effect: resolve(ent, s, base, e), Before: ent.State}
+	ent.measure(now, v.Dir, s, f)
 	ent.seen(now, v.Dir, s)
 	ent.remember(v.Dir, s, f)
 	if f == HandshakeOneSided && c.Effect == Track {
@@ -64,7 +65,7 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 	case Track:
 		t.track(ent, v.Dir, s, base)
 	case Annotate:
-		ent.annotate(v.Dir, s)
+		ent.annotate(now, v.Dir, s)
 	case Resync:
 		c.Entry = t.resync(now, ent, v.Dir, s, tm, p)
 		c.After = c.Entry.State
@@ -79,6 +80,7 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 		why := EndDeleted
 		if s.Flags&RST != 0 {
 			why = EndRST
+			ent.record(v.Dir, s)
 		}
 		t.bury(ent, why, now)
 		c.Entry = nil
@@ -177,6 +179,10 @@ func (t *Table) open(now Instant, previous uint64, s *Segment, tm Timer, p *Para
 	}
 	e.seen(now, Original, s)
 	e.record(Original, s)
+	e.Watch = now
+	if s.Len > 0 {
+		e.ask(now)
+	}
 	t.start(now, e, tm, p)
 	return e
 }
@@ -200,6 +206,7 @@ func (t *Table) resync(now Instant, e *Entry, dir Direction, s *Segment, tm Time
 	n := t.newEntry(now, id, tu)
 	n.State = SynSent
 	n.reopen(&c)
+	n.Watch = c.Since
 	n.letter(Original, 's')
 	n.seen(now, Reply, s)
 	t.start(now, n, Timer{}, p)

@@ -61,11 +61,16 @@ const (
 	EntryShortened                           // the timer was shortened and not refreshed since
 	entryHeals                               // SideLiberal comes from a gap and goes with progress (SeqKernel: a picked-up entry keeps it)
 	EntryOneSided                            // it was seen that one direction takes another way
+	EntryAsked                               // Watch is when the originator's first data came
+	EntryResponded                           // Response is valid
+	EntryStalled                             // an end waits: nothing new has come through since it repeated data or probed a closed window
+	EntryReplyClosed                         // the first FIN was the other end's, not the originator's
 )
 
 // Candidate is a SYN that was let through on a live entry, remembered in case the other end proves it (netfilter's
 // last_seq/last_end/last_wscale/last_flags).
 type Candidate struct {
+	Since Instant // when it first came
 	ISN   Seq
 	End   Seq // number after the SYN and its data: what a SYN/ACK or RST for it acknowledges
 	Win   uint16
@@ -83,9 +88,11 @@ type Probe struct {
 	Tries    uint8   // probes sent
 }
 
-// Entry is one remembered connection. It is free of pointers. Callers outside this package read it only.
+// Entry is one remembered connection. It is free of pointers. Callers outside this package read it only. What each segment touches
+// stands together, and what few do at the end.
 type Entry struct {
 	Tuple     Tuple  // of the original direction
+	Handshake Micros // from the SYN to the handshake's last ACK
 	ID        uint64 // flow id, unique within a table's life
 	Previous  uint64 // flow id of the connection that this one replaced or followed on the tuple, 0 for none
 	Created   Instant
@@ -97,10 +104,6 @@ type Entry struct {
 	Wake      Instant       // when the table's owner is asked about it before that ([Config.Woken]), [Never] for not at all
 	Lead      time.Duration // how long before the deadline of an established connection that is, 0 for never
 	Probe     Probe
-	Answered  Instant // when its owner last answered for an end, 0 for never; for the owner's use
-	Candidate Candidate
-	last      kernelLast
-	Challenge Seq    // the ack number of a bare ACK that answered the SYN
 	Counted   uint64 // plain forwards not yet reported in a flow record; the engine's owner resets it
 	Epoch     uint32 // of the policy that last matched rules to it
 	Rule      int32  // index of the rule that governs it under that policy, -1 for none
@@ -115,14 +118,27 @@ type Entry struct {
 	Marks     uint8 // for the owner's use
 	HistoryN  uint8
 	History   [16]byte // Zeek's history letters, the first 16
+	// SYNRetransmits counts the originator's further SYNs before the handshake was complete, up to 255.
+	SYNRetransmits uint8
 
+	list                 int8   // which list, none for neither
 	gap                  uint32 // the table's gap that was last applied
 	timerTick            int64  // wheel tick that it is queued for, never later than the deadline's
 	timerNext, timerPrev int32  // timer wheel
 	timerSlot            int32  // level*slots + slot, none when not queued
 	listNext, listPrev   int32  // list of embryonic or of closing entries, oldest first
-	list                 int8   // which list, none for neither
 	index                int32  // its own place in the slab
+	last                 kernelLast
+
+	Stall    Micros // the time in which an end waited and nothing new came through
+	Response Micros // from the originator's first data to the first of the other end after it, with EntryResponded
+	// Retransmits and OutOfWindow count segments by their sender: those that begin below the number that it had reached, which it
+	// repeats (or which were overtaken), and SYN/ACKs again; and those whose finding is [Finding.OutOfWindow].
+	Retransmits, OutOfWindow [2]uint32
+	Challenge                Seq     // the ack number of a bare ACK that answered the SYN
+	Watch                    Instant // when what is being timed began: the SYN came, or with EntryAsked the originator's first data
+	Answered                 Instant // when its owner last answered for an end, 0 for never; for the owner's use
+	Candidate                Candidate
 }
 
 // EndReason is why an entry ended.

@@ -33,17 +33,20 @@ func (e *Entry) remember(dir Direction, s *Segment, f Finding) {
 }
 
 // annotate remembers the SYN s as candidate.
-func (e *Entry) annotate(dir Direction, s *Segment) {
+func (e *Entry) annotate(now Instant, dir Direction, s *Segment) {
 	if s.Kind() != KindSYN {
 		return
 	}
-	c := Candidate{ISN: s.Seq, End: s.End(), Win: s.Window, Dir: dir}
+	c := Candidate{Since: now, ISN: s.Seq, End: s.End(), Win: s.Window, Dir: dir}
 	if s.Options.Has&OptWScale != 0 {
 		c.Flags |= SideScale
 		c.Scale = min(s.Options.WScale, 14)
 	}
 	if s.Options.Has&OptSACKPermitted != 0 {
 		c.Flags |= SideSACK
+	}
+	if old := &e.Candidate; e.Flags&EntryCandidate != 0 && old.ISN == c.ISN && old.Dir == dir {
+		c.Since = old.Since
 	}
 	e.Candidate = c
 	e.Flags |= EntryCandidate

@@ -99,8 +99,10 @@ func (j *judgement) kernelACK(v *kernelVerdict) Finding {
 // whatever its rule set does with them, so that is done for any effect; only a SYN must be annotated, because one that was
 // dropped is not answered. Windows and state follow with Track, but not for what is ignored or invalid to the kernel.
 func (t *Table) commitKernel(now Instant, v *View, s *Segment, f Finding, e Effect, tm Timer, p *Params) Change {
-	ent, f := v.Entry, f.Base()
+	ent := v.Entry
 	c := Change{Entry: ent, Before: ent.State}
+	ent.measure(now, v.Dir, s, f)
+	f = f.Base()
 	ent.seen(now, v.Dir, s)
 	if v.Relaxed {
 		ent.loosen(t.gap)
@@ -127,6 +129,7 @@ func (t *Table) commitKernel(now Instant, v *View, s *Segment, f Finding, e Effe
 		why := EndDeleted
 		if s.Flags&RST != 0 {
 			why = EndRST
+			ent.record(v.Dir, s)
 		}
 		t.bury(ent, why, now)
 		c.Entry = nil
@@ -142,7 +145,7 @@ func (t *Table) commitKernel(now Instant, v *View, s *Segment, f Finding, e Effe
 		t.trackKernel(ent, v.Dir, s, &k, &verdict)
 	} else if proper && verdict.fate != kernelAccept && (s.Kind() != KindSYN || c.Effect != Keep || verdict.why != whyTable) {
 		ent.Side, ent.last = k.side, k.last
-		ent.annotate(v.Dir, s)
+		ent.annotate(now, v.Dir, s)
 	}
 	if c.Effect == Rearm {
 		ent.rearm(v.Dir)
@@ -198,10 +201,10 @@ func (t *Table) resyncKernel(now Instant, e *Entry, s *Segment, k *kernelTracker
 	if e.State.Embryonic() {
 		return e
 	}
-	tu, id, flags := e.Tuple, e.ID, e.Flags&(EntryAssured|EntryReplied)
+	tu, id, flags, since := e.Tuple, e.ID, e.Flags&(EntryAssured|EntryReplied), e.Candidate.Since
 	t.bury(e, EndReplaced, now)
 	n := t.newEntry(now, id, tu)
-	n.State, n.Flags = SynSent, flags
+	n.State, n.Flags, n.Watch = SynSent, flags, since
 	n.letter(Original, 's')
 	t.start(now, n, Timer{}, p)
 	n.seen(now, Reply, s)

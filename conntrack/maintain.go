@@ -1,6 +1,10 @@
 package conntrack
 
-import "github.com/hashicorp/golang-lru/v2/simplelru"
+import (
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
 
 // Kill ends v's entry, if it has one.
 func (t *Table) Kill(now Instant, v *View, why EndReason) {
@@ -43,6 +47,15 @@ func (t *Table) Walk(cursor, limit int, fn func(*Entry) bool) (next int) {
 		}
 	}
 	return -1
+}
+
+// Move moves the entry's instants, as to another clock.
+func (e *Entry) Move(by time.Duration) {
+	for _, at := range [...]*Instant{&e.Created, &e.LastSeen, &e.Refreshed, &e.Deadline, &e.Watch, &e.Candidate.Since} {
+		if *at != Never {
+			*at = at.Add(by)
+		}
+	}
 }
 
 // Restore inserts a copy of saved entry e. Its times must already be on the table's clock. It is refused when its tuple is

@@ -5,10 +5,10 @@ import (
 	"unsafe"
 )
 
-// TestEntrySize keeps a flow from growing unnoticed. 8 bytes are the ends' maximum segment sizes; timestamps and repetitions are
-// kept where padding was.
+// TestEntrySize keeps a flow from growing unnoticed. 32 bytes of it are what its users feel (measure.go): counts of each end, the
+// stopwatch and when a candidate came; the measured times lie where padding was.
 func TestEntrySize(t *testing.T) {
-	if side, entry := unsafe.Sizeof(Side{}), unsafe.Sizeof(Entry{}); side > 56 || entry > 400 {
+	if side, entry := unsafe.Sizeof(Side{}), unsafe.Sizeof(Entry{}); side > 56 || entry > 424 {
 		t.Errorf("a side takes %d bytes, an entry %d", side, entry)
 	}
 }

@@ -71,7 +71,7 @@ func (e *Engine) Save(now conntrack.Instant, cursor, limit int, fn func(*Saved) 
 		s := Saved{Entry: *ent, Timeouts: *e.timers.set(ent.Timers)}
 		s.Entry.Counted = 0
 		s.Entry.Wake, s.Entry.Lead, s.Entry.Answered, s.Entry.Probe = 0, 0, 0, conntrack.Probe{} // asked anew after a restore
-		rebase(&s.Entry, -now)
+		s.Entry.Move(-time.Duration(now))
 		return fn(&s)
 	})
 }
@@ -81,19 +81,10 @@ func (e *Engine) Save(now conntrack.Instant, cursor, limit int, fn func(*Saved) 
 // flow id stays, so the caller chooses an EngineConfig.FirstID that does not run into it.
 func (e *Engine) Restore(now conntrack.Instant, away time.Duration, s *Saved) bool {
 	ent := s.Entry
-	rebase(&ent, now-conntrack.Instant(max(away, 0)))
+	ent.Move(time.Duration(now) - max(away, 0))
 	ent.Counted = 0
 	rule, flipped := e.match(&ent)
-	ent.Marks = uint8(flipped)
+	ent.Marks = ent.Marks&markReset | uint8(flipped)
 	p := e.params(rule, e.timers.intern(&s.Timeouts))
 	return e.table.Restore(now, &ent, &p)
-}
-
-// rebase moves an entry's instants by by.
-func rebase(ent *conntrack.Entry, by conntrack.Instant) {
-	for _, at := range [...]*conntrack.Instant{&ent.Created, &ent.LastSeen, &ent.Refreshed, &ent.Deadline} {
-		if *at != conntrack.Never {
-			*at += by
-		}
-	}
 }

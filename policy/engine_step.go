@@ -40,6 +40,9 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	out.Action, out.Rule, out.Verdict = *a, e.policy.RuleName(rule), a.Packet
 	e.answer(v, s, a)
 	e.afford(now, v)
+	if e.resets(v, s, a) {
+		v.Entry.Marks |= markReset
+	}
 	if a.Packet == Hold {
 		e.hold(now, s, a)
 	}
@@ -69,6 +72,18 @@ func (e *Engine) lookup(now conntrack.Instant, s *conntrack.Segment, v *conntrac
 // markFlipped on an entry says that its original direction is the rules' reply direction: it was picked up from a segment of
 // the end that was dialled.
 const markFlipped = 1 << 0
+
+// markReset on an entry says that an end was sent a RST with the connection's numbers.
+const markReset = 1 << 3
+
+// Reset reports whether the gateway has sent an end of the connection a RST with its numbers.
+func Reset(ent *conntrack.Entry) bool { return ent.Marks&markReset != 0 }
+
+// resets reports whether the step resets the connection that v shows. A SYN's sender that is refused is none of an established one's.
+func (e *Engine) resets(v *conntrack.View, s *conntrack.Segment, a *Action) bool {
+	return e.out.HasPeer && a.Peer == PeerRSTTracked ||
+		e.out.HasReply && a.Reply == ReplyRSTTracked && (s.Kind() != conntrack.KindSYN || v.Entry.State.Embryonic())
+}
 
 // governs returns the rule for a segment, and the segment's direction as that rule's findings mean it.
 func (e *Engine) governs(v *conntrack.View, s *conntrack.Segment) (int32, conntrack.Direction) {

@@ -274,6 +274,29 @@ func TestSaveAndRestore(t *testing.T) {
 	}
 }
 
+// What was being timed when the gateway stopped goes on while it is away, and so does what it has done to the connection.
+func TestRestoreKeepsMeasuring(t *testing.T) {
+	p := policyOf(t, "preset: observe\non: {keepalive: {packet: forward, peer: rst-tracked}}")
+	x := newScript(p, EngineConfig{NoAdopt: true}, plainWorld)
+	x.run(t, handshake+`
+	+10s  c P. 1001:100 5001 =>
+	+1s   s .  5001 1101     =>
+	+1s   c .  1100 5001     => forward/keepalive`)
+	var saved []Saved
+	x.e.Save(x.now, 0, 100, func(s *Saved) bool { saved = append(saved, *s); return true })
+	y := newScript(p, EngineConfig{NoAdopt: true}, world{start: 12345, ends: plainWorld.ends})
+	if len(saved) != 1 || !y.e.Restore(y.now, 5*time.Second, &saved[0]) {
+		t.Fatalf("%d saved", len(saved))
+	}
+	y.run(t, "+1s s P. 5001:10 1101 => forward/in-window")
+	y.e.Walk(0, 10, func(ent *conntrack.Entry) bool {
+		if d := ent.Response.Duration(); d != 8*time.Second || !Reset(ent) || ent.Handshake != saved[0].Entry.Handshake {
+			t.Errorf("response %v, reset %v, handshake %v", d, Reset(ent), ent.Handshake)
+		}
+		return true
+	})
+}
+
 // A fast path's progress counts before an entry is given up, by time or by a segment.
 func TestBeforeExpire(t *testing.T) {
 	p := policyOf(t, "timeouts: {established: 1h}")

@@ -57,6 +57,9 @@ func (e *Engine) timed(kind TimeKind, f conntrack.Finding, ent *conntrack.Entry,
 	if a.Peer == PeerRSTTracked {
 		ev.HasEmit[conntrack.Reply], ev.Omitted[conntrack.Reply] = rstToward(&ev.Emit[conntrack.Reply], ent, conntrack.Reply)
 	}
+	if ev.HasEmit[conntrack.Reply] || ev.HasEmit[conntrack.Original] && (a.Reply == ReplyRST || a.Reply == ReplyRSTTracked) {
+		ent.Marks |= markReset
+	}
 	e.mark(&ev)
 	e.tell(&ev)
 	return a

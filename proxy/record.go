@@ -221,8 +221,9 @@ func (j *journal) fillFlow(r *decisionlog.Record, pol *policy.Policy, ev *policy
 	f.Start, f.Last = j.wall(e.Created), j.wall(e.LastSeen)
 	if ev.Kind == policy.FlowEnd {
 		f.EndReason = ev.Why.String()
-		f.Outcome = outcomeWord(e, ev.Why)
+		f.Outcome, f.EndedBy = outcomeWord(e, ev.Why), endedBy(e, ev.Why)
 	}
+	fillMeasures(f, e)
 	f.Predecessor = e.Previous
 	f.Rule, f.Preset, f.PolicyRev = ev.Rule, pol.Preset(), pol.Rev()
 	f.Adopted = e.Flags&conntrack.EntryPickedUp != 0
@@ -296,30 +297,4 @@ func fillWould(to *decisionlog.Would, pol *policy.Policy, would *policy.Outcome,
 	*to = decisionlog.Would{Verdict: would.Verdict.String(), Reason: would.Finding.String(), Rule: would.Rule,
 		Preset: pol.Preset(), PolicyRev: pol.Rev(), Action: actionWords(would),
 		Reply: made(would.HasReply, &would.Reply), Peer: made(would.HasPeer, &would.Peer), Stripped: uint16(would.Strip), Diverged: diverged}
-}
-
-// outcomeWord tells how the connection went for its ends.
-func outcomeWord(e *conntrack.Entry, why conntrack.EndReason) string {
-	fin := conntrack.SideFIN
-	switch {
-	case why == conntrack.EndDead:
-		return "dead" // an end no longer answers
-	case e.Flags&conntrack.EntryPickedUp != 0 && e.State == conntrack.Established:
-		return "picked-up"
-	case e.State == conntrack.Close || why == conntrack.EndRST:
-		if e.Flags&conntrack.EntryAssured == 0 {
-			return "refused"
-		}
-		return "reset"
-	case e.State.Embryonic():
-		if e.Flags&conntrack.EntryReplied == 0 {
-			return "unanswered"
-		}
-		return "never-established"
-	case e.Side[0].Flags&fin != 0 && e.Side[1].Flags&fin != 0:
-		return "closed"
-	case e.Side[0].Flags&fin != 0 || e.Side[1].Flags&fin != 0:
-		return "half-closed"
-	}
-	return "forgotten"
 }

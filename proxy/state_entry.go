@@ -10,8 +10,9 @@ import (
 
 // flowSize is the length of a flow in a state file: addresses and ports, ids, times, both sides, the candidate, the rest.
 const (
-	sideSize = 8*4 + 2 + 2 + 2*8
-	flowSize = 2*16 + 2*2 + 2*8 + 5*8 + 2*sideSize + (2*4 + 2 + 1 + 2 + 1) + 4 + 2 + 2 + 2*2 + 2*2 + 5 + len(conntrack.Entry{}.History)
+	sideSize     = 8*4 + 2 + 2 + 2*8
+	measuresSize = 7*4 + 8 + 1
+	flowSize     = 2*16 + 2*2 + 2*8 + 5*8 + 2*sideSize + (8 + 2*4 + 2 + 1 + 2 + 1) + measuresSize + 4 + 2 + 2 + 2*2 + 2*2 + 5 + len(conntrack.Entry{}.History)
 )
 
 // appendFlow encodes a saved entry; set is the number of its timeouts in the file. Epoch, Rule, Timers and Counted mean nothing
@@ -37,7 +38,13 @@ func appendFlow(b []byte, e *conntrack.Entry, set uint16) []byte {
 		b = le.AppendUint64(b, s.Packets)
 		b = le.AppendUint64(b, s.Bytes)
 	}
+	for _, n := range [...]uint32{uint32(e.Handshake), uint32(e.Response), uint32(e.Stall), e.Retransmits[0], e.Retransmits[1], e.OutOfWindow[0], e.OutOfWindow[1]} {
+		b = le.AppendUint32(b, n)
+	}
+	b = le.AppendUint64(b, uint64(e.Watch))
+	b = append(b, e.SYNRetransmits)
 	c := &e.Candidate
+	b = le.AppendUint64(b, uint64(c.Since))
 	b = le.AppendUint32(b, uint32(c.ISN))
 	b = le.AppendUint32(b, uint32(c.End))
 	b = le.AppendUint16(b, c.Win)
@@ -89,7 +96,14 @@ func parseFlow(b []byte, e *conntrack.Entry) (set uint16, err error) {
 		s.Scale, s.Retrans = f.u8(), f.u8()
 		s.Packets, s.Bytes = f.u64(), f.u64()
 	}
+	for _, n := range [...]*conntrack.Micros{&e.Handshake, &e.Response, &e.Stall} {
+		*n = conntrack.Micros(f.u32())
+	}
+	e.Retransmits[0], e.Retransmits[1], e.OutOfWindow[0], e.OutOfWindow[1] = f.u32(), f.u32(), f.u32(), f.u32()
+	e.Watch = conntrack.Instant(f.u64())
+	e.SYNRetransmits = f.u8()
 	c := &e.Candidate
+	c.Since = conntrack.Instant(f.u64())
 	c.ISN, c.End = conntrack.Seq(f.u32()), conntrack.Seq(f.u32())
 	c.Win, c.Scale = f.u16(), f.u8()
 	c.Flags = conntrack.SideFlags(f.u16())
@@ -133,7 +147,7 @@ func checkEntry(e *conntrack.Entry) error {
 		return errors.New("history")
 	case e.Side[0].Scale > maxScale || e.Side[1].Scale > maxScale || e.Candidate.Scale > maxScale:
 		return errors.New("window scale")
-	case !saneInstant(e.Created) || !saneInstant(e.LastSeen) || !saneInstant(e.Refreshed) || e.Deadline != conntrack.Never && !saneInstant(e.Deadline):
+	case !saneInstant(e.Created) || !saneInstant(e.LastSeen) || !saneInstant(e.Refreshed) || !saneInstant(e.Watch) || !saneInstant(e.Candidate.Since) || e.Deadline != conntrack.Never && !saneInstant(e.Deadline):
 		return errors.New("time")
 	case e.Timeout < 0:
 		return errors.New("timeout")

@@ -141,19 +141,10 @@ func (p *Pending) Left(now conntrack.Instant) iter.Seq[*policy.Saved] {
 				continue
 			}
 			c := *f
-			shift(&c.Entry, -set.away(now))
+			c.Entry.Move(-set.away(now))
 			if !yield(&c) {
 				return
 			}
-		}
-	}
-}
-
-// shift moves an entry's instants.
-func shift(e *conntrack.Entry, by time.Duration) {
-	for _, at := range [...]*conntrack.Instant{&e.Created, &e.LastSeen, &e.Refreshed, &e.Deadline} {
-		if *at != conntrack.Never {
-			*at = at.Add(by)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func randomEntry(r *rand.Rand) conntrack.Entry {
 	e.LastKind = conntrack.Kind(r.IntN(int(conntrack.NumKinds)))
 	e.HistoryN = uint8(r.IntN(len(e.History) + 1))
 	e.Side[0].Scale, e.Side[1].Scale, e.Candidate.Scale = uint8(r.IntN(15)), uint8(r.IntN(15)), uint8(r.IntN(15))
-	for _, t := range []*conntrack.Instant{&e.Created, &e.LastSeen, &e.Refreshed, &e.Deadline} {
+	for _, t := range []*conntrack.Instant{&e.Created, &e.LastSeen, &e.Refreshed, &e.Deadline, &e.Watch, &e.Candidate.Since} {
 		*t = conntrack.Instant(r.Int64N(1 << 60))
 	}
 	e.Timeout = time.Duration(r.Int64N(1 << 60))

@@ -151,6 +151,8 @@ func (f *Flow) encode(e *enc) {
 	}
 	e.strIf("reason", f.EndReason)
 	e.strIf("outcome", f.Outcome)
+	e.strIf("ended_by", f.EndedBy)
+	f.measures(e)
 	e.flowID("predecessor", f.Predecessor)
 	e.boolIf("adopted", f.Adopted)
 	e.numIf("probes", uint64(f.Probes))
@@ -160,6 +162,19 @@ func (f *Flow) encode(e *enc) {
 	e.strIf("policy_rev", f.PolicyRev)
 	e.strIf("arm", f.Arm)
 	e.close()
+}
+
+// measures writes what the flow's users feel of it.
+func (f *Flow) measures(e *enc) {
+	e.secsIf("handshake_s", f.Handshake)
+	e.secsIf("response_s", f.Response)
+	e.numIf("syn_retransmits", uint64(f.SYNRetransmits))
+	e.numIf("retransmits_toserver", uint64(f.Retransmits[0]))
+	e.numIf("retransmits_toclient", uint64(f.Retransmits[1]))
+	e.numIf("out_of_window_toserver", uint64(f.OutOfWindow[0]))
+	e.numIf("out_of_window_toclient", uint64(f.OutOfWindow[1]))
+	e.secsIf("stall_s", f.Stall)
+	e.boolIf("stalled", f.Stalled)
 }
 
 func (i *Inject) encode(e *enc) {

@@ -94,6 +94,13 @@ func (e *enc) secs(k string, ns int64) {
 	e.b = appendSeconds(e.b, ns)
 }
 
+// secsIf writes nanoseconds as seconds unless they are zero.
+func (e *enc) secsIf(k string, ns int64) {
+	if ns != 0 {
+		e.secs(k, ns)
+	}
+}
+
 // when writes a point in time unless it is zero.
 func (e *enc) when(k string, unixNano int64) {
 	if unixNano == 0 {

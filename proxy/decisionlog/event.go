@@ -203,6 +203,17 @@ type FlowEvent struct {
 	Preset        string  `json:"preset"`
 	PolicyRev     string  `json:"policy_rev"`
 	Arm           string  `json:"arm"`
+
+	HandshakeS          *float64 `json:"handshake_s"` // nil: not known
+	ResponseS           *float64 `json:"response_s"`
+	SYNRetransmits      uint64   `json:"syn_retransmits"`
+	RetransmitsToServer uint64   `json:"retransmits_toserver"`
+	RetransmitsToClient uint64   `json:"retransmits_toclient"`
+	OutOfWindowToServer uint64   `json:"out_of_window_toserver"`
+	OutOfWindowToClient uint64   `json:"out_of_window_toclient"`
+	StallS              float64  `json:"stall_s"`
+	Stalled             bool     `json:"stalled"`
+	EndedBy             string   `json:"ended_by"`
 }
 
 // WireEvent is the object inject.wire.

@@ -1,9 +1,11 @@
 package decisionlog
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -49,6 +51,29 @@ func TestReaderTolerates(t *testing.T) {
 			if n++; n > 10 {
 				t.Fatal("reading does not end")
 			}
+		}
+	}
+}
+
+// What a flow record says comes back, all of it.
+func TestFlowComesBack(t *testing.T) {
+	for _, r := range fullRecords() {
+		if r.Event != EventFlow {
+			continue
+		}
+		var e Event
+		if err := json.Unmarshal(r.AppendJSON(nil), &e); err != nil {
+			t.Fatal(err)
+		}
+		f := e.Flow
+		for v, i := reflect.ValueOf(*f), 0; i < v.NumField(); i++ {
+			if v.Field(i).IsZero() {
+				t.Errorf("%s did not come back", v.Type().Field(i).Name)
+			}
+		}
+		if *f.HandshakeS != 0.0015 || *f.ResponseS != 2 || f.SYNRetransmits != 255 || f.RetransmitsToServer != 8 || f.RetransmitsToClient != 1<<32-1 ||
+			f.OutOfWindowToServer != 10 || f.OutOfWindowToClient != 11 || f.StallS != 4294.967295 || !f.Stalled || f.EndedBy != "client-fin" {
+			t.Errorf("%+v", f)
 		}
 	}
 }

@@ -265,6 +265,16 @@ type Flow struct {
 	Adopted     bool   // picked up mid-stream
 	Probes      uint8  // probes sent since its timer was last set, where it is being probed or ended by that
 	Answered    string // ends that have answered them: client, server, both; empty: none
+
+	// What its users feel of it; 0 is not known, or none.
+	Handshake      int64     // nanoseconds from the SYN to the handshake's last ACK
+	Response       int64     // nanoseconds from the originator's first data to the first that comes back after it
+	SYNRetransmits uint8     // the originator's further SYNs before the handshake was complete
+	Retransmits    [2]uint32 // messages that begin below what their sender had reached
+	OutOfWindow    [2]uint32 // messages outside the window
+	Stall          int64     // nanoseconds in which an end waited and nothing new came through
+	Stalled        bool      // an end waits still
+	EndedBy        string    // who ended it, for example client-fin; with FlowEnd
 }
 
 // Inject is the event type inject: a segment that halfopen made. Record.Src and

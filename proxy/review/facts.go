@@ -38,6 +38,19 @@ func (l *facts) secs(k string, s float64) {
 	l.word(k, time.Duration(s*1e9).Round(time.Millisecond).String())
 }
 
+func (l *facts) secsIf(k string, s *float64) {
+	if s != nil {
+		l.secs(k, *s)
+	}
+}
+
+// pair writes counts of both directions, unless both are zero.
+func (l *facts) pair(k string, toServer, toClient uint64) {
+	if toServer|toClient != 0 {
+		l.word(k, fmt.Sprintf("%d/%d", toServer, toClient))
+	}
+}
+
 func (l *facts) decision(d *decisionlog.DecisionEvent) {
 	if d.StateBefore == d.StateAfter {
 		l.word("state", d.StateBefore)
@@ -93,6 +106,15 @@ func (l *facts) flow(f *decisionlog.FlowEvent) {
 	}
 	l.word("end", f.Reason)
 	l.word("outcome", f.Outcome)
+	l.word("by", f.EndedBy)
+	l.secsIf("handshake", f.HandshakeS)
+	l.secsIf("response", f.ResponseS)
+	l.numIf("syn_again", f.SYNRetransmits)
+	l.pair("again", f.RetransmitsToServer, f.RetransmitsToClient)
+	l.pair("outside", f.OutOfWindowToServer, f.OutOfWindowToClient)
+	if f.StallS > 0 {
+		l.secs("stall", f.StallS)
+	}
 	l.numIf("predecessor", f.Predecessor)
 }
 
