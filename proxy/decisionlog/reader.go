@@ -1,7 +1,6 @@
 package decisionlog
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +17,8 @@ const maxLine = 1 << 20
 type BadLine struct {
 	File   string
 	Line   int
-	Offset int64
-	Cut    bool // the file's last line, without its line feed
+	Offset int64 // of its first byte; in a compressed file, in the text
+	Cut    bool  // the file's last line, without its line feed
 	Err    error
 }
 
@@ -28,14 +27,14 @@ func (b *BadLine) Error() string {
 	if b.Cut {
 		what = "last line cut short"
 	}
-	return fmt.Sprintf("%s:%d: %s: %v", b.File, b.Line, what, b.Err)
+	return fmt.Sprintf("%s:%d: %s: %v (byte %d)", b.File, b.Line, what, b.Err, b.Offset)
 }
 
 // Unwrap gives the reason.
 func (b *BadLine) Unwrap() error { return b.Err }
 
 // Read yields every record of a log in order: path is a directory (all its files,
-// oldest first), a single file, or "-" for stdin. A line that is no record is
+// oldest first), a single file, or "-" for stdin; plain or compressed with zstd. A line that is no record is
 // yielded as a *BadLine error and reading goes on; any other error ends it. The
 // event is reused: copy what must last beyond the next one.
 func Read(path string) iter.Seq2[*Event, error] {
@@ -66,47 +65,54 @@ func readFile(path string, yield func(*Event, error) bool) bool {
 	if path == "-" {
 		return readLines("stdin", os.Stdin, yield)
 	}
-	f, err := os.Open(path)
+	l, err := OpenLines(path, Position{})
 	if errors.Is(err, os.ErrNotExist) {
-		return true // retention was faster
+		// Retention was faster, or the file was compressed since.
+		if l, err = OpenLines(path+zstSuffix, Position{}); errors.Is(err, os.ErrNotExist) {
+			return true
+		}
 	}
 	if err != nil {
-		return yield(nil, fmt.Errorf("decision log: %w", err))
+		return yield(nil, err)
 	}
-	defer f.Close()
-	return readLines(path, f, yield)
+	defer l.Close()
+	return l.events(yield)
 }
 
-// readLines yields the lines of one file; false means stop everything.
+// readLines yields the records of a stream.
 func readLines(name string, r io.Reader, yield func(*Event, error) bool) bool {
-	br := bufio.NewReaderSize(r, maxLine)
+	l, err := newLineStream(name, r)
+	if err != nil {
+		return yield(nil, err)
+	}
+	defer l.Close()
+	return l.events(yield)
+}
+
+// events yields the records of one file; false means stop everything.
+func (l *Lines) events(yield func(*Event, error) bool) bool {
 	var e Event
-	run, offset := "", int64(0)
-	for n := 1; ; n++ {
-		raw, err := br.ReadSlice('\n')
-		bad := BadLine{File: name, Line: n, Offset: offset}
-		offset += int64(len(raw))
+	run := ""
+	for {
+		raw, at, err := l.Next()
+		var bad *BadLine
 		switch {
-		case err == io.EOF && len(raw) == 0:
-			return true
 		case err == io.EOF:
-			bad.Cut, bad.Err = true, io.ErrUnexpectedEOF
-			return yield(nil, &bad)
-		case errors.Is(err, bufio.ErrBufferFull):
-			skipped, serr := skipLine(br)
-			offset += skipped
-			bad.Err = fmt.Errorf("longer than %d bytes", maxLine)
-			if !yield(nil, &bad) || serr != nil {
-				return serr != nil
+			return true
+		case errors.As(err, &bad):
+			if !yield(nil, bad) {
+				return false
+			}
+			if bad.Cut {
+				return true
 			}
 			continue
 		case err != nil:
-			return yield(nil, fmt.Errorf("decision log: %s: %w", name, err))
+			return yield(nil, err)
 		}
-		e = Event{File: name, Line: n, Offset: bad.Offset, Run: run, Raw: raw[:len(raw)-1]}
+		e = Event{File: l.name, Line: at.Line + 1, Offset: at.Offset, Run: run, Raw: raw}
 		if err := json.Unmarshal(raw, &e); err != nil {
-			bad.Err = err
-			if !yield(nil, &bad) {
+			if !yield(nil, &BadLine{File: l.name, Line: at.Line + 1, Offset: at.Offset, Err: err}) {
 				return false
 			}
 			continue
@@ -117,17 +123,6 @@ func readLines(name string, r io.Reader, yield func(*Event, error) bool) bool {
 		}
 		if !yield(&e, nil) {
 			return false
-		}
-	}
-}
-
-// skipLine reads to the end of an overlong line.
-func skipLine(br *bufio.Reader) (n int64, err error) {
-	for {
-		raw, err := br.ReadSlice('\n')
-		n += int64(len(raw))
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return n, err
 		}
 	}
 }

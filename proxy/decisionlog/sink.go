@@ -84,6 +84,7 @@ type dirSink struct{ *spool.Dir }
 const (
 	filePrefix = "decisions-"
 	fileSuffix = ".jsonl"
+	zstSuffix  = spool.ZstdSuffix
 )
 
 // openDir locks the directory (making it if needed) for one writer.
@@ -106,7 +107,8 @@ func (s *dirSink) append(buf []byte) (int, error) {
 func (s *dirSink) tick(now time.Time) { s.Tick(now) }
 func (s *dirSink) close() error       { return s.Close() }
 
-// Files lists a directory's log files, oldest first.
+// Files lists a directory's log files, oldest first. Of a file that is there
+// plain and compressed (it is being compressed) only the plain one counts.
 func Files(dir string) ([]string, error) {
 	files, err := spool.Files(dir, filePrefix, fileSuffix)
 	if err != nil {

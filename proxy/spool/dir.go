@@ -257,7 +257,11 @@ func (d *Dir) retain(now time.Time) {
 	}
 }
 
-// Files lists the files of a directory whose names a [Dir] with this prefix and suffix gives, oldest first.
+// ZstdSuffix stands behind the suffix of a file that was compressed after it was full.
+const ZstdSuffix = ".zst"
+
+// Files lists the files of a directory whose names a [Dir] with this prefix and suffix gives, oldest first. Of a file that is there
+// plain and compressed (it is being compressed) only the plain one counts.
 func Files(dir, prefix, suffix string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -269,13 +273,13 @@ func Files(dir, prefix, suffix string) ([]string, error) {
 			out = append(out, filepath.Join(dir, e.Name()))
 		}
 	}
-	slices.Sort(out)
-	return out, nil
+	slices.Sort(out) // a plain file before its compressed twin
+	return slices.CompactFunc(out, func(a, b string) bool { return strings.TrimSuffix(a, ZstdSuffix) == strings.TrimSuffix(b, ZstdSuffix) }), nil
 }
 
-// NameTime is the time in a file's name: when it was opened. It is false for a name that no [Dir] gives.
+// NameTime is the time in a file's name, compressed or not: when it was opened. It is false for a name that no [Dir] gives.
 func NameTime(name, prefix, suffix string) (time.Time, bool) {
-	rest, ok := strings.CutPrefix(name, prefix)
+	rest, ok := strings.CutPrefix(strings.TrimSuffix(name, ZstdSuffix), prefix)
 	if !ok || !strings.HasSuffix(rest, suffix) || len(rest) < len(fileTime)+1 {
 		return time.Time{}, false
 	}
