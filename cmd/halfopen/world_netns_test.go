@@ -43,10 +43,10 @@ func newWorld(t *testing.T) *world {
 }
 
 // newWorldOf is newWorld with two gateways on request: Far is the client's.
-func newWorldOf(t *testing.T, twoGateways bool) *world {
+func newWorldOf(t *testing.T, twoGateways bool, options ...lab.Option) *world {
 	t.Helper()
 	lab.RemoveStale()
-	top, err := lab.Build(twoGateways)
+	top, err := lab.Build(twoGateways, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -40,10 +41,30 @@ type Topology struct {
 	Far     *Namespace // nil unless there are two gateways
 	Gateway *Namespace
 	Server  *Namespace
+
+	base  string
+	harm  map[string]Impairment // of links, by name
+	wires []*wire
+}
+
+// Option changes a topology that is being built.
+type Option func(*Topology)
+
+// Impaired lays the link on the client's side and the one on the server's through wires that harm what they carry, in both directions.
+func Impaired(inside, outside Impairment) Option {
+	return func(t *Topology) { t.harm = map[string]Impairment{linkInside: inside, linkOutside: outside} }
+}
+
+// Harm returns what the topology's wires have done so far.
+func (t *Topology) Harm() (h Harm) {
+	for _, w := range t.wires {
+		w.add(&h)
+	}
+	return h
 }
 
 // Build makes the namespaces, links, addresses and routes. On error nothing is left behind.
-func Build(twoGateways bool) (_ *Topology, err error) {
+func Build(twoGateways bool, options ...Option) (_ *Topology, err error) {
 	if !isRoot() {
 		return nil, errNotRoot
 	}
@@ -51,7 +72,10 @@ func Build(twoGateways bool) (_ *Topology, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Topology{}
+	t := &Topology{base: base}
+	for _, o := range options {
+		o(t)
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.Close())
@@ -80,14 +104,14 @@ func (t *Topology) connect() error {
 	inner := t.Gateway // the gateway next to the client
 	if t.Far != nil {
 		inner = t.Far
-		if err := join(linkBetween, netBetween, t.Far, "1", t.Gateway, "2"); err != nil {
+		if err := t.join(linkBetween, netBetween, t.Far, "1", t.Gateway, "2"); err != nil {
 			return err
 		}
 	}
-	if err := join(linkInside, netInside, t.Client, "10", inner, "1"); err != nil {
+	if err := t.join(linkInside, netInside, t.Client, "10", inner, "1"); err != nil {
 		return err
 	}
-	if err := join(linkOutside, netOutside, t.Gateway, "1", t.Server, "10"); err != nil {
+	if err := t.join(linkOutside, netOutside, t.Gateway, "1", t.Server, "10"); err != nil {
 		return err
 	}
 	err := errors.Join(
@@ -101,31 +125,77 @@ func (t *Topology) connect() error {
 	return err
 }
 
-// join lays a veth pair between two namespaces; both ends carry the link's name.
-func join(name string, s subnet, a *Namespace, hostA string, b *Namespace, hostB string) error {
-	veth := &netlink.Veth{
-		LinkAttrs:     netlink.LinkAttrs{Name: name},
-		PeerName:      name,
-		PeerNamespace: netlink.NsFd(int(b.handle)),
+// join lays a link between two namespaces; both its ends carry the link's name. A link that is to be harmed goes through a wire.
+func (t *Topology) join(name string, s subnet, a *Namespace, hostA string, b *Namespace, hostB string) error {
+	if im, ok := t.harm[name]; ok {
+		if err := t.wire(name, im, a, b); err != nil {
+			return err
+		}
+	} else if err := lay(a, name, b, name); err != nil {
+		return err
 	}
-	if err := a.link.LinkAdd(veth); err != nil {
-		return fmt.Errorf("lab: link %s: %w", name, err)
-	}
-	ends := []struct {
+	for _, end := range []struct {
 		ns   *Namespace
 		host string
-	}{{a, hostA}, {b, hostB}}
-	for _, end := range ends { // both first: an address on a link without a carrier stays tentative
-		if err := end.ns.up(name); err != nil {
-			return fmt.Errorf("lab: bring up %s in %s: %w", name, end.ns.Name, err)
-		}
-	}
-	for _, end := range ends {
+	}{{a, hostA}, {b, hostB}} {
 		for _, pattern := range []string{s.v4, s.v6} {
 			if err := end.ns.address(name, fmt.Sprintf(pattern, end.host)); err != nil {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// lay makes a veth pair and brings both its ends up: an address on a link without a carrier stays tentative.
+func lay(a *Namespace, nameA string, b *Namespace, nameB string) error {
+	veth := &netlink.Veth{
+		LinkAttrs:     netlink.LinkAttrs{Name: nameA},
+		PeerName:      nameB,
+		PeerNamespace: netlink.NsFd(int(b.handle)),
+	}
+	if err := a.link.LinkAdd(veth); err != nil {
+		return fmt.Errorf("lab: link %s: %w", nameA, err)
+	}
+	for _, end := range []struct {
+		ns   *Namespace
+		name string
+	}{{a, nameA}, {b, nameB}} {
+		if err := end.ns.up(end.name); err != nil {
+			return fmt.Errorf("lab: bring up %s in %s: %w", end.name, end.ns.Name, err)
+		}
+	}
+	return nil
+}
+
+// wire lays a link in two pieces with a wire between them.
+func (t *Topology) wire(name string, im Impairment, a, b *Namespace) error {
+	w, err := newWire(t.base+"-"+strings.TrimPrefix(name, "ho-")+"wire", im, uint64(len(t.wires)))
+	if err != nil {
+		return err
+	}
+	t.wires = append(t.wires, w)
+	if err := errors.Join(lay(a, name, w.ns, wireNear), lay(b, name, w.ns, wireFar)); err != nil {
+		return err
+	}
+	if !im.Whole {
+		for _, ns := range []*Namespace{a, b} {
+			if err := ns.single(name); err != nil {
+				return err
+			}
+		}
+	}
+	return w.start()
+}
+
+// single makes the kernel cut super-packets before they reach a link.
+func (ns *Namespace) single(link string) error {
+	l, err := ns.link.LinkByName(link)
+	if err == nil {
+		err = ns.link.LinkSetGSOMaxSegs(l, 1)
+	}
+	if err != nil {
+		return fmt.Errorf("lab: single segments on %s in %s: %w", link, ns.Name, err)
 	}
 	return nil
 }
@@ -174,6 +244,9 @@ func (t *Topology) all() []*Namespace {
 // Close removes every namespace, and with them their links. It may be called twice.
 func (t *Topology) Close() error {
 	var errs []error
+	for _, w := range t.wires {
+		errs = append(errs, w.close())
+	}
 	for _, ns := range t.all() {
 		errs = append(errs, ns.Close())
 	}
