@@ -25,6 +25,9 @@ var program string
 // soakFor is how long TestSoak keeps its traffic up: go test -tags netns -run TestSoak ./cmd/halfopen -args -soak 10m.
 var soakFor = flag.Duration("soak", time.Minute, "length of TestSoak")
 
+// impairment is what the links of TestTransparentUnderImpairment do; the default is what every machine is asked to pass.
+var impairment = flag.String("impairment", "loss=2%,duplicate=2%,reorder=4%,delay=6ms,latency=4ms,seed=11", "what the links of TestTransparentUnderImpairment do")
+
 // atOnce is how many parallel tests run at a time: they mostly wait for timers of the ends.
 const atOnce = "6"
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -15,6 +16,7 @@ type Impairment struct {
 	Duplicate float64       // that one arrives twice, the second time up to Delay later
 	Reorder   float64       // that one is held back while those behind it pass, for up to Delay
 	Delay     time.Duration // above 0 where Duplicate or Reorder are
+	Latency   time.Duration // that every segment takes; Delay comes on top of it
 	Seed      uint64        // the same seed gives the n-th segment of a direction the same fate
 
 	// Whole lets GSO super-packets pass, and harms them, as wholes. Otherwise the link's ends send none, and each segment has a fate
@@ -26,11 +28,11 @@ type Impairment struct {
 // retransmission timeout (TCP_RTO_MIN, 200 ms).
 const defaultDelay = 5 * time.Millisecond
 
-// maxDelay bounds Delay: a held segment is memory.
+// maxDelay bounds Delay and Latency: a segment on its way is memory.
 const maxDelay = 10 * time.Second
 
-// ParseImpairment reads what [Impairment.String] writes, in any order: "loss=2%,duplicate=1%,reorder=3%,delay=5ms,seed=7". What is
-// not named is 0, the delay 5ms and the seed 1.
+// ParseImpairment reads what [Impairment.String] writes, in any order: "loss=2%,duplicate=1%,reorder=3%,delay=5ms,latency=4ms,seed=7".
+// What is not named is 0, the delay 5ms and the seed 1.
 func ParseImpairment(text string) (Impairment, error) {
 	im := Impairment{Delay: defaultDelay, Seed: 1}
 	for _, part := range strings.Split(text, ",") {
@@ -47,19 +49,29 @@ func ParseImpairment(text string) (Impairment, error) {
 		case "reorder":
 			im.Reorder, err = parsePercent(value)
 		case "delay":
-			if im.Delay, err = time.ParseDuration(value); err == nil && (im.Delay <= 0 || im.Delay > maxDelay) {
-				err = fmt.Errorf("%s is out of range: above 0s, at most %v", value, maxDelay)
+			if im.Delay, err = parseDelay(value); err == nil && im.Delay == 0 {
+				err = fmt.Errorf("%s is out of range: above 0s", value)
 			}
+		case "latency":
+			im.Latency, err = parseDelay(value)
 		case "seed":
 			im.Seed, err = strconv.ParseUint(value, 10, 64)
 		default:
-			err = fmt.Errorf("want loss, duplicate, reorder, delay or seed")
+			err = errors.New("want loss, duplicate, reorder, delay, latency or seed")
 		}
 		if err != nil {
 			return im, fmt.Errorf("impairment %q: %s: %w", text, name, err)
 		}
 	}
 	return im, nil
+}
+
+func parseDelay(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err == nil && (d < 0 || d > maxDelay) {
+		err = fmt.Errorf("%s is out of range: at most %v", text, maxDelay)
+	}
+	return d, err
 }
 
 func parsePercent(text string) (float64, error) {
@@ -74,8 +86,8 @@ func parsePercent(text string) (float64, error) {
 // String returns the form that [ParseImpairment] reads.
 func (im Impairment) String() string {
 	percent := func(p float64) string { return strconv.FormatFloat(p*100, 'g', 6, 64) + "%" }
-	return fmt.Sprintf("loss=%s,duplicate=%s,reorder=%s,delay=%v,seed=%d", percent(im.Loss), percent(im.Duplicate), percent(im.Reorder),
-		im.Delay, im.Seed)
+	return fmt.Sprintf("loss=%s,duplicate=%s,reorder=%s,delay=%v,latency=%v,seed=%d", percent(im.Loss), percent(im.Duplicate),
+		percent(im.Reorder), im.Delay, im.Latency, im.Seed)
 }
 
 // fate is what becomes of one segment: after how long each of its copies goes on. None: it is lost.

@@ -8,8 +8,8 @@ import (
 )
 
 func TestParseImpairment(t *testing.T) {
-	im, err := ParseImpairment("loss=2.5%, duplicate=1%,reorder=3%,delay=20ms,seed=7")
-	want := Impairment{Loss: 0.025, Duplicate: 0.01, Reorder: 0.03, Delay: 20 * time.Millisecond, Seed: 7}
+	im, err := ParseImpairment("loss=2.5%, duplicate=1%,reorder=3%,delay=20ms,latency=4ms,seed=7")
+	want := Impairment{Loss: 0.025, Duplicate: 0.01, Reorder: 0.03, Delay: 20 * time.Millisecond, Latency: 4 * time.Millisecond, Seed: 7}
 	if err != nil || im != want {
 		t.Errorf("%+v, %v", im, err)
 	}
@@ -27,9 +27,10 @@ func TestParseImpairment(t *testing.T) {
 		"loss=101%":                        "0% to 100%",
 		"loss=NaN%":                        "0% to 100%",
 		"loss=%":                           "percentage",
-		"jitter=1ms":                       "want loss, duplicate, reorder, delay or seed",
+		"jitter=1ms":                       "want loss, duplicate, reorder, delay, latency or seed",
 		"delay=0s":                         "out of range",
 		"delay=1h":                         "out of range",
+		"latency=-1ms":                     "out of range",
 		"delay=5":                          "missing unit",
 		"loss=1%,seed=-1":                  "seed",
 		"seed=1,seed=99999999999999999999": "out of range",

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"container/heap"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,16 +31,43 @@ type Harm struct {
 type wire struct {
 	ns    *Namespace
 	lanes [2]lane
-	loose sync.WaitGroup // copies that are held back
-	ended sync.WaitGroup // lanes
+	ended sync.WaitGroup // the lanes' goroutines
 	stop  atomic.Bool
 }
 
-// lane is one direction of a wire.
+// lane is one direction of a wire: a goroutine that takes frames in and throws the dice, and one that sends what is on its way.
 type lane struct {
 	from, to *os.File // packet sockets
 	dice     *dice
 	harm     [5]atomic.Uint64 // the fields of Harm, in order
+
+	mu   sync.Mutex
+	way  transit
+	n    uint64        // frames that were ever on their way
+	wake chan struct{} // there is an earlier one now, or the wire is closed
+}
+
+// travelling is a frame on its way.
+type travelling struct {
+	due   time.Time
+	n     uint64 // of two that are due at once, the earlier one goes first
+	frame []byte
+}
+
+// transit is a heap of frames by when they are due.
+type transit []travelling
+
+func (t transit) Len() int { return len(t) }
+func (t transit) Less(i, j int) bool {
+	return t[i].due.Before(t[j].due) || t[i].due.Equal(t[j].due) && t[i].n < t[j].n
+}
+func (t transit) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+func (t *transit) Push(x any)   { *t = append(*t, x.(travelling)) }
+func (t *transit) Pop() any {
+	last := (*t)[len(*t)-1]
+	(*t)[len(*t)-1] = travelling{}
+	*t = (*t)[:len(*t)-1]
+	return last
 }
 
 // Interface names inside a wire's namespace.
@@ -63,7 +91,7 @@ func newWire(name string, im Impairment, stream uint64) (*wire, error) {
 	}
 	w := &wire{ns: ns}
 	for i := range w.lanes {
-		w.lanes[i].dice = newDice(im, 2*stream+uint64(i))
+		w.lanes[i].dice, w.lanes[i].wake = newDice(im, 2*stream+uint64(i)), make(chan struct{}, 1)
 	}
 	// The namespace's own stack must have nothing to say on either link.
 	if err := ns.sysctl(true, map[string]string{"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}); err != nil {
@@ -91,6 +119,7 @@ func (w *wire) start() error {
 	}
 	for i := range w.lanes {
 		w.ended.Go(func() { w.carry(&w.lanes[i]) })
+		w.ended.Go(func() { w.deliver(&w.lanes[i]) })
 	}
 	return nil
 }
@@ -140,12 +169,12 @@ func (w *wire) carry(l *lane) {
 			l.send(frame)
 			continue
 		}
-		w.meet(l, frame)
+		l.meet(frame)
 	}
 }
 
 // meet lets a segment meet its fate.
-func (w *wire) meet(l *lane, frame []byte) {
+func (l *lane) meet(frame []byte) {
 	f := l.dice.throw()
 	l.harm[0].Add(1)
 	switch {
@@ -154,22 +183,61 @@ func (w *wire) meet(l *lane, frame []byte) {
 	case f.n == 2:
 		l.harm[2].Add(1)
 	}
-	for i, d := range f.copies[:f.n] {
-		if d == 0 {
+	if f.copies[0] > 0 {
+		l.harm[3].Add(1)
+	}
+	for _, d := range f.copies[:f.n] {
+		if d += l.dice.im.Latency; d > 0 {
+			l.embark(d, frame)
+		} else {
+			l.send(frame)
+		}
+	}
+}
+
+// embark puts a copy of a frame on its way.
+func (l *lane) embark(d time.Duration, frame []byte) {
+	l.mu.Lock()
+	l.n++
+	heap.Push(&l.way, travelling{time.Now().Add(d), l.n, append([]byte(nil), frame...)})
+	first := l.way[0].n == l.n
+	l.mu.Unlock()
+	if first {
+		select {
+		case l.wake <- struct{}{}:
+		default: // it will look anyway
+		}
+	}
+}
+
+// arrived takes the frame that is due, or says how long it is until there is one.
+func (l *lane) arrived() (frame []byte, wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.way) == 0 {
+		return nil, time.Hour // until it is woken
+	}
+	if wait = time.Until(l.way[0].due); wait > 0 {
+		return nil, wait
+	}
+	return heap.Pop(&l.way).(travelling).frame, 0
+}
+
+// deliver sends what was on its way, in the order in which it is due, until the wire is closed.
+func (w *wire) deliver(l *lane) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for !w.stop.Load() {
+		frame, wait := l.arrived()
+		if frame != nil {
 			l.send(frame)
 			continue
 		}
-		if i == 0 {
-			l.harm[3].Add(1)
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-l.wake:
 		}
-		held := append([]byte(nil), frame...)
-		w.loose.Add(1)
-		time.AfterFunc(d, func() {
-			defer w.loose.Done()
-			if !w.stop.Load() {
-				l.send(held)
-			}
-		})
 	}
 }
 
@@ -200,15 +268,18 @@ func (w *wire) add(h *Harm) {
 	}
 }
 
-// close ends the wire and removes its namespace. What it holds back is lost. It may be called twice.
+// close ends the wire and removes its namespace. What is on its way is lost. It may be called twice.
 func (w *wire) close() error {
 	w.stop.Store(true)
 	for i := range w.lanes {
 		if f := w.lanes[i].from; f != nil {
 			f.Close()
 		}
+		select {
+		case w.lanes[i].wake <- struct{}{}:
+		default:
+		}
 	}
 	w.ended.Wait()
-	w.loose.Wait()
 	return w.ns.Close()
 }

@@ -31,6 +31,9 @@ func impaired(t *testing.T, inside, outside Impairment) *Topology {
 func TestWireHarms(t *testing.T) {
 	for _, whole := range []bool{false, true} {
 		im := Impairment{Loss: 0.02, Duplicate: 0.02, Reorder: 0.05, Delay: 3 * time.Millisecond, Seed: 5, Whole: whole}
+		if whole {
+			im.Latency = 2 * time.Millisecond
+		}
 		top := impaired(t, im, im)
 		for _, fam := range []struct{ client, server netip.Addr }{{client4, server4}, {client6, server6}} {
 			srv, err := top.Server.Serve(netip.AddrPortFrom(fam.server, 7000), false)
