@@ -41,16 +41,17 @@ func newLabListCmd() *cobra.Command {
 
 func newLabRunCmd() *cobra.Command {
 	var o lab.Options
-	var output string
+	var output, impair string
 	c := &cobra.Command{
 		Use:   "run SCENARIO",
 		Short: "Play a scenario and say what each party saw, and why",
 		Long: `run builds client, gateway and server as network namespaces, runs the gateway in between, plays the scenario with real TCP
 sockets, and reads what happened from the captures on both sides of each gateway. With --far-policy a second gateway stands in
-front of the client.`,
+front of the client. With --impair the client's link and the server's lose, repeat and reorder segments.`,
 		Example: `  halfopen lab run silence-on-the-wire
   halfopen lab run silence-on-the-wire --policy transparent-resync
   halfopen lab run silence-on-the-wire --far-policy strict.yaml -o json --out /tmp/incident
+  halfopen lab run silence-on-the-wire --impair loss=2%,duplicate=1%,reorder=3%,latency=4ms,seed=7
   halfopen lab run silence-on-the-wire --pcap /tmp/incident/pcap`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -60,6 +61,13 @@ front of the client.`,
 			o.Scenario = args[0]
 			if _, err := lab.Find(o.Scenario); err != nil {
 				return &usageError{err, "lab run "}
+			}
+			if c.Flags().Changed("impair") {
+				im, err := lab.ParseImpairment(impair)
+				if err != nil {
+					return &usageError{err, "lab run "}
+				}
+				o.Impairment = &im
 			}
 			r, err := lab.Run(c.Context(), o)
 			if err != nil {
@@ -76,6 +84,7 @@ front of the client.`,
 	f.StringVar(&o.FarPolicy, "far-policy", "", "put a second gateway with this policy in front of the client (`NAME|FILE`)")
 	f.StringVar(&o.Phase, "phase", "", "play only this `PHASE`")
 	f.StringArrayVar(&o.Set, "set", nil, "override one key of the gateway's policy (`PATH=VALUE`, repeatable)")
+	f.StringVar(&impair, "impair", "", "what the ends' links do to segments: `loss=P%,duplicate=P%,reorder=P%,delay=D,latency=D,seed=N`, each optional")
 	f.StringVar(&o.Out, "out", "", "`DIR` for captures and logs (default: a new temporary one)")
 	f.StringVar(&o.Pcap, "pcap", "", "let the gateway capture each packet with its decision into this `DIR`, the far one into DIR/far")
 	f.BoolVarP(&o.IPv6, "ipv6", "6", false, "play it over IPv6")

@@ -11,6 +11,9 @@ type Report struct {
 	Captures  Captures `json:"captures"`
 	Log       string   `json:"log"`               // directory of the gateway's decision log
 	FarLog    string   `json:"far_log,omitempty"` // directory of the far gateway's
+
+	Impairment string `json:"impairment,omitempty"` // what the client's and the server's link were told to do to segments
+	Harm       *Harm  `json:"harm,omitempty"`       // and what they did
 }
 
 // Captures names the pcapng files, one a link, all phases in one file.

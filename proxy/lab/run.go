@@ -27,6 +27,9 @@ type Options struct {
 	Out       string   // directory for captures and logs, made if missing; "" means a new one below the system's temporary directory
 	Pcap      string   // directory for the gateway's annotated captures, "" for none; the far gateway's go to "far" in it
 	IPv6      bool     // play it over IPv6
+
+	// Impairment is what the client's link and the server's do to segments, nil for nothing. The gateways see what is left.
+	Impairment *Impairment
 }
 
 // errNotRoot says what the lab lacks.
@@ -148,7 +151,11 @@ func (r *rig) run(ctx context.Context) (*Report, error) {
 			return nil, fmt.Errorf("lab: %w", err)
 		}
 	}
-	if r.top, err = Build(r.FarPolicy != ""); err != nil {
+	var options []Option
+	if r.Impairment != nil {
+		options = append(options, Impaired(*r.Impairment, *r.Impairment))
+	}
+	if r.top, err = Build(r.FarPolicy != "", options...); err != nil {
 		return nil, err
 	}
 	if err := r.sniff(); err != nil {
@@ -319,6 +326,10 @@ func (r *rig) report() (*Report, error) {
 		if r.FarPolicy != PlainForwarding {
 			rep.Captures.FarGateway = r.farPcapDir()
 		}
+	}
+	if r.Impairment != nil {
+		h := r.top.Harm()
+		rep.Impairment, rep.Harm = r.Impairment.String(), &h
 	}
 	packets, err := readLinks(r.captures, r.isServer)
 	if err != nil {

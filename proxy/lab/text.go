@@ -29,6 +29,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(out, ", far policy %s", r.FarPolicy)
 	}
 	fmt.Fprintln(out)
+	if h := r.Harm; h != nil {
+		fmt.Fprintf(out, "links: %s; of %d segments %d lost, %d duplicated, %d reordered\n", r.Impairment, h.Segments, h.Lost, h.Duplicated, h.Reordered)
+	}
 	for _, p := range r.Phases {
 		p.writeText(out, width)
 	}

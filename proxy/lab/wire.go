@@ -16,11 +16,11 @@ import (
 
 // Harm counts what wires did.
 type Harm struct {
-	Segments   uint64 // that came in: GSO super-packets where those pass whole
-	Lost       uint64
-	Duplicated uint64
-	Reordered  uint64
-	Refused    uint64 // copies that the kernel did not take, for want of room: lost too, and by no fate
+	Segments   uint64 `json:"segments"` // that came in: GSO super-packets where those pass whole
+	Lost       uint64 `json:"lost"`
+	Duplicated uint64 `json:"duplicated"`
+	Reordered  uint64 `json:"reordered"`
+	Refused    uint64 `json:"refused"` // copies that the kernel did not take, for want of room: lost too, and by no fate
 }
 
 // wire carries frames between two links' ends through this process, and harms them. It stands in a namespace of its own:

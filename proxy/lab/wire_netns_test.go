@@ -105,3 +105,15 @@ func TestWireHarmsSegmentsOnly(t *testing.T) {
 		t.Errorf("inside %+v, outside %+v: the outside must have each SYN twice", in, out)
 	}
 }
+
+// A scenario that is played over impaired links heals too: the ends repeat what was lost, and the report says what the links did.
+func TestRunOverImpairedLinks(t *testing.T) {
+	im := Impairment{Duplicate: 0.3, Reorder: 0.2, Delay: 5 * time.Millisecond, Latency: 4 * time.Millisecond, Seed: 3}
+	r := play(t, Options{Scenario: "silence-on-the-wire", Phase: "remembered", Policy: PlainForwarding, Impairment: &im})
+	if !r.Phases[0].Client.Connected || r.Impairment != im.String() || r.Harm == nil || r.Harm.Duplicated == 0 || r.Harm.Reordered == 0 {
+		t.Errorf("%+v, impairment %q, harm %+v", r.Phases[0].Client, r.Impairment, r.Harm)
+	}
+	if seen := r.Phases[0].Client.SYNSent; seen < 2 {
+		t.Errorf("%d SYNs at the gateway", seen)
+	}
+}
