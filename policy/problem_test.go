@@ -163,11 +163,11 @@ func TestInheritanceProblems(t *testing.T) {
 	for ref, want := range map[string]string{
 		"a.yaml":       `b.yaml:1:9: "./a.yaml", which inherits from itself, expected a chain that ends in a preset`,
 		"dir/c.yaml":   `bad.yaml:1:11: "dorp", expected forward, drop, rewrite or hold (did you mean "drop"?)`,
-		"typo.yaml":    `typo.yaml:2:9: unknown preset "linux-defualt", expected freebsd-pf-classic, linux-default, lpd-case-2015, observe, openbsd-pf or transparent-resync (did you mean "linux-default"?), or a file (./NAME.yaml)`,
+		"typo.yaml":    `typo.yaml:2:9: unknown preset "linux-defualt", expected ` + list(Presets()) + ` (did you mean "linux-default"?), or a file (./NAME.yaml)`,
 		"missing.yaml": `missing.yaml:1:9: the file that preset names cannot be read: open sub/none.yaml: file does not exist`,
 		"chain0.yaml":  `chain15.yaml:1:9: more than 16 policies that inherit from each other`,
 		"nowhere.yaml": `policy: open nowhere.yaml: file does not exist`,
-		"obsreve":      `policy: "obsreve" is no file and no preset (presets are freebsd-pf-classic, linux-default, lpd-case-2015, observe, openbsd-pf or transparent-resync (did you mean "observe"?))`,
+		"obsreve":      `policy: "obsreve" is no file and no preset (presets are ` + list(Presets()) + ` (did you mean "observe"?))`,
 	} {
 		p, err := Open(ref, read)
 		if p != nil || err == nil {

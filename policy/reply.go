@@ -125,7 +125,8 @@ func rstToward(to *Emit, ent *conntrack.Entry, dir conntrack.Direction) (bool, s
 	r := conntrack.Segment{Tuple: towards(ent, dir), Flags: conntrack.RST}
 	*to = Emit{Kind: PeerRSTTracked.String()}
 	switch {
-	case ent.Flags&conntrack.EntryCandidate != 0 && ent.Candidate.Dir == dir:
+	case ent.Flags&conntrack.EntryCandidate != 0 && ent.Candidate.Dir == dir && ent.State != conntrack.SynSent && ent.State != conntrack.SynSent2:
+		// a later SYN; before any answer the candidate is the earlier one, and the end has given that up
 		r.Flags |= conntrack.ACK
 		r.Seq, r.Ack = other.End, ent.Candidate.ISN.Add(1)
 	case own.Flags&conntrack.SideMaxAck != 0:

@@ -75,11 +75,8 @@ func newCovered() covered {
 	return covered{actions: map[string]map[conntrack.Finding][]policy.Action{}}
 }
 
-func (c *covered) hit(p *policy.Policy, rule string, f conntrack.Finding, a policy.Action) {
+func (c *covered) hit(p *policy.Policy, f conntrack.Finding, a policy.Action) {
 	c.found[f] = true
-	if rule != "" {
-		return
-	}
 	say := func(under string) {
 		if c.actions[under] == nil {
 			c.actions[under] = map[conntrack.Finding][]policy.Action{}
@@ -150,14 +147,14 @@ func TestCoverage(t *testing.T) {
 	for _, name := range files(t) {
 		r := parseFile(t, name).Run(Config{
 			Observe: func(p *policy.Policy, _ *conntrack.Segment, out *policy.Outcome) {
-				c.hit(p, out.Rule, out.Finding, out.Action)
+				c.hit(p, out.Finding, out.Action)
 			},
 			Timed: func(p *policy.Policy, ev *policy.TimeEvent) {
 				switch {
 				case ev.Kind == policy.TimeExpired || ev.Kind == policy.TimeUnanswered:
-					c.hit(p, ev.Rule, ev.Finding, ev.Action)
+					c.hit(p, ev.Finding, ev.Action)
 				case ev.Kind == policy.TimeFlow && ev.Flow.Why == conntrack.EndIdle:
-					c.found[conntrack.IdleExpired] = true
+					c.hit(p, conntrack.IdleExpired, *p.Action(p.RuleByName(ev.Flow.Rule), conntrack.Original, conntrack.IdleExpired)) // silent: no event of its own
 				}
 			},
 		})
