@@ -30,6 +30,7 @@ func TestPresetValues(t *testing.T) {
 		rearm    = "drop rst none rearm leave"
 		liberal  = "forward none none create-liberal refresh"
 		track    = "forward none none track refresh"
+		both     = "forward rst-tracked rst-tracked delete leave"
 	)
 	for _, c := range []struct {
 		name     string
@@ -57,6 +58,36 @@ func TestPresetValues(t *testing.T) {
 			"idle-expired": "forward none none delete leave"}},
 		{"observe", conntrack.Timeouts{0, 120, 60, 432000, 120, 60, 30, 120, 10, 120}, map[string]string{
 			"syn-established": annotate, "ack-for-syn": forward, "ack-no-state": liberal, "malformed": forward, "table-full": forward}},
+		{"linux-strict", conntrack.Timeouts{0, 120, 60, 432000, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"syn-established": annotate, "seq-below": drop, "ack-below": drop, "rst-after-challenge": drop, "ack-no-state": drop, "data-no-state": drop,
+			"synack-no-state": drop, "fin-no-state": drop, "rst-no-state": drop, "late-after-expiry": drop, "ack-for-syn": forward, "syn-time-wait": replace}},
+		{"pf-aggressive", conntrack.Timeouts{0, 30, 5, 18000, 60, 60, 30, 30, 30, 5}, map[string]string{"syn-established": answer, "ack-for-syn": rearm}},
+		{"pf-conservative", conntrack.Timeouts{0, 3600, 900, 432000, 3600, 3600, 600, 180, 180, 900}, map[string]string{"syn-established": answer, "ack-for-syn": rearm}},
+		{"pf-highlatency", conntrack.Timeouts{0, 180, 35, 86400, 905, 905, 50, 95, 95, 35}, map[string]string{"syn-established": answer, "ack-for-syn": rearm}},
+		{"ipfw-keepalive", conntrack.Timeouts{0, 20, 20, 300, 300, 300, 1, 1, 1, 20}, map[string]string{
+			"syn-established": forward, "syn-established-reverse": forward, "syn-half-closed": forward, "syn-closing": forward, "syn-time-wait": forward,
+			"syn-after-rst": forward, "ack-for-syn": "forward none none keep refresh", "rst": track, "ack-no-state": drop, "late-after-expiry": drop, "table-full": drop}},
+		{"rfc5382-nat", conntrack.Timeouts{0, 240, 240, 7440, 240, 240, 240, 240, 240, 240}, map[string]string{
+			"new": "hold icmp-port none keep leave", "simultaneous-open": track, "idle-expired": "forward none none delete leave"}},
+		{"cpe-short", conntrack.Timeouts{0, 120, 60, 240, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"syn-established": forward, "late-after-expiry": drop, "idle-expired": "forward none none delete leave"}},
+		{"cloud-natgw-350", conntrack.Timeouts{0, 120, 60, 350, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"late-after-expiry": "drop rst none keep leave", "late-fin": "drop rst none keep leave", "late-rst": drop, "rst-no-state": drop,
+			"idle-expired": "forward none none delete leave"}},
+		{"azure-lb-4min", conntrack.Timeouts{0, 120, 60, 240, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"late-after-expiry": drop, "idle-expired": "forward none none delete leave"}},
+		{"azure-lb-4min:enableTcpReset=true", conntrack.Timeouts{0, 120, 60, 240, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"late-after-expiry": drop, "idle-expired": both}},
+		{"aws-netfw", conntrack.Timeouts{0, 120, 60, 350, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"late-after-expiry": drop, "data-no-state": drop, "new": "forward none none create refresh"}},
+		{"aws-netfw:StreamExceptionPolicy=CONTINUE", conntrack.Timeouts{0, 120, 60, 350, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"late-after-expiry": liberal, "data-no-state": liberal, "fin-no-state": forward, "late-rst": forward}},
+		{"aws-netfw:StreamExceptionPolicy=REJECT", conntrack.Timeouts{0, 120, 60, 350, 120, 60, 30, 120, 10, 120}, map[string]string{
+			"late-after-expiry": "drop rst none keep leave", "data-no-state": "drop rst none keep leave", "rst-no-state": drop, "late-rst": drop}},
+		{"f5-fastl4", conntrack.Timeouts{0, 5, 5, 300, 5, 5, 5, 0, 0, 5}, map[string]string{
+			"idle-expired": both, "ack-no-state": drop, "late-after-expiry": drop, "fin": track}},
+		{"f5-fastl4:resetOnTimeout=false,looseInitialization=true,looseClose=true", conntrack.Timeouts{0, 5, 5, 300, 5, 5, 5, 0, 0, 5}, map[string]string{
+			"idle-expired": "forward none none delete leave", "ack-no-state": liberal, "late-after-expiry": liberal, "fin": "forward none none delete refresh"}},
 	} {
 		p := load(t, c.name)
 		if p.Name() != c.name || p.Preset() != c.name || p.Description() == "" {
@@ -99,6 +130,11 @@ func TestObserveIsInvisible(t *testing.T) {
 
 // TestPresetWindows: numbers that the sources give.
 func TestPresetWindows(t *testing.T) {
+	for _, name := range strings.Fields("ipfw-keepalive rfc5382-nat cpe-short cloud-natgw-350 azure-lb-4min aws-netfw f5-fastl4") {
+		if w := load(t, name).Window(-1); w.Check != conntrack.SeqOff {
+			t.Errorf("%s looks at numbers: %+v", name, *w)
+		}
+	}
 	w := load(t, "openbsd-pf").Window(-1)
 	if w.RST != conntrack.RSTPF || w.SynBand != 67035 || w.Check != conntrack.SeqStrict {
 		t.Errorf("openbsd-pf window %+v", *w)
@@ -113,7 +149,8 @@ func TestPresetUpkeep(t *testing.T) {
 	const m = 5 * time.Minute
 	for name, want := range map[string]conntrack.Caps{
 		"linux-default": {Retransmitted: m, Unacknowledged: m, ZeroWindow: m, OneWay: m}, "lpd-case-2015": {}, "observe": {},
-		"transparent-resync": {OneWay: m}, "openbsd-pf": {},
+		"transparent-resync": {OneWay: m}, "openbsd-pf": {}, "linux-strict": {Retransmitted: m, Unacknowledged: m, ZeroWindow: m, OneWay: m},
+		"cpe-short": {}, "f5-fastl4": {}, "aws-netfw": {}, "azure-lb-4min": {}, "cloud-natgw-350": {}, "rfc5382-nat": {},
 	} {
 		u := load(t, name).Upkeep(-1)
 		want.Retransmits = 3 // window.retransmits
@@ -126,6 +163,16 @@ func TestPresetUpkeep(t *testing.T) {
 	}
 	if p := load(t, "openbsd-pf").Pressure(); p.Start != 60 || p.End != 120 {
 		t.Errorf("openbsd-pf: %+v", *p)
+	}
+	ipfw := load(t, "ipfw-keepalive") // in the last 20 s, every 5 s; dyn_max
+	if u, want := ipfw.Upkeep(-1), (Probes{Tries: 4, Every: 5 * time.Second}); u.Refresh != RefreshProgress || u.Probes != want || u.Probes.Span() != 20*time.Second || ipfw.Limits().Flows != 16384 || ipfw.Limits().Embryonic != 16384 {
+		t.Errorf("ipfw-keepalive: %+v, %+v", *u, ipfw.Limits())
+	}
+	if u := load(t, "f5-fastl4:keepAliveInterval=60").Upkeep(-1); u.Probes.Tries != 4 || u.Probes.Every != time.Minute {
+		t.Errorf("f5-fastl4: %+v", *u)
+	}
+	if a := load(t, "rfc5382-nat").Action(-1, conntrack.Original, conntrack.New); a.HoldFor != 6*time.Second || a.HoldThen != Drop {
+		t.Errorf("rfc5382-nat: %+v", *a)
 	}
 	p := load(t, "transparent-resync")
 	for _, f := range []conntrack.Finding{conntrack.IdleExpired, conntrack.DeadConnection} {
