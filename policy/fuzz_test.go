@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"io/fs"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -55,7 +56,7 @@ func FuzzParse(f *testing.F) {
 
 // FuzzOverride: settings on the command line.
 func FuzzOverride(f *testing.F) {
-	for _, o := range []string{"timeouts.established=2s", "on.syn-established={packet: drop, reply: rst}", "rules.a.on.new=drop", "limits={flows: 3}", "on.*=drop", "a.b.c.d=[", "x=&a *a"} {
+	for _, o := range []string{"timeouts.established=2s", "on.syn-established={packet: drop, reply: rst}", "rules.a.on.new=drop", "limits={flows: 3}", "on.*=drop", "a.b.c.d=[", "x=&a *a", "options.a.b=c", "options={a: {values: {}}}"} {
 		f.Add(o)
 	}
 	data, _ := Preset("observe")
@@ -67,6 +68,25 @@ func FuzzOverride(f *testing.F) {
 		p, problems := Load("observe", data, nil, o)
 		if (p == nil) != (len(problems) > 0) {
 			t.Fatalf("policy %v with problems %v", p, problems)
+		}
+	})
+}
+
+// FuzzReference: whatever a policy is called, it is one or an error that says so in a line or in problems.
+func FuzzReference(f *testing.F) {
+	for _, s := range []string{"observe", "openbsd-pf:optimization=aggressive", "openbsd-pf:optimization=aggressive,block-policy=return", "openbsd-pf:", "openbsd-pf:a=b,,c", "x:y", ":", "openbsd-pf:optimization=\x1b\n"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, ref string) {
+		p, err := Open(ref, func(string) ([]byte, error) { return nil, fs.ErrNotExist })
+		if (p == nil) != (err != nil) {
+			t.Fatalf("policy %v with error %v", p, err)
+		}
+		if preset, _, ok := CutReference(ref); p != nil && (!ok || p.Name() != ref || p.Preset() != ref || preset == "") {
+			t.Fatalf("%q opens %s on %s", ref, p.Name(), p.Preset())
+		}
+		if err != nil && strings.ContainsAny(err.Error(), "\x00\x1b") {
+			t.Fatalf("an error that harms a terminal: %q", err.Error())
 		}
 	})
 }

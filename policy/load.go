@@ -38,15 +38,17 @@ func loadSpec(first func() (*Spec, Problems), read func(string) ([]byte, error),
 }
 
 // OpenPreset loads a preset by its name, or by a reference with choices (see [CutReference]). It is not ok for any other text.
+// Problems with the reference itself have its name, or the preset's, for a file.
 func OpenPreset(ref string, overrides ...Override) (p *Policy, problems Problems, ok bool) {
-	if _, _, ok = CutReference(ref); !ok {
+	preset, _, ok := CutReference(ref)
+	if !ok {
 		return nil, nil, false
 	}
 	p, problems = loadSpec(func() (*Spec, Problems) {
 		s, problems := referenced(ref)
 		for i := range problems {
 			if problems[i].File == "" {
-				problems[i].File = ref
+				problems[i].File = preset
 			}
 		}
 		return s, problems
@@ -54,8 +56,8 @@ func OpenPreset(ref string, overrides ...Override) (p *Policy, problems Problems
 	return p, problems, true
 }
 
-// Open loads a policy by what a user calls it: a preset's name, with or without choices of its options, or a file's. The error is for a policy that cannot be
-// found or read; problems are wrapped in it too (as [Problems]).
+// Open loads a policy by what a user calls it: a preset's name, with or without choices of its options, or a file's. The error is
+// for a policy that cannot be found or read; problems are wrapped in it too (as [Problems]).
 func Open(ref string, read func(string) ([]byte, error), overrides ...Override) (*Policy, error) {
 	p, problems, ok := OpenPreset(ref, overrides...)
 	if !ok {

@@ -191,13 +191,13 @@ func TestReference(t *testing.T) {
 		t.Errorf("a setting over a reference: %v", err)
 	}
 	for bad, want := range map[string]string{
-		"openbsd-pf:":                                   `openbsd-pf:: "" behind openbsd-pf:, expected OPTION=VALUE, or several with commas between`,
+		"openbsd-pf:":                                   `openbsd-pf: "" behind openbsd-pf:, expected OPTION=VALUE, or several with commas between`,
 		"openbsd-pf:optimization":                       `"optimization" behind openbsd-pf:`,
 		"openbsd-pf:optimization=":                      `"optimization=" behind openbsd-pf:`,
 		"openbsd-pf:optimization=normal,":               `"" behind openbsd-pf:`,
 		"openbsd-pf:optimization=x":                     `: "x" for the option optimization, expected normal,`,
 		"openbsd-pf:optimisation=normal":                `: unknown option "optimisation", expected `,
-		"openbsd-pf:optimization=normal,optimization=x": `: the option "optimization" twice, expected it once`,
+		"openbsd-pf:optimization=normal,optimization=x": `openbsd-pf: the option "optimization" twice, expected it once`,
 		"opnbsd-pf:optimization=normal":                 `did you mean "openbsd-pf"?`,
 	} {
 		if p, err := Open(bad, os.ReadFile); p != nil || err == nil || !strings.Contains(err.Error(), want) {

@@ -25,7 +25,7 @@ func referenced(ref string) (*Spec, Problems) {
 	s := &Spec{Name: ref, Preset: name, Description: preset.Description, src: &source{name: ref}, reference: true}
 	for _, c := range strings.Split(choices, ",") {
 		option, value, ok := strings.Cut(c, "=")
-		if !ok || option == "" || value == "" {
+		if !ok || !optionName.MatchString(option) || !optionName.MatchString(value) {
 			return nil, Problems{{Found: quote(c) + " behind " + name + ":", Expected: "OPTION=VALUE, or several with commas between"}}
 		}
 		for i := range s.Choices {

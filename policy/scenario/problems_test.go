@@ -127,8 +127,11 @@ func TestPolicies(t *testing.T) {
 		t.Error(r.Problems)
 	}
 	for text, want := range map[string]string{
-		"policy nothing.yaml" + flow: `dir/x.scn:1:8: the policy "nothing.yaml" cannot be read`,
-		flow:                         "dir/x.scn: no line policy NAME",
+		"policy openbsd-pf:optimization=fast" + flow:                 `dir/x.scn:1:8: "fast" for the option optimization`,
+		"policy openbsd-pf:optimization" + flow:                      `dir/x.scn:1:8: "optimization" behind openbsd-pf:`,
+		"policy observe" + flow + "reload openbsd-pf:a=b":            `:4:8: unknown option "a"`,
+		"policy nothing.yaml" + flow:                                 `dir/x.scn:1:8: the policy "nothing.yaml" cannot be read`,
+		flow:                                                         "dir/x.scn: no line policy NAME",
 		"policy a.yaml" + flow + "-- a.yaml --\n\non: {nwe: drop}\n": "dir/x.scn:6:6:",
 		"policy observe\nset limits.flwos=2" + flow:                  "limits.flwos",
 		"policy observe" + flow + "reload nothing":                   `:4:8: the policy "nothing"`,

@@ -148,8 +148,9 @@ func (r *run) open(ref string, at *statement, over []policy.Override) *policy.Po
 		return r.loaded(ref, []byte(sec.data), read, over)
 	}
 	if p, problems, ok := policy.OpenPreset(ref, over...); ok {
+		preset, _, _ := policy.CutReference(ref)
 		for i := range problems {
-			if problems[i].File == ref && problems[i].Line == 0 { // about the reference
+			if of := problems[i].File; of == ref || of == preset { // about the reference
 				problems[i] = r.s.problem(at.line, at.col, problems[i].Found, problems[i].Expected)
 			}
 		}
