@@ -14,6 +14,9 @@ type Caps struct {
 
 // capped returns a timeout with the caps that apply to e. Under [SeqKernel] they apply by the kernel's own marks.
 func (e *Entry) capped(d time.Duration, c *Caps, check SeqCheck) time.Duration {
+	if e.State == Denied {
+		return d
+	}
 	limit := func(cap time.Duration, applies bool) {
 		if cap > 0 && applies {
 			d = min(d, cap)

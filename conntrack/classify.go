@@ -18,6 +18,8 @@ func Classify(now Instant, v *View, s *Segment, r *Rules) Class {
 		return Class{Finding: Malformed}
 	case s.Checksum == ChecksumBad:
 		return Class{Finding: ChecksumWrong}
+	case v.Entry != nil && v.Entry.State == Denied:
+		return Class{Finding: DeniedTuple}
 	case !legal(s.Flags):
 		return Class{Finding: FlagsIllegal}
 	case v.Entry == nil:

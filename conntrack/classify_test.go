@@ -37,6 +37,11 @@ func TestEveryFinding(t *testing.T) {
 		en.a = []string{"10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"}[i]
 		r.step(parseSegment(t, []string{">", "S", "0"}, en), &Rules{}, NumEffects)
 	}
+	r = newRig(t, Config{Max: 2})
+	for _, e := range []Effect{Deny, Keep} {
+		cl, _, _ := r.step(parseSegment(t, []string{">", "S", "0"}, en), &Rules{}, e)
+		reached[cl.Finding] = true
+	}
 	for f := Finding(0); f < NumFindings; f++ {
 		if f.Info().Packet && !reached[f] {
 			t.Errorf("%v is produced by no test", f)

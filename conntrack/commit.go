@@ -43,7 +43,12 @@ type Change struct {
 // under its id. A timer left alone keeps its deadline; a new entry's is always set.
 func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm Timer, p *Params) Change {
 	ent := v.Entry
-	if ent == nil {
+	switch {
+	case ent != nil && ent.State == Denied:
+		return t.commitDenied(now, v, s, e, tm, p)
+	case e == Deny:
+		return t.deny(now, v, s, tm, p)
+	case ent == nil:
 		return t.commitNew(now, s, e, tm, p)
 	}
 	if p.Check == SeqKernel {

@@ -43,7 +43,7 @@ func variations() []ends {
 func testTimeouts() *Timeouts {
 	return &Timeouts{SynSent: 120 * time.Second, SynRecv: 60 * time.Second, Established: time.Hour, FinWait: 120 * time.Second,
 		CloseWait: 60 * time.Second, LastAck: 30 * time.Second, TimeWait: 120 * time.Second, Close: 10 * time.Second,
-		SynSent2: 120 * time.Second}
+		SynSent2: 120 * time.Second, Denied: 90 * time.Second}
 }
 
 // rig is a table in a test, with its clock.

@@ -158,10 +158,11 @@ const (
 	EndShutdown           // the gateway stops
 	EndAdaptive           // its idle timer, scaled down in a full table, ran out
 	EndDead               // its idle timer ran out, and probes before that were not answered
+	EndDenied             // the time of a denial ran out
 	NumEndReasons
 )
 
-var endWords = [NumEndReasons]string{"", "idle", "fin", "rst", "replaced", "evicted", "killed", "reload", "deleted", "shutdown", "adaptive", "dead"}
+var endWords = [NumEndReasons]string{"", "idle", "fin", "rst", "replaced", "evicted", "killed", "reload", "deleted", "shutdown", "adaptive", "dead", "denied"}
 
 // String returns the reason's word.
 func (r EndReason) String() string { return endWords[r] }
@@ -210,11 +211,12 @@ const (
 	Create                        // create an entry from this SYN
 	CreateLiberal                 // create an entry from a mid-stream segment; its window is judged liberally
 	Rearm                         // Keep, and take the other end's next SYN/ACK fresh (pf, handshake mismatch)
+	Deny                          // end what is remembered, and remember the tuple as denied; from any segment
 	NumEffects
 )
 
 var effectWords = [NumEffects]string{"keep", "track", "annotate", "resync", "replace", "replace-if-closed", "delete",
-	"create", "create-liberal", "rearm"}
+	"create", "create-liberal", "rearm", "deny"}
 
 // String returns the effect's word in policy files and logs.
 func (e Effect) String() string { return effectWords[e] }

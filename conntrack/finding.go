@@ -92,6 +92,7 @@ const (
 	LateFin
 	LateRst
 	Adopted
+	DeniedTuple
 	// Table.
 	TableFull
 	EmbryonicLimit

@@ -89,6 +89,8 @@ var findings = [NumFindings]FindingInfo{
 	LateRst:           {"late-rst", "late.packet mid.rst", "the same, a RST", Keep, TimerLeave, false, true},
 	Adopted:           {"adopted", "", "a mid-stream segment taken up because the gateway is younger than the connection", CreateLiberal, TimerRefresh, true, true},
 
+	DeniedTuple: {"denied", "", "a segment on addresses and ports that the policy has denied for a while", Keep, TimerLeave, false, true},
+
 	TableFull:       {"table-full", "table.full", "no room for a new entry", Keep, TimerLeave, false, true},
 	EmbryonicLimit:  {"embryonic-limit", "halfopen.limit", "no room for a new embryonic entry", Keep, TimerLeave, false, true},
 	SourceLimit:     {"source-limit", "src.limit", "no room for another connection of its source", Keep, TimerLeave, false, true},

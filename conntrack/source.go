@@ -1,6 +1,6 @@
 package conntrack
 
-// countSources begins to count entries by source, or stops, as the configuration says.
+// countSources begins to count connections by source, or stops, as the configuration says.
 func (t *Table) countSources() {
 	t.sources = nil
 	if t.cfg.MaxPerSource <= 0 {
@@ -8,7 +8,9 @@ func (t *Table) countSources() {
 	}
 	t.sources = make(map[[16]byte]int32)
 	t.Walk(0, int(t.used)+1, func(e *Entry) bool {
-		t.sources[e.Tuple.Src]++
+		if e.State != Denied {
+			t.sources[e.Tuple.Src]++
+		}
 		return true
 	})
 }
@@ -16,7 +18,7 @@ func (t *Table) countSources() {
 // leaveSource takes a buried entry out of the count of its source. The map holds no source without an entry, so it is bounded
 // as the table is.
 func (t *Table) leaveSource(e *Entry) {
-	if t.sources == nil {
+	if t.sources == nil || e.State == Denied {
 		return
 	}
 	if n := t.sources[e.Tuple.Src] - 1; n > 0 {

@@ -17,18 +17,19 @@ const (
 	TimeWait
 	Close
 	SynSent2
+	Denied // no connection: the owner's word that the tuple has none; netfilter has no such state
 	NumStates
 )
 
 var stateWords = [NumStates]string{"NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK",
-	"TIME_WAIT", "CLOSE", "SYN_SENT2"}
+	"TIME_WAIT", "CLOSE", "SYN_SENT2", "DENIED"}
 
 // String returns netfilter's name.
 func (s State) String() string { return stateWords[s] }
 
-// Embryonic reports whether the handshake is not complete. Embryonic entries have a bound of their own, so that a SYN
-// flood cannot evict an established flow.
-func (s State) Embryonic() bool { return s == SynSent || s == SynRecv || s == SynSent2 }
+// Embryonic reports whether the handshake is not complete, or will not be. Embryonic entries have a bound of their own, so that a
+// SYN flood cannot evict an established flow.
+func (s State) Embryonic() bool { return s == SynSent || s == SynRecv || s == SynSent2 || s == Denied }
 
 // Closing reports whether an end has closed or reset the connection.
 func (s State) Closing() bool { return s >= FinWait && s <= Close }

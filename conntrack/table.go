@@ -84,7 +84,9 @@ func (t *Table) Len() int { return len(t.lookup) }
 func (t *Table) Count(s State) int { return t.counts[s] }
 
 // Embryonic returns the number of entries whose handshake is not complete.
-func (t *Table) Embryonic() int { return t.counts[SynSent] + t.counts[SynRecv] + t.counts[SynSent2] }
+func (t *Table) Embryonic() int {
+	return t.counts[SynSent] + t.counts[SynRecv] + t.counts[SynSent2] + t.counts[Denied]
+}
 
 // Limits returns the bounds that the table works with.
 func (t *Table) Limits() (entries, embryonic int) { return t.cfg.Max, t.cfg.MaxEmbryonic }
@@ -143,7 +145,7 @@ func (t *Table) insert(e *Entry) {
 	key, _ := e.Tuple.Canonical()
 	t.lookup[key] = e.index
 	t.counts[e.State]++
-	if t.sources != nil {
+	if t.sources != nil && e.State != Denied {
 		t.sources[e.Tuple.Src]++
 	}
 	t.enlist(e)

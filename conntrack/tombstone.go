@@ -11,11 +11,14 @@ func (t *Table) tombstone(key Tuple) (Tombstone, bool) {
 // epitaph returns the tombstone that will stand on key once e is buried, so that a view does not depend on whether an expired
 // entry was swept.
 //
-// It is e's own as a rule. A SYN that nobody answered leaves none: a SYN flood would wash away all others. And a handshake
+// It is e's own as a rule. What is denied was no connection, and leaves the one in place that it ended. A SYN that nobody answered leaves none: a SYN flood would wash away all others. And a handshake
 // that failed leaves an established connection's in place: that is the one which explains why the next will fail.
 func (t *Table) epitaph(e *Entry, key Tuple, why EndReason, at Instant) (Tombstone, bool) {
 	if t.tombs == nil {
 		return Tombstone{}, false
+	}
+	if e.State == Denied {
+		return t.tombs.Peek(key)
 	}
 	if e.Flags&(EntryAssured|EntryPickedUp) == 0 {
 		older, ok := t.tombs.Peek(key)

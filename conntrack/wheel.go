@@ -177,6 +177,8 @@ func (e *Entry) expiry() EndReason {
 		return EndFIN
 	case e.State == Close:
 		return EndRST
+	case e.State == Denied:
+		return EndDenied
 	case e.State == Established && e.Probe.Until == 0 && e.Probe.Asked&^e.Probe.Answered != 0:
 		return EndDead
 	}

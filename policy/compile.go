@@ -191,12 +191,13 @@ type tables struct {
 	actions  [2][conntrack.NumFindings]Action
 }
 
-// newTables returns those of a policy that says nothing: everything is forwarded and tracked as its finding says.
+// newTables returns those of a policy that says nothing: everything is forwarded and tracked as its finding says, but for
+// what is denied.
 func newTables() *tables {
 	t := &tables{timeouts: defaultTimeouts, window: conntrack.Rules{TombLate: DefaultLate, Retransmits: DefaultRetransmits}, upkeep: Upkeep{Probes: Probes{Every: DefaultProbeEvery}}}
 	for dir := range t.actions {
 		for f := range t.actions[dir] {
-			t.actions[dir][f] = NaturalAction(conntrack.Finding(f), Forward)
+			t.actions[dir][f] = DefaultAction(conntrack.Finding(f))
 		}
 	}
 	return t

@@ -94,7 +94,7 @@ func packetParts(p *actionParts, f ct.Finding, a *Action, say func(part, found, 
 		say("peer", fmt.Sprintf("peer: %s on %s, where no numbers are tracked", a.Peer, f), "none")
 	case a.Peer == PeerProbeSYN && !onSYN(f):
 		say("peer", fmt.Sprintf("peer: %s on %s, which is about no SYN", a.Peer, f), "none, rst-tracked or probe-ack")
-	case a.Peer.probes() && p.has("state") && (a.State == ct.Delete || a.State == ct.Replace || a.State == ct.Resync):
+	case a.Peer.probes() && p.has("state") && (a.State == ct.Delete || a.State == ct.Replace || a.State == ct.Resync || a.State == ct.Deny):
 		say("state", fmt.Sprintf("state: %s with peer: %s, whose answer is about the connection as it is", a.State, a.Peer), "keep, annotate or track")
 	}
 	if p.has("await") && !a.Peer.probes() {
@@ -116,7 +116,7 @@ func onSYN(f ct.Finding) bool {
 func tracked(f ct.Finding) bool {
 	switch f.Base() {
 	case ct.Malformed, ct.ChecksumWrong, ct.FlagsIllegal, ct.New, ct.SynAckNoState, ct.AckNoState, ct.DataNoState, ct.FinNoState,
-		ct.RstNoState, ct.LateAfterExpiry, ct.Adopted, ct.TableFull, ct.EmbryonicLimit:
+		ct.RstNoState, ct.LateAfterExpiry, ct.Adopted, ct.DeniedTuple, ct.TableFull, ct.EmbryonicLimit:
 		return false
 	}
 	return true
@@ -142,9 +142,13 @@ func effectsOn(f ct.Finding, a *Action) []ct.Effect {
 		return []ct.Effect{ct.Delete}
 	case ct.ProbeUnanswered:
 		return []ct.Effect{ct.Keep, ct.Delete}
+	case ct.DeniedTuple:
+		return []ct.Effect{ct.Keep, ct.Delete}
 	}
 	if !tracked(f) {
 		switch {
+		case dropped(a) && (f.Base() == ct.New || slices.Contains(findingsOf("mid-stream"), f)):
+			return []ct.Effect{ct.Keep, ct.Deny}
 		case dropped(a):
 		case f.Base() == ct.New:
 			return []ct.Effect{ct.Create, ct.Keep}
@@ -154,7 +158,7 @@ func effectsOn(f ct.Finding, a *Action) []ct.Effect {
 		return []ct.Effect{ct.Keep}
 	}
 	if dropped(a) {
-		return []ct.Effect{ct.Keep, ct.Delete, ct.Rearm}
+		return []ct.Effect{ct.Keep, ct.Delete, ct.Rearm, ct.Deny}
 	}
 	out := []ct.Effect{ct.Keep, ct.Track, ct.Delete, ct.Rearm}
 	switch f.Base() {

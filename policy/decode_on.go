@@ -229,7 +229,7 @@ func (p *actionParts) resolve(f conntrack.Finding) Action {
 	if !p.has("timer") {
 		a.Timer = natural.Timer
 		switch a.State {
-		case conntrack.Create, conntrack.CreateLiberal, conntrack.Replace, conntrack.Resync:
+		case conntrack.Create, conntrack.CreateLiberal, conntrack.Replace, conntrack.Resync, conntrack.Deny:
 			a.Timer.Op = conntrack.TimerRefresh // a new entry's timer starts
 		}
 	}

@@ -59,7 +59,7 @@ func strippable(f conntrack.Finding) Strip {
 		return every & onSYNACK
 	}
 	switch f.Base() {
-	case conntrack.FlagsIllegal, conntrack.TableFull, conntrack.EmbryonicLimit:
+	case conntrack.FlagsIllegal, conntrack.DeniedTuple, conntrack.TableFull, conntrack.EmbryonicLimit:
 		return every // of any segment
 	}
 	return every &^ onlySYN

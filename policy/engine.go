@@ -99,7 +99,7 @@ func (e *Engine) Uncount() {
 // ended is the table's callback: it turns an entry's end into events.
 func (e *Engine) ended(ent *conntrack.Entry, why conntrack.EndReason, at conntrack.Instant) {
 	rule := e.ruleOf(ent)
-	if why == conntrack.EndIdle || why == conntrack.EndDead || why == conntrack.EndAdaptive {
+	if ent.State != conntrack.Denied && (why == conntrack.EndIdle || why == conntrack.EndDead || why == conntrack.EndAdaptive) {
 		e.expired(ent, why, rule, at)
 	}
 	ev := FlowEvent{Kind: FlowEnd, Why: why, At: at, Rule: e.policy.RuleName(rule)}

@@ -56,6 +56,14 @@ rules:
   - name: odd
     match: {src_port: 1001}
     on: {in-window: {packet: forward, state: track, peer: rst-tracked}}
+  - name: refused
+    match: {src_port: 1008-1010}
+    timeouts: {denied: 3s}
+    on:
+      new: {packet: drop, reply: rst, state: deny}
+      ack-no-state: {packet: drop, state: deny, timer: 1s}
+      syn-closing: {packet: drop, state: deny}
+      denied: {packet: drop, reply: icmp-port, timer: refresh}
   - name: asked
     match: {src_port: 1004-1007}
     refresh: both-progress
@@ -221,8 +229,10 @@ func wrong(s *conntrack.Segment, out *Outcome) string {
 	switch {
 	case out.Finding >= conntrack.NumFindings || !out.Finding.Info().Packet:
 		return "no finding of a segment"
-	case out.Verdict == Drop && begins:
+	case out.Verdict == Drop && begins && out.Effect != conntrack.Deny:
 		return "a dropped segment began a flow"
+	case out.Before == conntrack.Denied != (out.Finding == conntrack.DeniedTuple) && s.Defect == conntrack.DefectNone && s.Checksum != conntrack.ChecksumBad:
+		return "denied, or not"
 	case (out.Verdict == Rewrite) != (out.Strip != 0):
 		return "rewritten without a loss, or lost without being rewritten"
 	case out.Strip != 0 && out.Strip.Of(s, out.MSS) != out.Strip:

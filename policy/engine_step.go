@@ -205,6 +205,9 @@ func barren(effect conntrack.Effect) conntrack.Effect {
 func (e *Engine) room(now conntrack.Instant, v *conntrack.View, s *conntrack.Segment, effect conntrack.Effect) (conntrack.Finding, bool) {
 	var entry, embryonic bool // what it takes
 	switch {
+	case effect == conntrack.Deny: // nothing makes room for it: without any the table forgets the denial, and the segment is dropped all the same
+		e.table.Room(now)
+		return conntrack.New, true
 	case v.Entry == nil:
 		entry = effect == conntrack.Create || effect == conntrack.CreateLiberal
 		if entry && !e.table.SourceRoom(now, &s.Tuple) {

@@ -104,6 +104,7 @@ func timeoutKeys() []key {
 		conntrack.TimeWait:    "both FINs were acknowledged",
 		conntrack.Close:       "a RST was seen",
 		conntrack.SynSent2:    "both ends have sent a SYN",
+		conntrack.Denied:      "state: deny was done (netfilter has no such state)",
 	}
 	var keys []key
 	for s := conntrack.SynSent; s < conntrack.NumStates; s++ {

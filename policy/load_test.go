@@ -16,7 +16,7 @@ import (
 const full = `
 description: "every key: \"quoted\" and größer"
 preset: openbsd-pf
-timeouts: {syn_sent: 1s, syn_recv: 2s, established: 1.5s, fin_wait: 4s, close_wait: 5s, last_ack: 6s, time_wait: 0s, close: 8s, syn_sent2: 9s}
+timeouts: {syn_sent: 1s, syn_recv: 2s, established: 1.5s, fin_wait: 4s, close_wait: 5s, last_ack: 6s, time_wait: 0s, close: 8s, syn_sent2: 9s, denied: 10s}
 window: {check: liberal, rst: rfc5961, near: 1000, syn_band: 2000, ack: pf, old: 3000, retransmits: 9}
 limits: {flows: 1000, embryonic: 10, tombstones: 0, per_source: 77}
 on_full: evict-closing
@@ -29,6 +29,7 @@ on:
   urgent: {packet: rewrite, strip: [push, urgent]}
   syn-retransmit: {packet: rewrite, strip: [data, unknown], mss: 1360}
   syn-established: {packet: drop, reply: ack-tracked, window: tracked, timer: 5s}
+  syn-time-wait: {packet: drop, state: deny, timer: 3s}
   idle-expired: {reply: rst-tracked, peer: rst-tracked}
 rules:
   - name: "[a]"
@@ -72,7 +73,7 @@ func TestFull(t *testing.T) {
 	if p == nil {
 		t.Fatal(problems)
 	}
-	if want := (conntrack.Timeouts{0, time.Second, 2 * time.Second, 1500 * time.Millisecond, 4 * time.Second, 5 * time.Second, 6 * time.Second, 0, 8 * time.Second, 9 * time.Second}); *p.Timeouts(-1) != want {
+	if want := (conntrack.Timeouts{0, time.Second, 2 * time.Second, 1500 * time.Millisecond, 4 * time.Second, 5 * time.Second, 6 * time.Second, 0, 8 * time.Second, 9 * time.Second, 10 * time.Second}); *p.Timeouts(-1) != want {
 		t.Errorf("timeouts %v", *p.Timeouts(-1))
 	}
 	if want := (conntrack.Rules{Check: conntrack.SeqLiberal, RST: conntrack.RSTRFC5961, Near: 1000, SynBand: 2000, ACK: conntrack.ACKPF, Old: 3000, Retransmits: 9, TombLate: time.Hour}); *p.Window(-1) != want {

@@ -93,7 +93,7 @@ func TestPresetValues(t *testing.T) {
 		if p.Name() != c.name || p.Preset() != c.name || p.Description() == "" {
 			t.Errorf("%s: name %q, preset %q, description %q", c.name, p.Name(), p.Preset(), p.Description())
 		}
-		for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
+		for s := conntrack.SynSent; s < conntrack.Denied; s++ {
 			if want := c.timeouts[s] * time.Second; p.Timeouts(-1)[s] != want {
 				t.Errorf("%s: timeout %s %v, want %v", c.name, s, p.Timeouts(-1)[s], want)
 			}

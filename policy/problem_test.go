@@ -36,6 +36,7 @@ var errorCases = []struct{ name, text string }{
 	{"state of a dropped packet", "on:\n  new: {packet: drop, state: create}\n  syn-time-wait: {packet: drop, state: replace}\n  in-window: {packet: drop, state: track}\n"},
 	{"state that cannot be", "on: {new: {state: replace}, ack-no-state: {state: create}, in-window: {state: annotate}, syn-ack: {state: resync}}\n"},
 	{"hold", "on: {new: {packet: hold}, syn-ack: {hold: 1s, then: drop}, rst: {packet: hold, hold: 2m, then: forward}, fin: {packet: hold, hold: 1s, then: hold}, in-window: hold}\n"},
+	{"deny", "on: {new: {state: deny}, in-window: {packet: forward, state: deny}, table-full: {packet: drop, state: deny}, malformed: {packet: drop, state: deny}, denied: {state: create}, syn-ack: {packet: drop, state: deny}, idle-expired: {state: deny}}\n"},
 	{"hold and drop creates nothing", "on: {new: {packet: hold, hold: 6s, then: drop, state: create}}\n"},
 	{"window of no ACK", "on: {new: {packet: drop, reply: rst, window: 0}, syn-established: {packet: drop, reply: ack-tracked, window: 5}}\n"},
 	{"expiry", "on: {idle-expired: {packet: drop, reply: rst, timer: 5s, state: keep}}\n"},

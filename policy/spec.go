@@ -85,6 +85,15 @@ func NaturalAction(f conntrack.Finding, packet PacketAction) Action {
 	return a
 }
 
+// DefaultAction is the action on a finding of which a policy says nothing: forwarding is natural, but for what the same policy has
+// denied.
+func DefaultAction(f conntrack.Finding) Action {
+	if f == conntrack.DeniedTuple {
+		return NaturalAction(f, Drop)
+	}
+	return NaturalAction(f, Forward)
+}
+
 // Defaults where neither the file nor what it inherits from says anything.
 const (
 	MaxFlows           = 1 << 24 // the most that limits.flows and limits.tombstones may ask for, entries
@@ -107,4 +116,5 @@ var defaultTimeouts = conntrack.Timeouts{
 	conntrack.TimeWait:    120 * time.Second,
 	conntrack.Close:       10 * time.Second,
 	conntrack.SynSent2:    120 * time.Second,
+	conntrack.Denied:      60 * time.Second, // not a state of Linux's: a sender's SYNs at 0, 1, 3, 7, 15 and 31 s meet one denial
 }

@@ -170,7 +170,7 @@ func (r *recorded) begins() bool {
 		word = r.ev.Decision.Action.State
 	}
 	switch word {
-	case conntrack.Replace.String(), conntrack.Resync.String(), conntrack.Create.String(), conntrack.CreateLiberal.String():
+	case conntrack.Replace.String(), conntrack.Resync.String(), conntrack.Create.String(), conntrack.CreateLiberal.String(), conntrack.Deny.String():
 		return true
 	}
 	return false

@@ -20,6 +20,7 @@ func fillMeasures(f *decisionlog.Flow, e *conntrack.Entry) {
 func endedBy(e *conntrack.Entry, why conntrack.EndReason) string {
 	byReply := e.Flags&conntrack.EntryReplyClosed != 0
 	switch reset := firstRST(e); {
+	case e.State == conntrack.Denied: // its history is that of who was denied
 	case e.Side[0].Flags&e.Side[1].Flags&conntrack.SideFIN != 0 && byReply:
 		return "server-fin"
 	case e.Side[0].Flags&e.Side[1].Flags&conntrack.SideFIN != 0:
@@ -48,6 +49,8 @@ func firstRST(e *conntrack.Entry) byte {
 func outcomeWord(e *conntrack.Entry, why conntrack.EndReason) string {
 	fin := conntrack.SideFIN
 	switch {
+	case e.State == conntrack.Denied:
+		return "denied" // it was no connection
 	case why == conntrack.EndDead:
 		return "dead" // an end no longer answers
 	case e.Flags&conntrack.EntryPickedUp != 0 && e.State == conntrack.Established:

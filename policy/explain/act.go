@@ -135,7 +135,8 @@ func effectText(out *policy.Outcome) string {
 	text := [conntrack.NumEffects]string{conntrack.Keep: "nothing but the time and the counts", conntrack.Track: "the numbers and the state follow the segment",
 		conntrack.Annotate: "the SYN is noted, in case the other end proves it", conntrack.Resync: "the noted SYN is proven: the flow begins anew from it",
 		conntrack.Replace: "the old flow ends and this SYN begins another", conntrack.Delete: "the flow is forgotten",
-		conntrack.Create: "this SYN begins a flow", conntrack.CreateLiberal: "a flow is taken up mid-stream", conntrack.Rearm: "the next SYN/ACK is taken fresh"}[out.Effect]
+		conntrack.Create: "this SYN begins a flow", conntrack.CreateLiberal: "a flow is taken up mid-stream", conntrack.Rearm: "the next SYN/ACK is taken fresh",
+		conntrack.Deny: "these ends' addresses and ports are denied for a while"}[out.Effect]
 	if out.Effect == conntrack.Keep && out.After == conntrack.StateNone {
 		text = "nothing"
 	}

@@ -130,7 +130,7 @@ func (c *covered) missingOptions(t *testing.T, p *policy.Policy) (words []string
 func (c *covered) missing(p *policy.Policy) (words []string) {
 	for f := range conntrack.NumFindings {
 		a := *p.Action(-1, conntrack.Original, f)
-		if a == policy.NaturalAction(f, policy.Forward) {
+		if a == policy.NaturalAction(f, policy.Forward) || a == policy.DefaultAction(f) {
 			continue
 		}
 		if !c.shown("policy "+p.Name(), f, a) {
