@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"strings"
+
 	"halfopen/conntrack"
 	"halfopen/policy"
 	"halfopen/proxy/capture"
@@ -114,6 +116,10 @@ func (j *journal) noteDecision(n *capture.Note, s *conntrack.Segment, out *polic
 	if out.HasPeer {
 		n.Peer = out.Peer.Kind
 	}
+	if out.Strip != 0 {
+		n.Stripped = strings.Join(out.Strip.Words(), ",")
+	}
+	n.RewriteOmitted = out.RewriteOmitted
 	n.ReplyOmitted, n.PeerOmitted, n.Unmet = out.ReplyOmitted, out.PeerOmitted, out.Unmet
 	n.Defect = s.Defect.String()
 	if s.Checksum == conntrack.ChecksumBad { // "unverified" would stand in nearly every comment: it is the rule where a queue copies headers

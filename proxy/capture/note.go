@@ -25,6 +25,7 @@ type Note struct {
 	Rule    string
 
 	Reply, Peer               string // kinds of what the decision made for the sender and for the other end
+	Stripped, RewriteOmitted  string // what a rewritten packet lost, with commas between; why it could not be rewritten
 	ReplyOmitted, PeerOmitted string // why nothing was made that was asked for
 	Unmet                     string
 
@@ -75,6 +76,8 @@ func (n *Note) AppendText(dst []byte) ([]byte, error) {
 	w.text("rule", n.Rule)
 	w.text("reply", n.Reply)
 	w.text("peer", n.Peer)
+	w.text("stripped", n.Stripped)
+	w.text("rewrite_omitted", n.RewriteOmitted)
 	w.text("reply_omitted", n.ReplyOmitted)
 	w.text("peer_omitted", n.PeerOmitted)
 	w.text("unmet", n.Unmet)
@@ -272,6 +275,10 @@ func (n *Note) text(key string) *string {
 		return &n.Reply
 	case "peer":
 		return &n.Peer
+	case "stripped":
+		return &n.Stripped
+	case "rewrite_omitted":
+		return &n.RewriteOmitted
 	case "reply_omitted":
 		return &n.ReplyOmitted
 	case "peer_omitted":

@@ -12,7 +12,7 @@ import (
 func fullNote() Note {
 	return Note{
 		Verdict: "drop", Kind: "k", To: "client", Trigger: "probe", Reason: "syn-established", Rule: "stale-syn", Reply: "ack-tracked", Peer: "rst-tracked",
-		ReplyOmitted: "rate", PeerOmitted: "no-numbers", Unmet: "isn-newer", State: "ESTABLISHED", StateAfter: "CLOSE", Known: true, Idle: 1800e9,
+		Stripped: "urgent,mss", RewriteOmitted: "gso", ReplyOmitted: "rate", PeerOmitted: "no-numbers", Unmet: "isn-newer", State: "ESTABLISHED", StateAfter: "CLOSE", Known: true, Idle: 1800e9,
 		Defect: "bad-options", Checksum: "unverified", Tombstone: 76, TombstoneWhy: "idle", Forgotten: 412_500_000_000,
 		Would: WouldNote{Verdict: "forward", Reason: "in-window", Rule: "r", Reply: "a", Peer: "b", Diverged: true},
 		Flow:  77, Direction: decisionlog.ToServer, In: "eth0", Out: "eth 1", PcapCnt: 9, Error: "no \"route\"\nto host",
