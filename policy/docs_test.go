@@ -115,6 +115,27 @@ func presetTable(t *testing.T) string {
 	return b.String()
 }
 
+// optionTable lists the options that presets define, their default first.
+func optionTable(t *testing.T) string {
+	var b strings.Builder
+	b.WriteString("| preset | option | values | meaning |\n|---|---|---|---|\n")
+	for _, name := range Presets() {
+		for _, o := range load(t, name).Options() {
+			if o.Defined.From != name {
+				continue
+			}
+			words := []string{"`" + o.Default + "`"}
+			for _, v := range o.Values {
+				if v.Word != o.Default {
+					words = append(words, "`"+v.Word+"`")
+				}
+			}
+			fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", name, o.Name, strings.Join(words, ", "), o.Meaning)
+		}
+	}
+	return b.String()
+}
+
 func short(p *Policy, f conntrack.Finding) string {
 	a := p.Action(-1, conntrack.Original, f)
 	text := a.Packet.String()
@@ -137,7 +158,7 @@ func TestManualTables(t *testing.T) {
 		"keys:file": keyTable(fileKeys()), "keys:timeouts": keyTable(timeoutKeys()), "keys:window": keyTable(windowKeys()),
 		"keys:limits": keyTable(limitKeys()), "keys:probes": keyTable(probeKeys()), "keys:caps": keyTable(capKeys()), "keys:adaptive": keyTable(adaptiveKeys()), "keys:inject": keyTable(injectKeys()), "keys:log": keyTable(logKeys()), "keys:action": keyTable(actionKeys()),
 		"keys:rule": keyTable(ruleKeys()), "keys:match": keyTable(matchKeys()), "keys:option": keyTable(optionKeys()),
-		"groups": groupTable(), "findings": findingTable(), "presets": presetTable(t),
+		"groups": groupTable(), "findings": findingTable(), "presets": presetTable(t), "options": optionTable(t),
 	}
 	marked := regexp.MustCompile(`(?s)<!-- ([a-z:]+) -->\n(.*?)<!-- /[a-z]+ -->`)
 	seen := map[string]bool{}

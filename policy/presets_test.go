@@ -68,7 +68,7 @@ func TestPresetValues(t *testing.T) {
 			"syn-established": forward, "syn-established-reverse": forward, "syn-half-closed": forward, "syn-closing": forward, "syn-time-wait": forward,
 			"syn-after-rst": forward, "ack-for-syn": "forward none none keep refresh", "rst": track, "ack-no-state": drop, "late-after-expiry": drop, "table-full": drop}},
 		{"rfc5382-nat", conntrack.Timeouts{0, 240, 240, 7440, 240, 240, 240, 240, 240, 240}, map[string]string{
-			"new": "hold icmp-port none keep leave", "simultaneous-open": track, "idle-expired": "forward none none delete leave"}},
+			"new": "forward none none create refresh", "simultaneous-open": track, "idle-expired": "forward none none delete leave"}},
 		{"cpe-short", conntrack.Timeouts{0, 120, 60, 240, 120, 60, 30, 120, 10, 120}, map[string]string{
 			"syn-established": forward, "late-after-expiry": drop, "idle-expired": "forward none none delete leave"}},
 		{"cloud-natgw-350", conntrack.Timeouts{0, 120, 60, 350, 120, 60, 30, 120, 10, 120}, map[string]string{
@@ -171,7 +171,8 @@ func TestPresetUpkeep(t *testing.T) {
 	if u := load(t, "f5-fastl4:keepAliveInterval=60").Upkeep(-1); u.Probes.Tries != 4 || u.Probes.Every != time.Minute {
 		t.Errorf("f5-fastl4: %+v", *u)
 	}
-	if a := load(t, "rfc5382-nat").Action(-1, conntrack.Original, conntrack.New); a.HoldFor != 6*time.Second || a.HoldThen != Drop {
+	nat := load(t, "rfc5382-nat") // REQ-4
+	if a := nat.Action(nat.RuleByName("outside"), conntrack.Original, conntrack.New); a.Packet != Hold || a.HoldFor != 6*time.Second || a.HoldThen != Drop || a.Reply != ReplyICMPPort {
 		t.Errorf("rfc5382-nat: %+v", *a)
 	}
 	p := load(t, "transparent-resync")

@@ -19,7 +19,8 @@ func newPolicyCmd() *cobra.Command {
 		Use:   "policy",
 		Short: "List, show, check and compare policies",
 		Long: "A policy says what the gateway does about each finding, how long it remembers connections and how it judges their\n" +
-			"numbers. It is a preset, by name, or a YAML file; docs/policy.md describes the language.",
+			"numbers. It is a preset, by name, or a YAML file; docs/policy.md describes the language. A name can choose values of the\n" +
+			"preset's options: NAME:OPTION=VALUE,...",
 		Example: "  halfopen policy list\n  halfopen policy check site.yaml",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
