@@ -48,7 +48,18 @@ func TestDeny(t *testing.T) {
 		if !v.HasTomb || v.Tombstone.State != Established || v.Tombstone.Reason != EndDeleted {
 			t.Errorf("%+v", v)
 		}
-		if want := []string{"denied DENIED", "deleted ESTABLISHED", "deleted DENIED"}; !slices.Equal(r.ended, want) {
+		put(Delete, ">", "S", "9")
+		en.a = "10.0.0.77:7"
+		put(Deny, ">", "P.", "1+5", "ack", "1") // of the middle of a connection
+		r.now = r.now.Add(90 * time.Second)
+		if v := r.look(parseSegment(t, []string{">", "S", "0"}, en).Tuple); v.Entry != nil || v.HasTomb {
+			t.Errorf("it is still denied, or left a tombstone: %+v", v)
+		}
+		r.table.Advance(r.now, 9)
+		if v := r.look(parseSegment(t, []string{">", "S", "0"}, en).Tuple); v.HasTomb {
+			t.Errorf("swept, it left a tombstone: %+v", v)
+		}
+		if want := []string{"denied DENIED", "deleted ESTABLISHED", "deleted DENIED", "denied DENIED"}; !slices.Equal(r.ended, want) {
 			t.Errorf("ended %v, want %v", r.ended, want)
 		}
 	}
@@ -82,6 +93,7 @@ func TestDenyBounds(t *testing.T) {
 	if _, ch, _ := r.step(live, &Rules{}, Deny); ch.Effect != Deny || ch.Before != Established || r.table.SourceRoom(r.now, &from(9, 9).Tuple) != true {
 		t.Errorf("%+v", ch)
 	}
+	r.table.SetLimits(4, 2, 1, 0)
 	r.table.SetLimits(4, 2, 1, 2)
 	if len(r.table.sources) != 0 {
 		t.Errorf("sources %v", r.table.sources)

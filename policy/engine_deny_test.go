@@ -2,6 +2,7 @@ package policy
 
 import (
 	"testing"
+	"time"
 
 	"halfopen/conntrack"
 )
@@ -76,5 +77,21 @@ func TestDenyFlood(t *testing.T) {
 	}
 	if out := step(0, 9, conntrack.SYN, 0); out.Verdict != Forward || out.Effect != conntrack.Create {
 		t.Errorf("a SYN finds no room: %s/%s %s", out.Verdict, out.Finding, out.Effect)
+	}
+}
+
+// A table that fills ends denials as it ends connections, but that is no idle-expired: there is no connection.
+func TestDenialUnderPressure(t *testing.T) {
+	p := policyOf(t, "limits: {flows: 4}\nadaptive: {start: 10, end: 100}\ntimeouts: {denied: 1h}\non: {new: {packet: drop, state: deny}, idle-expired: {reply: rst-tracked, peer: rst-tracked}}")
+	x := newScript(p, EngineConfig{NoAdopt: true}, plainWorld)
+	x.run(t, "+0    c S  1000           => drop/new effect=deny")
+	var ends []string
+	x.e.Advance(x.now.Add(59*time.Minute), 16, func(ev *TimeEvent) {
+		if ends = append(ends, ev.Flow.Why.String()); ev.Kind != TimeFlow {
+			t.Errorf("finding %s, omitted %q", ev.Finding, ev.Omitted)
+		}
+	})
+	if len(ends) != 1 || ends[0] != "adaptive" {
+		t.Errorf("ended %v", ends)
 	}
 }
