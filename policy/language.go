@@ -131,7 +131,7 @@ func windowKeys() []key {
 func limitKeys() []key {
 	return []key{
 		{name: "flows", kind: kindCount, lo: 1, hi: MaxFlows, unit: "connections", dflt: "262144", meaning: "connections in all"},
-		{name: "embryonic", kind: kindCount, lo: 1, hi: MaxFlows, unit: "connections", dflt: "half of flows", meaning: "of those, ones whose handshake is not complete"},
+		{name: "embryonic", kind: kindCount, lo: 1, hi: MaxFlows, unit: "connections", dflt: "half of flows", meaning: "of those, ones whose handshake is not complete; denials count too"},
 		{name: "tombstones", kind: kindCount, hi: MaxFlows, unit: "connections", dflt: "65536", meaning: "ended connections that are remembered for the log and for late-after-expiry; 0 for none"},
 		{name: "per_source", kind: kindCount, hi: MaxFlows, unit: "connections", dflt: "0", meaning: "connections that one address may have opened; another is source-limit; 0 for any number"},
 	}
