@@ -99,6 +99,8 @@ const (
 	SourceLimit
 	ProbeUnanswered
 	IdleExpired
+	IdleEmbryonic
+	IdleHalfClosed
 	DeadConnection
 	NumFindings // not a finding
 )

@@ -96,6 +96,8 @@ var findings = [NumFindings]FindingInfo{
 	SourceLimit:     {"source-limit", "src.limit", "no room for another connection of its source", Keep, TimerLeave, false, true},
 	ProbeUnanswered: {"probe-unanswered", "", "nothing answered a probe that a segment had caused", Keep, TimerLeave, false, false},
 	IdleExpired:     {"idle-expired", "idle.expire", "an entry's idle timer ran out", Delete, TimerLeave, true, false},
+	IdleEmbryonic:   {"idle-embryonic", "idle.expire", "the same of a connection whose handshake was not complete", Delete, TimerLeave, true, false},
+	IdleHalfClosed:  {"idle-half-closed", "idle.expire", "the same of a connection of which one end had closed", Delete, TimerLeave, true, false},
 	DeadConnection:  {"dead-connection", "idle.expire half.dead", "an entry's idle timer ran out, and an end did not answer the probes before that", Delete, TimerLeave, false, false},
 }
 
@@ -112,7 +114,7 @@ var refines = [NumFindings]Finding{
 	RstData: Rst, RstAckZero: Rst, RstRepeated: Rst, RstTimeWait: Rst,
 	FinAfterRst: DataAfterRst, RstIgnored: DataAfterRst, RstDisowned: DataAfterRst,
 	LateSynAck: LateAfterExpiry, LateFin: LateAfterExpiry, LateRst: LateAfterExpiry,
-	SourceLimit: TableFull,
+	SourceLimit: TableFull, IdleEmbryonic: IdleExpired, IdleHalfClosed: IdleExpired,
 }
 
 // Base returns the finding that f is a kind of, which is f itself for most. What holds for the base holds for its kinds

@@ -184,3 +184,19 @@ func (e *Entry) expiry() EndReason {
 	}
 	return EndIdle
 }
+
+// Expired returns the finding of an end by time for the reason why, by the state that the entry ended in; not ok where the end is
+// another one, or a denial's.
+func (e *Entry) Expired(why EndReason) (f Finding, ok bool) {
+	switch {
+	case why == EndDead:
+		return DeadConnection, true
+	case why != EndIdle && why != EndAdaptive, e.State == Denied:
+		return 0, false
+	case e.State.Embryonic():
+		return IdleEmbryonic, true
+	case e.State == FinWait || e.State == CloseWait:
+		return IdleHalfClosed, true
+	}
+	return IdleExpired, true
+}

@@ -175,3 +175,29 @@ func TestClockBackwards(t *testing.T) {
 	}
 	drain(t, rg)
 }
+
+// TestExpired: the finding of an end by time is by the state that it came in, and other ends have none.
+func TestExpired(t *testing.T) {
+	want := [NumStates]Finding{SynSent: IdleEmbryonic, SynRecv: IdleEmbryonic, SynSent2: IdleEmbryonic, Established: IdleExpired,
+		FinWait: IdleHalfClosed, CloseWait: IdleHalfClosed, LastAck: IdleExpired, TimeWait: IdleExpired, Close: IdleExpired}
+	for s := SynSent; s < NumStates; s++ {
+		e := Entry{State: s}
+		for why := EndNone; why < NumEndReasons; why++ {
+			f, ok := e.Expired(why)
+			switch why {
+			case EndDead:
+				if f != DeadConnection || !ok {
+					t.Errorf("%v dead: %v", s, f)
+				}
+			case EndIdle, EndAdaptive:
+				if f != want[s] || ok != (s != Denied) {
+					t.Errorf("%v %v: %v", s, why, f)
+				}
+			default:
+				if ok {
+					t.Errorf("%v %v: %v", s, why, f)
+				}
+			}
+		}
+	}
+}

@@ -40,10 +40,23 @@ const (
 	ReplyICMPPort
 	// ReplyICMPAdmin is ICMP destination unreachable: administratively prohibited (code 13; ICMPv6 type 1 code 1).
 	ReplyICMPAdmin
+	// ReplyRSTInitial is a RST with the number that followed the other end's SYN, as if nothing had been tracked since: what
+	// FortiGates send for sessions that hardware carries (Fortinet's article FD47803). An end that has received data ignores it.
+	ReplyRSTInitial
 	numReplyActions
 )
 
-var replyWords = [numReplyActions]string{"none", "rst", "rst-tracked", "ack-tracked", "icmp-port", "icmp-admin"}
+var replyWords = [numReplyActions]string{"none", "rst", "rst-tracked", "ack-tracked", "icmp-port", "icmp-admin", "rst-initial"}
+
+// rst reports whether the reply is a RST.
+func (a ReplyAction) rst() bool {
+	return a == ReplyRST || a == ReplyRSTTracked || a == ReplyRSTInitial
+}
+
+// tracked reports whether the reply needs the numbers of a connection.
+func (a ReplyAction) tracked() bool {
+	return a == ReplyRSTTracked || a == ReplyACKTracked || a == ReplyRSTInitial
+}
 
 // String returns the reply's word in policy files and logs.
 func (a ReplyAction) String() string { return replyWords[a] }
@@ -62,10 +75,12 @@ const (
 	// PeerProbeSYN is the SYN itself turned into an ACK of a number that the other end never sent: Check Point's smart connection
 	// reuse (sk24960). The answers are those of PeerProbeACK.
 	PeerProbeSYN
+	// PeerRSTInitial is [ReplyRSTInitial] toward the other end.
+	PeerRSTInitial
 	numPeerActions
 )
 
-var peerWords = [numPeerActions]string{"none", "rst-tracked", "probe-ack", "probe-from-syn"}
+var peerWords = [numPeerActions]string{"none", "rst-tracked", "probe-ack", "probe-from-syn", "rst-initial"}
 
 // probes reports whether the action asks the other end something.
 func (a PeerAction) probes() bool { return a == PeerProbeACK || a == PeerProbeSYN }
@@ -101,7 +116,7 @@ type Action struct {
 // Emit is a packet that the gateway must make: Segment is a whole segment (from Tuple.Src to Tuple.Dst, flags, numbers,
 // window). For ICMP replies only the addresses matter and the proxy quotes the packet that caused it.
 type Emit struct {
-	Kind    string      // the policy word that caused it, for the log: rst, rst-tracked, ack-tracked, icmp-port, icmp-admin
+	Kind    string      // the policy word that caused it, for the log: rst, rst-tracked, ack-tracked, ...
 	ICMP    ReplyAction // ReplyICMPPort or ReplyICMPAdmin, else ReplyNone
 	Segment conntrack.Segment
 	// Also, with Twice, is the sequence number of a second segment that is the same otherwise, to be sent right after: of a RST to

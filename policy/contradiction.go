@@ -53,11 +53,11 @@ func expiry(p *actionParts, f ct.Finding, a *Action, say func(part, found, expec
 	if a.Packet != Forward {
 		say("packet", fmt.Sprintf("packet: %s on %s, which is about no packet", a.Packet, f), "reply and peer only")
 	}
-	if a.Reply != ReplyNone && a.Reply != ReplyRSTTracked {
-		say("reply", fmt.Sprintf("reply: %s on %s", a.Reply, f), "none or rst-tracked")
+	if a.Reply != ReplyNone && a.Reply != ReplyRSTTracked && a.Reply != ReplyRSTInitial {
+		say("reply", fmt.Sprintf("reply: %s on %s", a.Reply, f), "none, rst-tracked or rst-initial")
 	}
 	if a.Peer.probes() {
-		say("peer", fmt.Sprintf("peer: %s on %s", a.Peer, f), "none or rst-tracked; the key probes is for asking before the end")
+		say("peer", fmt.Sprintf("peer: %s on %s", a.Peer, f), "none, rst-tracked or rst-initial; the key probes is for asking before the end")
 	}
 	conditionParts(p, f, a, false, say)
 	if p.has("timer") {
@@ -84,16 +84,16 @@ func packetParts(p *actionParts, f ct.Finding, a *Action, say func(part, found, 
 	conditionParts(p, f, a, onSYN(f), say)
 	if unanswerable(f) && a.Reply != ReplyNone {
 		say("reply", fmt.Sprintf("reply: %s on %s, whose sender is not known for sure", a.Reply, f), "none")
-	} else if (a.Reply == ReplyACKTracked || a.Reply == ReplyRSTTracked) && !tracked(f) {
+	} else if a.Reply.tracked() && !tracked(f) {
 		say("reply", fmt.Sprintf("reply: %s on %s, where no numbers are tracked", a.Reply, f), "none, rst, icmp-port or icmp-admin")
-	} else if (a.Reply == ReplyRST || a.Reply == ReplyRSTTracked) && isRST(f) {
+	} else if a.Reply.rst() && isRST(f) {
 		say("reply", fmt.Sprintf("reply: %s on %s: no RST answers a RST (RFC 9293 section 3.5.2)", a.Reply, f), "another reply or none")
 	}
 	switch {
 	case a.Peer != PeerNone && !tracked(f):
 		say("peer", fmt.Sprintf("peer: %s on %s, where no numbers are tracked", a.Peer, f), "none")
 	case a.Peer == PeerProbeSYN && !onSYN(f):
-		say("peer", fmt.Sprintf("peer: %s on %s, which is about no SYN", a.Peer, f), "none, rst-tracked or probe-ack")
+		say("peer", fmt.Sprintf("peer: %s on %s, which is about no SYN", a.Peer, f), "none, rst-tracked, rst-initial or probe-ack")
 	case a.Peer.probes() && p.has("state") && (a.State == ct.Delete || a.State == ct.Replace || a.State == ct.Resync || a.State == ct.Deny):
 		say("state", fmt.Sprintf("state: %s with peer: %s, whose answer is about the connection as it is", a.State, a.Peer), "keep, annotate or track")
 	}
@@ -137,7 +137,7 @@ func isRST(f ct.Finding) bool {
 // effectsOn returns the effects that make sense for a finding: a segment that is dropped tells the table nothing but to
 // forget, and an entry can only be made from what its making needs.
 func effectsOn(f ct.Finding, a *Action) []ct.Effect {
-	switch f {
+	switch f.Base() {
 	case ct.IdleExpired, ct.DeadConnection:
 		return []ct.Effect{ct.Delete}
 	case ct.ProbeUnanswered:

@@ -85,7 +85,7 @@ func (d *decoder) on(n *node, b *Block) map[conntrack.Finding]Action {
 		said := map[string]bool{}
 		for _, f := range fs {
 			a := parts.resolve(f)
-			if f == conntrack.LateRst && e.key != f.String() && (a.Reply == ReplyRST || a.Reply == ReplyRSTTracked) {
+			if f == conntrack.LateRst && e.key != f.String() && a.Reply.rst() {
 				a.Reply = ReplyNone // meant for the others that the key names: no RST answers a RST
 			}
 			if unanswerable(f) && e.key != f.String() && a.Packet == Rewrite {

@@ -97,7 +97,7 @@ func groupTable() string {
 			words = append(words, "`"+f.String()+"`")
 		}
 		if g.word == "all" {
-			words = []string{"all but `probe-unanswered`, `idle-expired` and `dead-connection`"}
+			words = []string{"all but `probe-unanswered`, `idle-expired` with its kinds and `dead-connection`"}
 		}
 		fmt.Fprintf(&b, "| `%s` | %s: %s |\n", g.word, g.meaning, strings.Join(words, ", "))
 	}

@@ -99,8 +99,8 @@ func (e *Engine) Uncount() {
 // ended is the table's callback: it turns an entry's end into events.
 func (e *Engine) ended(ent *conntrack.Entry, why conntrack.EndReason, at conntrack.Instant) {
 	rule := e.ruleOf(ent)
-	if ent.State != conntrack.Denied && (why == conntrack.EndIdle || why == conntrack.EndDead || why == conntrack.EndAdaptive) {
-		e.expired(ent, why, rule, at)
+	if f, ok := ent.Expired(why); ok {
+		e.timed(TimeExpired, f, ent, rule, at)
 	}
 	ev := FlowEvent{Kind: FlowEnd, Why: why, At: at, Rule: e.policy.RuleName(rule)}
 	if e.emit == nil {

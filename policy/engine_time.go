@@ -33,15 +33,6 @@ func (e *Engine) Next() conntrack.Instant {
 	return min(e.table.Next(), e.holds.next, e.nextPressure())
 }
 
-// expired applies the action on finding idle-expired, or dead-connection, to an entry that ends by its timer.
-func (e *Engine) expired(ent *conntrack.Entry, why conntrack.EndReason, rule int32, at conntrack.Instant) {
-	f := conntrack.IdleExpired
-	if why == conntrack.EndDead {
-		f = conntrack.DeadConnection
-	}
-	e.timed(TimeExpired, f, ent, rule, at)
-}
-
 // timed applies the action on a finding about no packet: a RST to the originator for its reply part, one to the other end for its
 // peer part. It tells an event where there is something to tell, and returns the action.
 func (e *Engine) timed(kind TimeKind, f conntrack.Finding, ent *conntrack.Entry, rule int32, at conntrack.Instant) *Action {
@@ -54,10 +45,9 @@ func (e *Engine) timed(kind TimeKind, f conntrack.Finding, ent *conntrack.Entry,
 	if a.Reply != ReplyNone {
 		ev.HasEmit[conntrack.Original], ev.Omitted[conntrack.Original] = expiryReply(&ev.Emit[conntrack.Original], ent, a)
 	}
-	if a.Peer == PeerRSTTracked {
-		ev.HasEmit[conntrack.Reply], ev.Omitted[conntrack.Reply] = rstToward(&ev.Emit[conntrack.Reply], ent, conntrack.Reply)
-	}
-	if ev.HasEmit[conntrack.Reply] || ev.HasEmit[conntrack.Original] && (a.Reply == ReplyRST || a.Reply == ReplyRSTTracked) {
+	ev.HasEmit[conntrack.Reply], ev.Omitted[conntrack.Reply] = peerRST(&ev.Emit[conntrack.Reply], ent, conntrack.Reply, a)
+	if ev.HasEmit[conntrack.Reply] && a.Peer == PeerRSTTracked ||
+		ev.HasEmit[conntrack.Original] && (a.Reply == ReplyRST || a.Reply == ReplyRSTTracked) { // the handshake's are none an end accepts
 		ent.Marks |= markReset
 	}
 	e.mark(&ev)

@@ -79,7 +79,7 @@ type TimeKind uint8
 // Time events.
 const (
 	TimeFlow       TimeKind = iota // Flow happened
-	TimeExpired                    // finding idle-expired or dead-connection on Flow.Entry, whose action makes Emit; its FlowEnd is told apart
+	TimeExpired                    // finding idle-expired, a kind of it, or dead-connection on Flow.Entry, whose action makes Emit; its FlowEnd is told apart
 	TimeRelease                    // the segment held as Hold gets Verdict, and its sender Emit[0]
 	TimeProbe                      // the ends of Flow.Entry are asked by Emit whether they hold the connection
 	TimeUnanswered                 // finding probe-unanswered on Flow.Entry, whose action makes Emit

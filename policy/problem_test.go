@@ -87,7 +87,7 @@ func TestProblemPlace(t *testing.T) {
 	if len(problems) != 1 {
 		t.Fatal(problems)
 	}
-	want := "x.yaml:3:37: \"rts\", expected none, rst, rst-tracked, ack-tracked, icmp-port or icmp-admin (did you mean \"rst\"?)\n" +
+	want := "x.yaml:3:37: \"rts\", expected none, rst, rst-tracked, ack-tracked, icmp-port, icmp-admin or rst-initial (did you mean \"rst\"?)\n" +
 		"     3 |   syn-ack: {packet: forward, reply: rts}\n" +
 		"       | " + strings.Repeat(" ", 36) + "^"
 	if got := problems.Error(); got != want {

@@ -38,6 +38,8 @@ func (e *Engine) answer(v *conntrack.View, s *conntrack.Segment, a *Action) {
 		out.HasReply, out.ReplyOmitted = replyRST(&out.Reply, s)
 	case ReplyRSTTracked:
 		out.HasReply, out.ReplyOmitted = replyRSTTracked(&out.Reply, v, s)
+	case ReplyRSTInitial:
+		out.HasReply, out.ReplyOmitted = replyRSTInitial(&out.Reply, v, s)
 	case ReplyACKTracked:
 		if v.Entry == nil {
 			out.ReplyOmitted = OmitNoState
@@ -48,15 +50,26 @@ func (e *Engine) answer(v *conntrack.View, s *conntrack.Segment, a *Action) {
 		out.Reply = Emit{Kind: a.Reply.String(), ICMP: a.Reply, Segment: conntrack.Segment{Tuple: s.Tuple.Reverse()}}
 		out.HasReply = true
 	}
-	if a.Peer.probes() {
+	switch {
+	case a.Peer == PeerNone:
+	case a.Peer.probes():
 		e.probe(v, s, a)
-	} else if a.Peer == PeerRSTTracked {
-		if v.Entry == nil {
-			out.PeerOmitted = OmitNoState
-		} else {
-			out.HasPeer, out.PeerOmitted = rstToward(&out.Peer, v.Entry, v.Dir.Other())
-		}
+	case v.Entry == nil:
+		out.PeerOmitted = OmitNoState
+	default:
+		out.HasPeer, out.PeerOmitted = peerRST(&out.Peer, v.Entry, v.Dir.Other(), a)
 	}
+}
+
+// peerRST makes the RST to the end of direction dir that an action's peer part asks for, if it does.
+func peerRST(to *Emit, ent *conntrack.Entry, dir conntrack.Direction, a *Action) (bool, string) {
+	switch a.Peer {
+	case PeerRSTTracked:
+		return rstToward(to, ent, dir)
+	case PeerRSTInitial:
+		return rstInitial(to, ent, dir)
+	}
+	return false, ""
 }
 
 // mayNotAnswer returns why nothing may be made of a segment, "" where something may.
@@ -112,6 +125,35 @@ func replyRSTTracked(to *Emit, v *conntrack.View, s *conntrack.Segment) (bool, s
 		return true, ""
 	}
 	return rstToward(to, v.Entry, v.Dir)
+}
+
+// replyRSTInitial makes a RST to the segment's sender with the number that followed the other end's SYN.
+func replyRSTInitial(to *Emit, v *conntrack.View, s *conntrack.Segment) (bool, string) {
+	switch {
+	case s.Flags&conntrack.RST != 0:
+		return false, OmitRST
+	case v.Entry == nil:
+		return false, OmitNoState
+	}
+	return rstInitial(to, v.Entry, v.Dir)
+}
+
+// rstInitial makes a RST to the end of direction dir with the numbers of the handshake: the one after the other end's SYN, or to an
+// end whose SYN is all that was seen, its acknowledgment.
+func rstInitial(to *Emit, ent *conntrack.Entry, dir conntrack.Direction) (bool, string) {
+	own, other := &ent.Side[dir], &ent.Side[dir.Other()]
+	r := conntrack.Segment{Tuple: towards(ent, dir), Flags: conntrack.RST}
+	switch {
+	case other.Flags&conntrack.SideSYN != 0:
+		r.Seq = other.ISN.Add(1)
+	case own.Flags&conntrack.SideSYN != 0 && ent.State.Embryonic():
+		r.Flags |= conntrack.ACK
+		r.Ack = own.ISN.Add(1)
+	default:
+		return false, OmitNoNumbers
+	}
+	*to = Emit{Kind: PeerRSTInitial.String(), Segment: r}
+	return true, ""
 }
 
 // rstToward makes a RST that the end of direction to accepts as the other end's.
@@ -179,6 +221,8 @@ func expiryReply(to *Emit, ent *conntrack.Entry, a *Action) (bool, string) {
 	switch a.Reply {
 	case ReplyACKTracked:
 		return ackToward(to, ent, conntrack.Original, a.TrackedWindow)
+	case ReplyRSTInitial:
+		return rstInitial(to, ent, conntrack.Original)
 	case ReplyICMPPort, ReplyICMPAdmin:
 		return false, OmitNoState
 	}

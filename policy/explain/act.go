@@ -214,6 +214,8 @@ func emitText(e *policy.Emit) string {
 		return "a RST"
 	case policy.ReplyRSTTracked.String():
 		return "a RST with the tracked numbers"
+	case policy.ReplyRSTInitial.String():
+		return "a RST with the handshake's numbers"
 	case policy.ReplyACKTracked.String():
 		return "an ACK with the connection's numbers"
 	case policy.PeerProbeACK.String(), policy.PeerProbeSYN.String():

@@ -153,8 +153,10 @@ func TestCoverage(t *testing.T) {
 				switch {
 				case ev.Kind == policy.TimeExpired || ev.Kind == policy.TimeUnanswered:
 					c.hit(p, ev.Finding, ev.Action)
-				case ev.Kind == policy.TimeFlow && ev.Flow.Why == conntrack.EndIdle:
-					c.hit(p, conntrack.IdleExpired, *p.Action(p.RuleByName(ev.Flow.Rule), conntrack.Original, conntrack.IdleExpired)) // silent: no event of its own
+				case ev.Kind == policy.TimeFlow:
+					if f, ok := ev.Flow.Entry.Expired(ev.Flow.Why); ok { // a silent end has no event of its own
+						c.hit(p, f, *p.Action(p.RuleByName(ev.Flow.Rule), conntrack.Original, f))
+					}
 				}
 			},
 		})

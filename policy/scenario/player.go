@@ -89,11 +89,8 @@ func (t *told) flow(ev *policy.FlowEvent) {
 		return
 	}
 	t.ended = append(t.ended, ev.Why.String())
-	switch ev.Why {
-	case conntrack.EndIdle:
-		t.found(conntrack.IdleExpired)
-	case conntrack.EndDead:
-		t.found(conntrack.DeadConnection)
+	if f, ok := ev.Entry.Expired(ev.Why); ok {
+		t.found(f)
 	}
 }
 

@@ -38,7 +38,7 @@ flow     c 10.0.0.1:40000 s 192.0.2.9:443
 +1s     c > s S  500000:500000(0) win 64240 <mss 1460>         => forward/syn-after-rst state=SYN_SENT ended=replaced
 flows
   tcp      6 120 SYN_SENT src=10.0.0.1 dst=192.0.2.9 sport=40000 dport=443 [UNREPLIED] src=192.0.2.9 dst=10.0.0.1 sport=443 dport=40000
-+2m     sweep                                                  => idle-expired
++2m     sweep                                                  => idle-embryonic
 flows    none
 -- candidate.yaml --
 preset: observe
