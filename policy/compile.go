@@ -40,17 +40,19 @@ func compile(s *Spec, overrides []*Spec, resolve Resolver) (*Policy, Problems) {
 		head = chain[1].src.head()
 	}
 	for _, o := range overrides {
+		chain = append([]*Spec{o}, chain...)
+	}
+	chain, options, problems := choose(chain)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	for _, o := range overrides {
 		for name := range o.patches {
 			if !hasRule(chain, name) {
 				problems = append(problems, o.src.problem(position{}, "no rule "+quote(name), "the name of a rule in "+s.Name))
 			}
 		}
-		chain = append([]*Spec{o}, chain...)
 	}
-	if len(problems) > 0 {
-		return nil, problems
-	}
-	chain, options, problems := choose(chain)
 	if len(problems) > 0 {
 		return nil, problems
 	}

@@ -61,7 +61,7 @@ func (k *key) valueText() string {
 	case kindChoice:
 		return "a word"
 	case kindValues:
-		return "a mapping from words to keys of a policy other than `preset`, `description`, `options` and `rules`"
+		return "a mapping from words to keys of a policy other than `preset`, `description` and `options`"
 	case kindFindings:
 		return "findings with their actions, below"
 	case kindRules:

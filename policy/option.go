@@ -18,7 +18,7 @@ type OptionSpec struct {
 	at position
 }
 
-// OptionValueSpec is a value of an option, with what it changes. Of Then, Preset, Rules, Options and Choices are empty.
+// OptionValueSpec is a value of an option, with what it changes. Of Then, Preset, Options and Choices are empty.
 type OptionValueSpec struct {
 	Word string // as an option's name
 	Then *Spec
@@ -66,7 +66,7 @@ func optionKeys() []key {
 // pieceKeys returns the keys of what a value of an option changes.
 func pieceKeys() []key {
 	return slices.DeleteFunc(fileKeys(), func(k key) bool {
-		return wordIndex(k.name, []string{"preset", "description", "options", "rules"}) >= 0
+		return wordIndex(k.name, []string{"preset", "description", "options"}) >= 0
 	})
 }
 

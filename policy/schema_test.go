@@ -217,7 +217,7 @@ func TestSchemaAgrees(t *testing.T) {
 	}
 	for _, bad := range []string{"presets: observe", "timeouts: {established: 3600}", "on: {syn-establish: drop}", "log: {rate: -2}", "on: {new: allow}",
 		"rules: [{match: {}}]", "options: {a: [b]}", "options: {a b: c}", "options: {a: {values: {b: {}, c: {}}, default: b}}",
-		"options: {a: {meaning: x, default: b, values: {b: {}}}}", "options: {a: {meaning: x, default: b, values: {b: {}, c: {rules: []}}}}", "rules: [{name: a, match: {dst_port: x}}]", "on_full: yes", "limits: {flows: 0}", "on: {new: {packet: answer}}",
+		"options: {a: {meaning: x, default: b, values: {b: {}}}}", "options: {a: {meaning: x, default: b, values: {b: {}, c: {preset: observe}}}}", "rules: [{name: a, match: {dst_port: x}}]", "on_full: yes", "limits: {flows: 0}", "on: {new: {packet: answer}}",
 		"on: {new: {packet: rewrite, strip: [urg]}}", "on: {new: {packet: rewrite, mss: 0}}"} {
 		check(bad, []byte(bad), false)
 	}
