@@ -218,13 +218,22 @@ func (j *judgement) refineAfterRST() Finding {
 	return DataAfterRst
 }
 
+// Opening returns the finding for a SYN where nothing is remembered of its tuple: [New] or a kind of it.
+func Opening(s *Segment) Finding {
+	switch {
+	case s.Len > 0 && s.Options.Has&OptFastOpen != 0:
+		return SynFastOpen
+	case s.Len > 0:
+		return SynData
+	}
+	return New
+}
+
 // refineNew returns the finer word for a segment of which nothing is remembered.
 func refineNew(f Finding, s *Segment) Finding {
 	switch {
-	case f == New && s.Len > 0 && s.Options.Has&OptFastOpen != 0:
-		return SynFastOpen
-	case f == New && s.Len > 0:
-		return SynData
+	case f == New:
+		return Opening(s)
 	case f != LateAfterExpiry:
 		return f
 	}

@@ -150,20 +150,28 @@ func (e *Engine) likeFirst(v *conntrack.View, s *conntrack.Segment) *conntrack.S
 	return &e.arriving
 }
 
-// rewrite decides what a segment loses that is not kept from the other end: what the action says and, of a SYN in a handshake, what
-// was to be taken from the connection's first SYN, so that both ends agree whichever of its SYNs arrives. It returns the segment as
-// it will arrive. A segment that has nothing of it goes on as it came.
+// rewrite decides what a segment loses that is not kept from the other end: what the action says; of a SYN in a handshake, what
+// was to be taken from the connection's first SYN, so that both ends agree whichever of its SYNs arrives; and of a SYN that opens
+// a connection where another is remembered, what every first SYN loses. It returns the segment as it will arrive. A segment that has
+// nothing of it goes on as it came.
 func (e *Engine) rewrite(v *conntrack.View, s *conntrack.Segment, a *Action, effect conntrack.Effect) *conntrack.Segment {
 	e.asked, e.maxMSS = 0, 0
 	if a.Packet != Forward && a.Packet != Rewrite {
 		return s
 	}
 	asked, mss := a.Strip, a.MSS
-	if first := lostBefore(v, s); first != 0 && effect != conntrack.Replace {
-		if first&StripMSS != 0 && (asked&StripMSS == 0 || v.Entry.MaxMSS < mss) {
-			mss = v.Entry.MaxMSS
+	also := func(st Strip, most uint16) {
+		if st&StripMSS != 0 && (asked&StripMSS == 0 || most < mss) {
+			mss = most
 		}
-		asked |= first
+		asked |= st
+	}
+	if first := lostBefore(v, s); first != 0 && effect != conntrack.Replace {
+		also(first, v.Entry.MaxMSS)
+	}
+	if (effect == conntrack.Replace || effect == conntrack.Annotate) && s.Kind() == conntrack.KindSYN {
+		first := e.policy.Action(e.policy.Match(&s.Tuple, true), conntrack.Original, conntrack.Opening(s))
+		also(first.Strip, first.MSS)
 	}
 	if asked == 0 {
 		return s

@@ -77,8 +77,8 @@ func TestRewrittenSYNIsTracked(t *testing.T) {
 	}
 }
 
-// A SYN of the other end, too, loses what the first has lost, or one end would believe in what the other does not know; a new
-// connection on the tuple begins afresh.
+// A SYN of the other end, too, loses what the first has lost, or one end would believe in what the other does not know. A SYN that
+// opens a connection where another is remembered loses what every first SYN does.
 func TestRewrittenSYNs(t *testing.T) {
 	p := policyOf(t, "preset: observe\nrules: [{name: out, match: {dst_port: 515}, on: {new: {packet: rewrite, strip: wscale}, syn-time-wait: {packet: forward, state: replace}}}]")
 	newScript(p, EngineConfig{NoAdopt: true}, plainWorld).run(t, `
@@ -92,6 +92,25 @@ func TestRewrittenSYNs(t *testing.T) {
 	+10ms c F. 1001 5001       => forward/fin
 	+10ms s F. 5001 1002       => forward/fin
 	+10ms c .  1002 5002       => forward/in-window state=TIME_WAIT
-	+1    c S  90000 ws=7      => forward/syn-time-wait effect=replace
-	+1    c S  90000 ws=7      => forward/syn-retransmit`)
+	+1    c S  90000 ws=7      => rewrite/syn-time-wait effect=replace
+	+1    c S  90000 ws=7      => rewrite/syn-retransmit`)
+	for _, c := range []struct{ action, want string }{
+		{"{packet: forward, state: replace}", "rewrite/syn-time-wait effect=replace"},
+		{"{packet: forward, state: annotate}", "rewrite/syn-time-wait effect=annotate"},
+		{"{packet: forward, state: keep}", "forward/syn-time-wait"}, // it opens nothing
+	} {
+		p := policyOf(t, "preset: observe\nwindow: {check: strict}\non: {new: {packet: rewrite, strip: wscale}, syn-data: {packet: rewrite, strip: data}, syn-time-wait: "+c.action+"}")
+		x := newScript(p, EngineConfig{NoAdopt: true}, plainWorld)
+		x.run(t, `
+	+0    c S  1000            => forward/new
+	+10ms s S. 5000 1001       => forward/syn-ack
+	+10ms c .  1001 5001       => forward/handshake
+	+10ms c F. 1001 5001       => forward/fin
+	+10ms s F. 5001 1002       => forward/fin
+	+10ms c .  1002 5002       => forward/in-window state=TIME_WAIT
+	+1    c S  90000:10 ws=7  => `+c.want)
+		if c.want != "forward/syn-time-wait" && x.e.out.Strip != StripData {
+			t.Errorf("%s: it lost %v, and not what a SYN with data loses", c.action, x.e.out.Strip.Words())
+		}
+	}
 }
