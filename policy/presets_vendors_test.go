@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,8 @@ const (
 	vProbe   = "drop none probe-from-syn keep leave"
 	vBoth    = "forward rst-tracked rst-tracked delete leave"
 	vSilent  = "forward none none delete leave"
+	vCleared = "rewrite none none track refresh -urgent"
+	vPlain   = "rewrite none none create refresh -fastopen -mptcp -md5 -unknown -mss 1380" // a SYN without what ASA does not know
 	vNewer   = vReplace + " only_if isn-newer else drop"
 	vInside  = vReplace + " only_if isn-in-window else drop"
 )
@@ -33,6 +36,11 @@ func values(a *Action) string {
 	w := []string{a.Packet.String(), a.Reply.String(), a.Peer.String(), a.State.String(), a.Timer.Op.String()}
 	if a.Timer.D != 0 {
 		w = append(w, FormatDuration(a.Timer.D))
+	}
+	for _, part := range a.Strip.Words() {
+		if w = append(w, "-"+part); part == "mss" {
+			w = append(w, strconv.Itoa(int(a.MSS)))
+		}
 	}
 	if a.conditional() {
 		w = append(w, "only_if", a.OnlyIf.String(), "else", a.Else.String())
@@ -66,10 +74,11 @@ func TestVendorPresetValues(t *testing.T) {
 	}{
 		{"cisco-asa", conntrack.Timeouts{0, 30, 30, 3600, 600, 600, 600, 0, 0, 30}, map[string]string{
 			"syn-established": vDrop, "syn-established-reverse": vDrop, "syn-half-closed": vDrop, "syn-closing": vDrop, "syn-new-isn": vDrop,
-			"syn-new-isn-lower": vDrop, "simultaneous-open": vDrop, "synack-data": vDrop, "syn-data": "forward none none create refresh",
+			"syn-new-isn-lower": vDrop, "simultaneous-open": vDrop, "synack-data": vDrop, "new": vPlain, "syn-data": vPlain,
+			"urgent": vCleared, "in-window": vCleared,
 			"synack-bad-ack": vDrop, "synack-established": vDrop, "handshake-bad-ack": vDrop, "ack-for-syn": vDrop, "seq-above": vDrop,
 			"seq-above-near": vDrop, "ack-above": vDrop, "rst-out-of-window": vDrop, "rst-inexact": vDrop, "fin-out-of-window": vDrop,
-			"data-after-fin": vDrop, "paws": vDrop, "mss-exceeded": vTrack, "checksum-bad": vForward, "ack-no-state": vDrop,
+			"data-after-fin": vDrop, "paws": vDrop, "mss-exceeded": vCleared, "checksum-bad": vForward, "ack-no-state": vDrop,
 			"late-after-expiry": vDrop, "idle-expired": vSilent, "table-full": vDrop}},
 		{"checkpoint-scr", conntrack.Timeouts{0, 25, 25, 3600, 20, 20, 20, 20, 20, 25}, map[string]string{
 			"syn-established": vProbe, "syn-established-duplicate": vProbe, "syn-half-closed": vProbe, "syn-closing": vProbe, "syn-time-wait": vProbe,
@@ -79,6 +88,7 @@ func TestVendorPresetValues(t *testing.T) {
 			"syn-established": vDrop, "syn-half-closed": vDrop, "syn-closing": vDrop, "syn-time-wait": vDrop, "syn-after-rst": vDrop, "ack-no-state": vDrop}},
 		{"paloalto", conntrack.Timeouts{0, 5, 10, 3600, 120, 120, 15, 15, 15, 10}, map[string]string{
 			"syn-established": vDrop, "syn-half-closed": vDrop, "syn-closing": vReplace, "syn-time-wait": vReplace, "syn-after-rst": vReplace,
+			"new": "rewrite none none create refresh -mptcp", "syn-ack": "rewrite none none track refresh -mptcp", "urgent": vCleared, "fin": vCleared,
 			"ack-for-syn": vForward, "rst-after-challenge": vDrop, "rst": vTrack, "rst-inexact": "forward none none keep shorten 30s",
 			"rst-out-of-window": vDrop, "seq-above": vDrop, "seq-below": vDrop, "ack-above": vDrop, "timestamp-null": vDrop, "simultaneous-open": vTrack,
 			"ack-no-state": vDrop, "rst-no-state": vDrop, "idle-expired": vSilent}},
@@ -93,7 +103,8 @@ func TestVendorPresetValues(t *testing.T) {
 		{"netdefendos", conntrack.Timeouts{0, 60, 60, 262144, 80, 80, 80, 80, 80, 60}, map[string]string{
 			"syn-established": vNewer, "syn-established-duplicate": vNewer, "syn-half-closed": vNewer, "syn-closing": vNewer, "syn-time-wait": vNewer,
 			"syn-after-rst": vNewer, "seq-above": vDrop, "seq-below": vDrop, "rst-out-of-window": vDrop, "synack-bad-ack": vDrop,
-			"synack-established": vDrop, "ack-for-syn": vDrop, "ack-no-state": vDrop}},
+			"synack-established": vDrop, "ack-for-syn": vDrop, "ack-no-state": vDrop, "urgent": vCleared,
+			"new": "rewrite none none create refresh -ecn -push -fastopen -mptcp -md5 -unknown -mss 1460"}},
 	} {
 		p := load(t, c.name)
 		for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
@@ -115,15 +126,17 @@ func TestVendorPresetValues(t *testing.T) {
 func TestVendorOptions(t *testing.T) {
 	for ref, on := range map[string]map[string]string{
 		"cisco-asa:timeout-idle=reset":                                                   {"idle-expired": vBoth, "idle-half-closed": vSilent, "idle-embryonic": vSilent},
-		"cisco-asa:synack-data=allow":                                                    {"synack-data": vTrack},
-		"cisco-asa:syn-data=drop":                                                        {"syn-data": vDrop, "syn-fast-open": vDrop, "new": "forward none none create refresh"},
+		"cisco-asa:synack-data=allow":                                                    {"synack-data": "rewrite none none track refresh -fastopen -mptcp -md5 -unknown -mss 1380"},
+		"cisco-asa:urgent-flag=allow":                                                    {"urgent": vTrack, "fin": vTrack, "new": vPlain},
+		"cisco-asa:tcp-options-range=allow":                                              {"new": "rewrite none none create refresh -mss 1380", "urgent": vCleared},
+		"cisco-asa:syn-data=drop":                                                        {"syn-data": vDrop, "syn-fast-open": vDrop, "new": vPlain},
 		"cisco-asa:invalid-ack=allow":                                                    {"ack-above": vForward, "handshake-bad-ack": vForward, "seq-above": vDrop},
 		"cisco-asa:seq-past-window=allow":                                                {"seq-above": vTrack, "ack-above": vDrop},
 		"cisco-asa:exceed-mss=drop":                                                      {"mss-exceeded": vDrop},
 		"cisco-asa:checksum-verification=on":                                             {"checksum-bad": vDrop},
 		"cisco-asa:service-resetinbound=on":                                              {"ack-no-state": vRST, "late-fin": vRST, "rst-no-state": vDrop, "late-rst": vDrop},
 		"cisco-asa:tcp-state-bypass=on":                                                  {"ack-no-state": vLiberal, "fin-no-state": vLiberal, "syn-established": "forward none none keep refresh"},
-		"cisco-asa:tcp-state-bypass=on,synack-data=drop":                                 {"synack-data": vTrack}, // the bypass has the last word
+		"cisco-asa:tcp-state-bypass=on,synack-data=drop":                                 {"synack-data": vTrack, "urgent": vTrack}, // the bypass has the last word
 		"checkpoint-scr:fwconn_smart_conn_reuse=0":                                       {"syn-established": vDrop, "syn-time-wait": vDrop},
 		"checkpoint-legacy:fwconn_smart_conn_reuse=1":                                    {"syn-established": vProbe},
 		"checkpoint-scr:fw_allow_out_of_state_tcp=1":                                     {"ack-no-state": vLiberal, "rst-no-state": vForward},
@@ -135,8 +148,15 @@ func TestVendorOptions(t *testing.T) {
 		"paloalto:drop-null-timestamp=no":                                                {"timestamp-null": vTrack},
 		"paloalto:unverified-rst=600s":                                                   {"rst-inexact": "forward none none keep shorten 10m"},
 		"paloalto:split-handshake=drop":                                                  {"simultaneous-open": vDrop},
-		"paloalto:tcp-syn-with-data=drop":                                                {"syn-data": vDrop, "syn-fast-open": "forward none none create refresh"},
+		"paloalto:tcp-syn-with-data=drop":                                                {"syn-data": vDrop, "syn-fast-open": "rewrite none none create refresh -mptcp"},
 		"paloalto:tcp-synack-with-data=drop":                                             {"synack-data": vDrop},
+		"paloalto:urgent-data-flag=do-not-modify":                                        {"urgent": vTrack, "fin": vTrack},
+		"paloalto:strip-tcp-options=none":                                                {"new": "forward none none create refresh", "syn-ack": vTrack},
+		"paloalto:strip-tcp-options=mptcp-fast-open":                                     {"new": "rewrite none none create refresh -fastopen -mptcp", "syn-fast-open": "rewrite none none create refresh -data -fastopen -mptcp"},
+		"paloalto:strip-tcp-options=mptcp-timestamp":                                     {"new": "rewrite none none create refresh -timestamps -mptcp"},
+		"netdefendos:TCPUrg=Ignore":                                                      {"urgent": vTrack},
+		"netdefendos:TCPUrg=DropLog":                                                     {"urgent": vDrop, "in-window": vCleared},
+		"netdefendos:TCPOPT_OTHER=Ignore":                                                {"new": "rewrite none none create refresh -ecn -push -mss 1460"},
 		"juniper-srx:tcp-rst=on":                                                         {"ack-no-state": vRST, "late-after-expiry": vRST, "rst-no-state": vDrop},
 		"juniper-srx:tcp-rst=on,no-syn-check=on":                                         {"ack-no-state": vLiberal},
 		"juniper-srx:strict-syn-check=on":                                                {"data-before-handshake": vDrop},
