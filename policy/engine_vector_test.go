@@ -36,7 +36,9 @@ const mappers = "cpe-short cloud-natgw-350 azure-lb-4min aws-netfw"
 const inside = "rules: [{name: all, on: {new: forward}}]"
 
 // vectors returns all of them.
-func vectors() []vector { return slices.Concat(handshakeVectors, resetVectors, timeVectors) }
+func vectors() []vector {
+	return slices.Concat(handshakeVectors, resetVectors, timeVectors, vendorVectors)
+}
 
 func TestVectors(t *testing.T) {
 	for _, v := range vectors() {

@@ -146,6 +146,8 @@ func TestTableFull(t *testing.T) {
 		"pf-conservative": "drop/embryonic-limit", "pf-highlatency": "drop/embryonic-limit", "ipfw-keepalive": "drop/embryonic-limit",
 		"rfc5382-nat": "drop/embryonic-limit", "cpe-short": "drop/embryonic-limit", "cloud-natgw-350": "drop/embryonic-limit",
 		"azure-lb-4min": "drop/embryonic-limit", "aws-netfw": "drop/embryonic-limit", "f5-fastl4": "drop/embryonic-limit",
+		"checkpoint-scr": "drop/embryonic-limit", "checkpoint-legacy": "drop/embryonic-limit", "cisco-asa": "drop/embryonic-limit",
+		"paloalto": "drop/embryonic-limit", "juniper-srx": "drop/embryonic-limit", "fortigate": "drop/embryonic-limit", "netdefendos": "forward/new",
 	} {
 		x := newScript(policyOf(t, "preset: "+preset+"\nlimits: {flows: 8, embryonic: 3}\n"+inside), EngineConfig{NoAdopt: true}, plainWorld)
 		x.run(t, handshake)

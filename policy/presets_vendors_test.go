@@ -107,7 +107,7 @@ func TestVendorPresetValues(t *testing.T) {
 			"new": "rewrite none none create refresh -ecn -push -fastopen -mptcp -md5 -unknown -mss 1460"}},
 	} {
 		p := load(t, c.name)
-		for s := conntrack.SynSent; s < conntrack.NumStates; s++ {
+		for s := conntrack.SynSent; s <= conntrack.SynSent2; s++ {
 			if want := c.timeouts[s] * time.Second; p.Timeouts(-1)[s] != want {
 				t.Errorf("%s: timeout %s %v, want %v", c.name, s, p.Timeouts(-1)[s], want)
 			}
