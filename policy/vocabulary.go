@@ -16,7 +16,7 @@ func ReloadWords() []string { return slices.Clone(reloadWords[:]) }
 
 // OmitWords returns why an answer that an action asked for may have been left out.
 func OmitWords() []string {
-	return []string{OmitDefect, OmitChecksum, OmitAddress, OmitRST, OmitNoState, OmitNoNumbers}
+	return []string{OmitDefect, OmitChecksum, OmitAddress, OmitRST, OmitNoState, OmitNoNumbers, OmitRate, OmitFlowGap}
 }
 
 // ConditionWords returns the words for the condition of an action that did not hold.

@@ -46,6 +46,11 @@ func NewEncoder(c EncoderConfig) *Encoder {
 //
 // It fails when the tuple mixes families or the packet would exceed 65,535 bytes.
 func (e *Encoder) Segment(s *conntrack.Segment, payload []byte) ([]byte, error) {
+	return e.segment(s, tcpOptions(&s.Options), payload)
+}
+
+// segment is Segment with the options as they are to stand in the header.
+func (e *Encoder) segment(s *conntrack.Segment, options []layers.TCPOption, payload []byte) ([]byte, error) {
 	network, err := e.network(&s.Tuple, s.TTL, layers.IPProtocolTCP)
 	if err != nil {
 		return nil, err
@@ -59,7 +64,7 @@ func (e *Encoder) Segment(s *conntrack.Segment, payload []byte) ([]byte, error) 
 		Seq: uint32(s.Seq), Ack: uint32(s.Ack), Window: s.Window, Urgent: s.Urgent,
 		FIN: f.Has(conntrack.FIN), SYN: f.Has(conntrack.SYN), RST: f.Has(conntrack.RST), PSH: f.Has(conntrack.PSH),
 		ACK: f.Has(conntrack.ACK), URG: f.Has(conntrack.URG), ECE: f.Has(conntrack.ECE), CWR: f.Has(conntrack.CWR),
-		NS: f.Has(conntrack.AE), Options: tcpOptions(&s.Options),
+		NS: f.Has(conntrack.AE), Options: options,
 	}
 	if err := e.tcp.SetNetworkLayerForChecksum(network.(gopacket.NetworkLayer)); err != nil {
 		return nil, fmt.Errorf("packet: %w", err)

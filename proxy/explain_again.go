@@ -2,78 +2,12 @@ package proxy
 
 import (
 	"fmt"
-	"net/netip"
-	"strconv"
-	"strings"
 	"time"
 
 	"halfopen/conntrack"
 	"halfopen/policy"
 	"halfopen/policy/explain"
 )
-
-// segment makes the recorded segment, as far as the record tells it.
-func (r *recorded) segment() conntrack.Segment {
-	e := &r.ev
-	src, _ := netip.ParseAddr(e.SrcIP)
-	dst, _ := netip.ParseAddr(e.DestIP)
-	s := conntrack.Segment{}
-	if src.IsValid() && dst.IsValid() {
-		s.Tuple = conntrack.MakeTuple(netip.AddrPortFrom(src, e.SrcPort), netip.AddrPortFrom(dst, e.DestPort))
-	}
-	for d := range conntrack.NumDefects {
-		if d.String() == e.Decision.Defect {
-			s.Defect = d
-		}
-	}
-	switch e.Decision.Checksum {
-	case "":
-		s.Checksum = conntrack.ChecksumGood
-	case "bad":
-		s.Checksum = conntrack.ChecksumBad
-	}
-	if t := e.TCP; t != nil {
-		s.Seq, s.Ack, s.Len, s.Window = conntrack.Seq(t.Seq), conntrack.Seq(t.Ack), t.Len, uint16(t.Win)
-		for bit := conntrack.FIN; bit <= conntrack.AE; bit <<= 1 {
-			if strings.Contains(t.Flags, bit.String()) && t.Flags != "none" {
-				s.Flags |= bit
-			}
-		}
-		s.Options = optionsOf(t.Options)
-	}
-	s.Bytes = s.Len + 40
-	return s
-}
-
-// optionsOf reads the options of a record; of SACK it tells no numbers.
-func optionsOf(text string) (o conntrack.Options) {
-	for _, word := range strings.Split(text, ",") {
-		key, value, _ := strings.Cut(word, " ")
-		n, _ := strconv.ParseUint(value, 10, 16)
-		switch key {
-		case "mss":
-			o.Has, o.MSS = o.Has|conntrack.OptMSS, uint16(n)
-		case "sackOK":
-			o.Has |= conntrack.OptSACKPermitted
-		case "wscale":
-			o.Has, o.WScale = o.Has|conntrack.OptWScale, uint8(min(n, 14))
-		case "ts":
-			val, ecr, _ := strings.Cut(value, ":")
-			v, _ := strconv.ParseUint(val, 10, 32)
-			w, _ := strconv.ParseUint(ecr, 10, 32)
-			o.Has, o.TSVal, o.TSEcr = o.Has|conntrack.OptTimestamp, uint32(v), uint32(w)
-		case "tfo":
-			o.Has |= conntrack.OptFastOpen
-		case "md5":
-			o.Has |= conntrack.OptMD5
-		case "ao":
-			o.Has |= conntrack.OptAO
-		case "mptcp":
-			o.Has |= conntrack.OptMPTCP
-		}
-	}
-	return o
-}
 
 // again has another policy decide the recorded segment: its engine is given the connection as the record knows it, as of its last
 // segment, and steps at the record's time.

@@ -7,6 +7,7 @@ import (
 	"halfopen/conntrack"
 	"halfopen/policy"
 	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/scripted"
 )
 
 // afterRecord is how many records behind a decision are searched for what it had injected.
@@ -52,7 +53,7 @@ func findRecord(log, id string) (*recorded, error) {
 		return nil, fmt.Errorf("explain: %s holds no decision %s%s: plain forwards and records beyond a finding's rate have none of their own", log, id, damaged)
 	}
 	r.find, r.know = conntrack.FindingByWord(r.ev.Decision.Reason)
-	r.seg = r.segment()
+	r.seg = scripted.Segment(&r.ev)
 	return r, nil
 }
 

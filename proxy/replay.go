@@ -38,6 +38,7 @@ type ReplayConfig struct {
 	Progress func(bytes int64)
 
 	explain *frameTrace // the frame that is to be explained, nil for none
+	options bool        // frames are told with their options
 }
 
 // maxShadows bounds the shadows of one replay.

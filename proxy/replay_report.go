@@ -8,6 +8,7 @@ import (
 
 	"halfopen/conntrack"
 	"halfopen/policy"
+	"halfopen/policy/scenario"
 	"halfopen/proxy/capture"
 	"halfopen/proxy/decisionlog"
 )
@@ -179,6 +180,8 @@ type ReplayFrame struct {
 
 	Time    conntrack.Instant  `json:"-"`
 	Segment *conntrack.Segment `json:"-"` // nil where skipped
+
+	options []scenario.Option // of the segment, as on the wire; filled where ReplayConfig.options asks for it
 }
 
 func newReplayReport(cfg *ReplayConfig) *Replay {
@@ -249,6 +252,9 @@ func (r *replay) show(s *conntrack.Segment, out *policy.Outcome, c *course) {
 	d := deedOf(out)
 	v := &r.shown
 	v.Verdict, v.Reason, v.Reply, v.Peer, v.Flow, v.Segment = d.Verdict, d.Reason, d.Reply, d.Peer, out.Flow, s
+	if r.cfg.options && s.Defect == conntrack.DefectNone {
+		v.options = takenOptions(r.decoder.tcp.Options)
+	}
 	v.Counterfactual = c != nil && c.changed != 0 && c.changed != v.N
 }
 

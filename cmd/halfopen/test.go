@@ -2,12 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"halfopen/policy"
 	"halfopen/policy/scenario"
 )
 
@@ -29,14 +28,9 @@ func newTestCmd() *cobra.Command {
 			if layout && !update {
 				return usagef("--fmt: only with --update")
 			}
-			if ref != "" {
-				if _, _, preset := policy.CutReference(ref); !preset {
-					abs, err := filepath.Abs(ref)
-					if err != nil {
-						return err
-					}
-					ref = abs
-				}
+			ref, err := scenarioPolicy(ref)
+			if err != nil {
+				return err
 			}
 			failed := false
 			for _, name := range args {
@@ -71,7 +65,7 @@ func testFile(c *cobra.Command, name, ref string, update, layout bool) (bool, er
 		fmt.Fprintf(out, "FAIL  %s\n%s\n", name, problems.Error())
 		return false, nil
 	}
-	r := s.Run(scenario.Config{Policy: filepath.ToSlash(ref), Read: func(p string) ([]byte, error) { return readPolicyFile(filepath.FromSlash(p)) }})
+	r := s.Run(scenario.Config{Policy: ref, Read: func(p string) ([]byte, error) { return readPolicyFile(filepath.FromSlash(p)) }})
 	if update && r.Played {
 		text := r.Update(s)
 		if layout {
@@ -84,7 +78,7 @@ func testFile(c *cobra.Command, name, ref string, update, layout bool) (bool, er
 			fmt.Fprintf(out, "ok    %s  %d decisions, as written\n", name, r.Decisions)
 			return true, nil
 		}
-		if err := replaceFile(name, text); err != nil {
+		if err := writeFile(name, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
 			return false, err
 		}
 		fmt.Fprintf(out, "wrote %s\n", name)
@@ -96,28 +90,4 @@ func testFile(c *cobra.Command, name, ref string, update, layout bool) (bool, er
 	}
 	fmt.Fprintf(out, "ok    %s  %d decisions\n", name, r.Decisions)
 	return true, nil
-}
-
-// replaceFile writes a file anew beside the old one and puts it in its place, so that a crash leaves one of the two whole.
-func replaceFile(name string, data []byte) error {
-	mode := os.FileMode(0o644)
-	if st, err := os.Stat(name); err == nil {
-		mode = st.Mode().Perm()
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err == nil {
-		err = tmp.Chmod(mode)
-	}
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), name)
-	}
-	return err
 }

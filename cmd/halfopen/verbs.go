@@ -14,6 +14,7 @@ func verbs() []*cobra.Command {
 		newReplayCmd(),
 		newExplainCmd(),
 		newTestCmd(),
+		newScenarioCmd(),
 		newReviewCmd(),
 		newPolicyCmd(),
 		newFlowsCmd(),

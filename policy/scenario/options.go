@@ -13,7 +13,7 @@ type option struct {
 	text  string // canonical
 	size  int    // bytes on the wire
 	bit   conntrack.OptionSet
-	value [2]uint32   // mss, wscale; TS val and ecr
+	value [2]uint32   // mss, wscale, kind; TS val and ecr
 	sack  [][2]number // of the other end, as ack
 }
 
@@ -93,7 +93,7 @@ func parseOption(w []string) (option, string) {
 		o.bit = conntrack.OptOther
 		o.size = int(n(3, 40))
 		kind := n(1, 255)
-		if o.size < 2 {
+		if o.value[0] = kind; o.size < 2 {
 			o.size = -1
 		}
 		switch {

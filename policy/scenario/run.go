@@ -23,6 +23,8 @@ type Config struct {
 	Explain func(*Explained)
 	// Timed is told of what time alone caused under the policy; nil for nobody. The event is valid during the call.
 	Timed func(p *policy.Policy, ev *policy.TimeEvent)
+	// Played is told of each event of the script once it has been played, in order; nil for nobody.
+	Played func(*Played)
 
 	world world
 }
@@ -33,6 +35,21 @@ type Explained struct {
 	Trace *policy.Trace
 	Base  [2]conntrack.Seq   // what relative numbers of the sender and of the receiver are relative to
 	Time  []policy.TimeEvent // what time caused since the line before
+}
+
+// Played is an event of a script and what came of it.
+type Played struct {
+	Line    int               // of the script, from 1
+	Text    string            // of the line, without what it expects
+	Start   conntrack.Instant // of the script
+	Now     conntrack.Instant
+	Segment *conntrack.Segment // nil where only time passed
+	Options []Option           // of the segment, as on the wire
+	Want    string             // the decision that the script expects, "" for none
+	Got     string             // the decision, with the facts that the script names or those worth telling
+	Outcome *policy.Outcome    // of the segment, valid during the call
+	Time    []policy.TimeEvent // what time caused since the event before
+	Between []string           // lines since the event before that change what follows: reload, gap
 }
 
 // world is a way to play a script that must not change what is decided.
@@ -61,7 +78,7 @@ func (s *Script) Run(cfg Config) *Result {
 	if r.now == 0 {
 		r.now = 1e15
 	}
-	if !r.load() {
+	if r.start = r.now; !r.load() {
 		return r.res
 	}
 	r.res.Played = true
@@ -81,6 +98,8 @@ type run struct {
 	main    player
 	shadows []player
 	over    []policy.Override // of the script's policy and of those that take its place
+	between []string          // see Played
+	start   conntrack.Instant
 }
 
 // load makes the engines.
@@ -197,11 +216,13 @@ func (r *run) statement(i int) {
 	case isEvent:
 		r.event(i)
 	case isGap:
+		r.between = append(r.between, r.s.statementText(st))
 		r.main.engine.Gap(r.now)
 		for j := range r.shadows {
 			r.shadows[j].engine.Gap(r.now)
 		}
 	case isReload:
+		r.between = append(r.between, r.s.statementText(st))
 		p := r.open(st.name, st, r.over)
 		mode := p.Reload()
 		for m, w := range policy.ReloadWords() {
@@ -230,7 +251,9 @@ func (r *run) event(i int) {
 		for j := range r.shadows {
 			r.shadows[j].advance(r.now, nil)
 		}
-		r.compare(i, r.sweepFacts())
+		facts := r.sweepFacts()
+		r.compare(i, facts)
+		r.played(st, facts, &Played{})
 		return
 	}
 	seg := r.segment(st.seg)
@@ -240,12 +263,32 @@ func (r *run) event(i int) {
 	}
 	facts := r.stepFacts(&r.main, out, st.seg)
 	r.compare(i, facts)
+	r.played(st, facts, &Played{Segment: &seg, Outcome: out})
 	for j := range r.shadows {
 		sh := &r.shadows[j]
 		sh.told = told{}
 		sh.advance(r.now, nil)
 		r.would(i, sh, r.stepFacts(sh, sh.engine.Step(r.now, &seg), st.seg))
 	}
+}
+
+// played tells of an event that was played.
+func (r *run) played(st *statement, f *facts, p *Played) {
+	between := r.between
+	r.between = nil
+	if r.cfg.Played == nil {
+		return
+	}
+	p.Line, p.Start, p.Now, p.Between = st.line, r.start, r.now, between
+	p.Text = r.s.eventText(&statement{wait: st.wait, seg: st.seg})
+	p.Time, p.Got = r.main.told.events, f.text(st.want)
+	if st.want != nil {
+		p.Want = st.want.text()
+	}
+	if st.seg != nil {
+		p.Options = wire(st.seg, r.base(st.seg.to))
+	}
+	r.cfg.Played(p)
 }
 
 // step decides a segment by the script's policy.

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -163,6 +164,40 @@ func (s *Script) PolicyName() string {
 		}
 	}
 	return ""
+}
+
+// Settings returns what the script's lines timeout and set change of its policy, as KEY=VALUE.
+func (s *Script) Settings() (list []string) {
+	for i := range s.stmts {
+		switch st := &s.stmts[i]; st.kind {
+		case isTimeout:
+			list = append(list, "timeouts."+stateKey(st.state)+"="+policy.FormatDuration(st.wait))
+		case isSet:
+			list = append(list, st.text)
+		}
+	}
+	return list
+}
+
+// Adopts reports whether the gateway starts with the script, so that connections older than it are taken up.
+func (s *Script) Adopts() bool {
+	return slices.ContainsFunc(s.stmts, func(st statement) bool { return st.kind == isAdopt })
+}
+
+// Flows returns the script's connections, each by the tuple from its first end to its second.
+func (s *Script) Flows() (list []conntrack.Tuple) {
+	for i := 0; i < len(s.ends); i += 2 {
+		list = append(list, conntrack.MakeTuple(s.ends[i].addr, s.ends[i+1].addr))
+	}
+	return list
+}
+
+// File returns a file that rides along, "" and false for none of this name.
+func (s *Script) File(name string) (string, bool) {
+	if sec := s.section(name); sec != nil {
+		return sec.data, true
+	}
+	return "", false
 }
 
 // problem returns a problem at a place of the script.

@@ -1,0 +1,283 @@
+package proxy
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/policy/scenario"
+)
+
+// scripts returns the scenarios that come with the policies.
+func scripts(t testing.TB) []string {
+	t.Helper()
+	names, err := filepath.Glob("../policy/testdata/*/*.scn")
+	if err != nil || len(names) < 80 {
+		t.Fatalf("%d scenarios, %v", len(names), err)
+	}
+	return names
+}
+
+func readScript(t testing.TB, name string) *scenario.Script {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, problems := scenario.Parse(name, data)
+	if s == nil {
+		t.Fatal(problems)
+	}
+	return s
+}
+
+// step is a segment of a script and what was decided about it.
+type step struct {
+	text    string
+	seg     conntrack.Segment
+	options []scenario.Option
+	deed    string // verdict, finding, kinds of what is sent
+	effect  string
+	sent    []policy.Emit
+}
+
+// playSteps plays a script.
+func playSteps(t testing.TB, s *scenario.Script) (list []step) {
+	t.Helper()
+	res := s.Run(scenario.Config{Read: os.ReadFile, Played: func(p *scenario.Played) {
+		if p.Segment == nil {
+			return
+		}
+		out, d := p.Outcome, deedOf(p.Outcome)
+		st := step{text: p.Text, seg: *p.Segment, options: p.Options, deed: d.String(),
+			effect: fmt.Sprint(out.Effect, out.Before, out.After, out.Rule, out.Unmet, out.PeerOmitted, out.ReplyOmitted, out.Dir, out.Idle)}
+		if out.HasPeer {
+			st.sent = append(st.sent, out.Peer)
+		}
+		if out.HasReply {
+			st.sent = append(st.sent, out.Reply)
+		}
+		list = append(list, st)
+	}})
+	if !res.Played {
+		t.Fatal(res.Problems)
+	}
+	return list
+}
+
+// ofFlow returns the steps of one flow.
+func ofFlow(list []step, flow conntrack.Tuple) (out []step) {
+	for _, st := range list {
+		if st.seg.Tuple == flow || st.seg.Tuple == flow.Reverse() {
+			out = append(out, st)
+		}
+	}
+	return out
+}
+
+// scriptPolicy returns what to call the script's policy outside of it: files that ride along are put into a directory.
+func scriptPolicy(t testing.TB, s *scenario.Script) string {
+	t.Helper()
+	data, along := s.File(s.PolicyName())
+	if !along {
+		return s.PolicyName()
+	}
+	path := filepath.Join(t.TempDir(), s.PolicyName())
+	if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// writeScript writes a script's capture.
+func writeScript(t testing.TB, s *scenario.Script) (string, *ScriptCapture) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "script.pcapng")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := WriteScript(f, s, scenario.Config{Read: os.ReadFile})
+	if err != nil || f.Close() != nil {
+		t.Fatal(err)
+	}
+	if len(done.Result.Problems) > 0 {
+		t.Fatal(done.Result.Problems)
+	}
+	return path, done
+}
+
+// unlike are scripts whose replay decides otherwise, and why. Their segments are the same.
+func unlike(s *scenario.Script) string {
+	text := string(s.Format())
+	for word, why := range map[string]string{"\nreload ": "a reload is no packet", "\ngap\n": "what passed unseen is no packet"} {
+		if strings.Contains(text, word) {
+			return why
+		}
+	}
+	return ""
+}
+
+// A scenario that was written as a capture is decided the same by a replay of it under the same policy.
+func TestScriptCaptureReplaysAlike(t *testing.T) {
+	var alike atomic.Int32
+	t.Run("of", func(t *testing.T) {
+		for _, name := range scripts(t) {
+			t.Run(strings.TrimPrefix(name, "../policy/testdata/"), func(t *testing.T) {
+				t.Parallel()
+				s := readScript(t, name)
+				if replaysAlike(t, s); unlike(s) == "" {
+					alike.Add(1)
+				}
+			})
+		}
+	})
+	if n := len(scripts(t)); int(alike.Load()) < n-3 {
+		t.Errorf("%d of %d scenarios were compared", alike.Load(), n)
+	}
+}
+
+func replaysAlike(t *testing.T, s *scenario.Script) {
+	path, done := writeScript(t, s)
+	want := playSteps(t, s)
+	if done.Packets != len(want) || len(done.Left) > 0 {
+		t.Errorf("%d packets of %d segments; %v", done.Packets, len(want), done.Left)
+	}
+	got := mustReplay(t, ReplayConfig{Capture: path, Policy: scriptPolicy(t, s), Overrides: s.Settings(), Fresh: !s.Adopts()})
+	if got.Skipped[SkipMade] != done.Made || got.Packets != done.Packets+done.Made || len(got.Problems) > 0 {
+		t.Errorf("%d frames, %d of them made by the gateway; want %d and %d; %v", got.Packets, got.Skipped[SkipMade], done.Packets+done.Made, done.Made, got.Problems)
+	}
+	decided := slices.DeleteFunc(got.texts, func(text string) bool { return strings.HasPrefix(text, "skip/") })
+	if len(decided) != len(want) {
+		t.Fatalf("%d segments were decided, want %d", len(decided), len(want))
+	}
+	for i := range want {
+		if decided[i] != want[i].deed && unlike(s) == "" {
+			t.Errorf("%s: %s, in the replay %s", want[i].text, want[i].deed, decided[i])
+		}
+	}
+}
+
+// apart reports whether a script's flows bear on each other: one alone may be decided otherwise.
+func apart(s *scenario.Script) bool { return strings.Contains(string(s.Format()), "limits.") }
+
+// A scenario that was written as a capture, and made of the capture again, has the same segments and decisions, flow by flow.
+func TestScriptRoundTrip(t *testing.T) {
+	var flows, alike atomic.Int32
+	t.Run("of", func(t *testing.T) {
+		for _, name := range scripts(t) {
+			t.Run(strings.TrimPrefix(name, "../policy/testdata/"), func(t *testing.T) {
+				t.Parallel()
+				s := readScript(t, name)
+				path, _ := writeScript(t, s)
+				cfg := ReplayConfig{Capture: path, Policy: scriptPolicy(t, s), Overrides: s.Settings(), Fresh: !s.Adopts()}
+				all, decisions := playSteps(t, s), unlike(s) == "" && !apart(s)
+				for _, flow := range s.Flows() {
+					want := ofFlow(all, flow)
+					if len(want) == 0 {
+						continue
+					}
+					from := scriptOf(t, cfg, flow.String())
+					if d := differ(want, playedAgain(t, from.Text), decisions); d != "" || len(from.Problems) > 0 {
+						t.Errorf("%s: %s %v\n%s", flow, d, from.Problems, from.Text)
+					}
+					if flows.Add(1); decisions {
+						alike.Add(1)
+					}
+				}
+			})
+		}
+	})
+	if flows.Load() < 200 || alike.Load() < 200 {
+		t.Errorf("%d flows, the decisions of %d of them compared", flows.Load(), alike.Load())
+	}
+}
+
+// playedAgain plays a scenario that was made, which must come out as written.
+func playedAgain(t *testing.T, text []byte) []step {
+	t.Helper()
+	s, problems := scenario.Parse("again.scn", text)
+	if s == nil {
+		t.Fatalf("%v\n%s", problems, text)
+	}
+	if res := s.Run(scenario.Config{Read: os.ReadFile}); len(res.Problems) > 0 {
+		t.Errorf("it does not come out as written: %v\n%s", res.Problems, text)
+	}
+	return playSteps(t, s)
+}
+
+// differ compares the steps of two scripts. Numbers may be moved by an amount of each end, but for a zero of the wire.
+func differ(want, got []step, decisions bool) string {
+	if len(want) != len(got) {
+		return fmt.Sprintf("%d segments, want %d", len(got), len(want))
+	}
+	shift := map[string]uint32{} // by address of the end
+	moved := func(end string, a, b conntrack.Seq) bool {
+		if a == 0 || b == 0 {
+			return a == b
+		}
+		if _, ok := shift[end]; !ok {
+			shift[end] = uint32(b - a)
+		}
+		return shift[end] == uint32(b-a)
+	}
+	same := func(a, b *conntrack.Segment) bool {
+		from, to := a.Tuple.From().String(), a.Tuple.To().String()
+		if a.Tuple != b.Tuple || a.Defect != b.Defect || a.Checksum != b.Checksum {
+			return false
+		}
+		if a.Defect != conntrack.DefectNone && a.Defect != conntrack.DefectOptions {
+			return true // the rest of it is nowhere
+		}
+		x, y := *a, *b
+		x.Seq, x.Ack, x.Options.SACK, x.TTL, x.Bytes = y.Seq, y.Ack, y.Options.SACK, y.TTL, y.Bytes
+		if a.Flags.Has(conntrack.ACK) && !moved(to, a.Ack, b.Ack) {
+			return false
+		}
+		for i := range a.Options.NSACK {
+			if !moved(to, a.Options.SACK[i].Left, b.Options.SACK[i].Left) || !moved(to, a.Options.SACK[i].Right, b.Options.SACK[i].Right) {
+				return false
+			}
+		}
+		return moved(from, a.Seq, b.Seq) && (x == y || a.Defect == conntrack.DefectOptions)
+	}
+	for i := range want {
+		a, b := &want[i], &got[i]
+		if !same(&a.seg, &b.seg) {
+			return fmt.Sprintf("%+v became %+v", a.seg, b.seg)
+		}
+		if a.seg.Defect == conntrack.DefectNone && optionWords(a.options) != optionWords(b.options) {
+			return fmt.Sprintf("%s: options %s became %s", a.text, optionWords(a.options), optionWords(b.options))
+		}
+		if !decisions {
+			continue
+		}
+		if a.deed != b.deed || a.effect != b.effect || len(a.sent) != len(b.sent) {
+			return fmt.Sprintf("%s: %s %s, want %s %s", a.text, b.deed, b.effect, a.deed, a.effect)
+		}
+		for j := range a.sent {
+			if !same(&a.sent[j].Segment, &b.sent[j].Segment) || a.sent[j].Twice != b.sent[j].Twice {
+				return fmt.Sprintf("%s: sent %+v, want %+v", a.text, b.sent[j], a.sent[j])
+			}
+		}
+	}
+	return ""
+}
+
+// optionWords prints options but for the edges of SACK, which are compared as numbers.
+func optionWords(list []scenario.Option) (s string) {
+	for _, o := range list {
+		if o.Kind == 5 {
+			o.Data = binary.BigEndian.AppendUint32(nil, uint32(len(o.Data)))
+		}
+		s += fmt.Sprintf("%d:%x ", o.Kind, o.Data)
+	}
+	return s
+}
