@@ -23,7 +23,7 @@ func Parse(name string, data []byte) (*Script, policy.Problems) {
 		return nil, policy.Problems{s.problem(0, 0, "bytes that are no UTF-8 text", "")}
 	}
 	s.split(strings.TrimPrefix(string(data), "\ufeff"))
-	if n := len(s.lines); n > 0 && s.lines[n-1] == "" {
+	for n := len(s.lines); n > 0 && strings.Trim(s.lines[n-1], " \t") == ""; n-- {
 		s.lines = s.lines[:n-1]
 	}
 	p := &parser{s: s, names: map[string]int{}, event: -1, flows: -1}

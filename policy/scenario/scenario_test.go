@@ -98,6 +98,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(data)
 	}
 	f.Add([]byte("flow c 10.0.0.1:1 s 10.0.0.2:2\n+.5 c > s S. @5:-1(2) ack -7 <sack 1:2 -3:@4,ts 1:2>\n+1us sweep=>ended=idle,fin rule=\"a b\"\nflows\n tcp  6\n"))
+	f.Add([]byte(" "))
+	f.Add([]byte("gap\n\n \n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, problems := Parse("fuzz.scn", data)
 		if (s == nil) != (len(problems) > 0) {
