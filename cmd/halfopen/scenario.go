@@ -48,12 +48,12 @@ func newScenarioFromCmd() *cobra.Command {
 		Long: `from prints what passed between the two ends of a connection as a scenario, with relative numbers and times, and what the policy
 decides about it. The source is a pcap or pcapng file, - for standard input, or a decision log: a directory or one of its files
 (.jsonl). Of a log the decisions are its own; what it only counts (log.detail: decision) lines stand for, and the scenario says so.
-Without --flow it says which connections there are.
+Without --flow it says which connections there are, and ends with status 2.
 
 ` + proxy.FlowChoiceHelp + `
 
 It ends with status 1 where the source is damaged (what could be read makes the scenario all the same), or holds no such connection.`,
-		Example: `  halfopen scenario from office.pcapng --policy openbsd-pf                     which connections there are
+		Example: `  halfopen scenario from office.pcapng --policy openbsd-pf
   halfopen scenario from office.pcapng --policy openbsd-pf --flow 3 > redial.scn
   halfopen scenario from office.pcapng --frame 42 --set timeouts.established=1h
   halfopen scenario from office.pcapng --flow '10.2.0.7:721 > 10.3.0.1:515' --frames 1000-1040
