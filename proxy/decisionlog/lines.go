@@ -52,16 +52,16 @@ func (l *Lines) start(from Position) error {
 		if _, err := l.file.Seek(from.Offset, io.SeekStart); err != nil && from.Offset > 0 {
 			return err
 		}
-		l.br = bufio.NewReaderSize(l.file, maxLine)
+		l.br = bufio.NewReaderSize(l.file, MaxLine)
 		return nil
 	}
 	if l.frames, err = newFrameReader(l.file, st.Size(), from.Frame); err != nil {
 		return err
 	}
-	l.br = bufio.NewReaderSize(l.frames, maxLine)
+	l.br = bufio.NewReaderSize(l.frames, MaxLine)
 	var damage *FrameError
 	for skip := from.Offset - from.Frame.Text; skip > 0; {
-		n, err := l.br.Discard(int(min(skip, maxLine)))
+		n, err := l.br.Discard(int(min(skip, MaxLine)))
 		skip -= int64(n)
 		if errors.As(err, &damage) {
 			continue // it was told when the lines before were read
@@ -90,13 +90,13 @@ func isZstd(b []byte) bool {
 
 // newLineStream reads a stream's lines, plain or compressed.
 func newLineStream(name string, r io.Reader) (*Lines, error) {
-	l := &Lines{name: name, br: bufio.NewReaderSize(r, maxLine)}
+	l := &Lines{name: name, br: bufio.NewReaderSize(r, MaxLine)}
 	if head, _ := l.br.Peek(4); len(head) == 4 && isZstd(head) {
 		dec, err := zstd.NewReader(l.br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, fmt.Errorf("decision log: %s: %w", name, err)
 		}
-		l.stream, l.br = dec, bufio.NewReaderSize(dec, maxLine)
+		l.stream, l.br = dec, bufio.NewReaderSize(dec, MaxLine)
 	}
 	return l, nil
 }
@@ -150,7 +150,7 @@ func (l *Lines) Next() (raw []byte, at Position, err error) {
 		n, rest := len(raw), error(nil)
 		skipped := int64(0)
 		skipped, rest = skipLine(l.br)
-		bad.Err = fmt.Errorf("longer than %d bytes", maxLine)
+		bad.Err = fmt.Errorf("longer than %d bytes", MaxLine)
 		l.advance(n + int(skipped))
 		if rest != nil && rest != io.EOF && !errors.As(rest, &damage) {
 			return nil, at, fmt.Errorf("decision log: %s: %w", l.name, rest)
@@ -188,4 +188,23 @@ func Stem(path string) string {
 	name := path[strings.LastIndexByte(path, '/')+1:]
 	name = strings.TrimSuffix(name, zstSuffix)
 	return strings.TrimSuffix(name, fileSuffix)
+}
+
+// ReadText reads n bytes of a file's text, plain or compressed, from a position. Where the text ends before, or is damaged, it
+// returns what there is and an error that is io.ErrUnexpectedEOF or wraps a *FrameError.
+func ReadText(path string, from Position, n int64) ([]byte, error) {
+	l, err := OpenLines(path, from)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	buf := make([]byte, n)
+	got, err := io.ReadFull(l.br, buf)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		err = fmt.Errorf("decision log: %s: %w", path, err)
+	}
+	return buf[:got], err
 }

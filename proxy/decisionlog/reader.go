@@ -9,8 +9,8 @@ import (
 	"os"
 )
 
-// maxLine is the longest line that a reader takes; longer ones are bad lines.
-const maxLine = 1 << 20
+// MaxLine is the longest line that a reader takes, in bytes; longer ones are bad lines.
+const MaxLine = 1 << 20
 
 // BadLine is a line that is no record: damaged, too long, or cut short when the
 // process was killed.

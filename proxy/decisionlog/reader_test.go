@@ -19,7 +19,7 @@ func TestReaderTolerates(t *testing.T) {
 		`{"timestamp":"2026-11-23T18:01:36.5+01:00","event_type":"some_day"}`,
 		`not json`,
 		`{"timestamp":"yesterday"}`,
-		`{"x":"` + strings.Repeat("y", maxLine) + `"}`,
+		`{"x":"` + strings.Repeat("y", MaxLine) + `"}`,
 		good,
 		`{"cut":`}, "\n")
 	name := filepath.Join(dir, "decisions-20261123T180136.000Z-000001.jsonl")

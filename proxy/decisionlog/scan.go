@@ -5,7 +5,7 @@ package decisionlog
 
 // scan takes a line apart; false: not for the scanner.
 func (f *Fields) scan(line []byte) bool {
-	if uint64(len(line)) > maxLine {
+	if uint64(len(line)) > MaxLine {
 		return false
 	}
 	f.line = line

@@ -31,6 +31,7 @@ CREATE TABLE files (
   records    INTEGER NOT NULL DEFAULT 0, -- without header and trailer
   head       BLOB,                       -- SHA-256 of the text's first head_bytes bytes
   head_bytes INTEGER NOT NULL DEFAULT 0,
+  tail       BLOB,                       -- SHA-256 of the text's last octets before "bytes", as many as head_bytes; NULL: compressed
   first_at   INTEGER,
   last_at    INTEGER,
   -- What its records explain, in queue messages (docs/log.md, Conservation).
@@ -123,7 +124,7 @@ SELECT f.id, r.run, f.flow_id, f.community_id, f.client_ip, f.client_port, f.ser
   f.reasons, f.first_file, f.first_offset, f.last_file, f.last_offset
 FROM flow_rows f LEFT JOIN runs r ON r.id = f.run;
 
--- Outcomes of flows by id, one octet each (a word's id, 255 for any beyond 254), 8192 a chunk: for filters on millions of records.
+-- Outcomes of flows by id, four octets each (a word's id, little-endian), 8192 flows a chunk: for filters on millions of records.
 CREATE TABLE flow_outcomes (chunk INTEGER PRIMARY KEY, outcomes BLOB NOT NULL);
 
 -- Segments that the gateway made.

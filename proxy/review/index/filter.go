@@ -1,0 +1,158 @@
+package index
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"halfopen/proxy/decisionlog"
+)
+
+// Filter picks records. An empty field picks all; of a field with several values one must fit; the fields that are set must all
+// fit. Header and trailer lines are never picked. [ParseFilter] makes one of words.
+type Filter struct {
+	Since, Until   time.Time      // Since <= timestamp < Until; zero: no bound
+	Addr, Src, Dst []netip.Prefix // either end's address, the sender's, the receiver's
+	Port           []uint16       // either end's
+	SrcPort        []uint16
+	DstPort        []uint16
+	Flow           []uint64
+	CommunityID    []string
+	Outcome        []string // of the record's flow, as the flow's end tells it
+	Event          []string // event_type
+	Verdict        []string // of decisions, as Reason
+	Reason         []string
+	Rule           []string // of decisions and flow records
+	Arm            []string // of these and of experiment records
+	Rev            []string // policy revision or how it begins, with or without sha256: decisions, flow records and reloads
+}
+
+// Empty reports whether the filter picks every record.
+func (f *Filter) Empty() bool {
+	return f.Since.IsZero() && f.Until.IsZero() && !f.byConn() && !f.byShape()
+}
+
+// byShape says whether the filter asks for words.
+func (f *Filter) byShape() bool {
+	return len(f.Event)+len(f.Verdict)+len(f.Reason)+len(f.Rule)+len(f.Arm)+len(f.Rev) > 0
+}
+
+// byConn says whether the filter asks for connections.
+func (f *Filter) byConn() bool {
+	return len(f.Addr)+len(f.Src)+len(f.Dst)+len(f.Port)+len(f.SrcPort)+len(f.DstPort)+len(f.Flow)+len(f.CommunityID)+len(f.Outcome) > 0
+}
+
+// inTime says whether a time is within the filter's bounds.
+func (f *Filter) inTime(t time.Time) bool {
+	return !t.Before(f.Since) && (f.Until.IsZero() || t.Before(f.Until))
+}
+
+// Match says whether the filter picks a record, but for Outcome, which the record alone does not tell.
+func (f *Filter) Match(e *decisionlog.Event) bool {
+	if e.Header != nil || e.Trailer != nil || !f.inTime(e.Timestamp.Time) {
+		return false
+	}
+	return (!f.byShape() || f.matchWords(e)) && (!f.byConn() || f.matchConn(e))
+}
+
+// eventWords are the words of a record that filters ask for, "" where it has none.
+func eventWords(e *decisionlog.Event) (verdict, reason, rule, arm, rev string) {
+	switch {
+	case e.Decision != nil:
+		d := e.Decision
+		return d.Verdict, d.Reason, d.Rule, d.Arm, d.PolicyRev
+	case e.Flow != nil:
+		return "", "", e.Flow.Rule, e.Flow.Arm, e.Flow.PolicyRev
+	case e.Inject != nil:
+	case e.Experiment != nil:
+		return "", "", "", e.Experiment.Arm, ""
+	case e.Gap != nil:
+	case e.Reload != nil:
+		return "", "", "", "", e.Reload.PolicyRev
+	}
+	return
+}
+
+func (f *Filter) matchWords(e *decisionlog.Event) bool {
+	verdict, reason, rule, arm, rev := eventWords(e)
+	return oneOf(f.Event, e.EventType) && oneOf(f.Verdict, verdict) && oneOf(f.Reason, reason) && oneOf(f.Rule, rule) &&
+		oneOf(f.Arm, arm) && oneRev(f.Rev, rev)
+}
+
+// oneOf says whether a word is among those asked for; no word never is.
+func oneOf(want []string, word string) bool {
+	return len(want) == 0 || word != "" && slices.Contains(want, word)
+}
+
+// oneRev says whether a revision begins as one of those asked for.
+func oneRev(want []string, rev string) bool {
+	if len(want) == 0 {
+		return true
+	}
+	_, digest, _ := strings.Cut(rev, ":")
+	return slices.ContainsFunc(want, func(w string) bool {
+		return w != "" && (strings.HasPrefix(rev, w) || strings.HasPrefix(digest, w))
+	})
+}
+
+func (f *Filter) matchConn(e *decisionlog.Event) bool {
+	var c conn
+	var swapped bool
+	c.flow = e.FlowID
+	c.ends, swapped = makeEnds([]byte(e.SrcIP), []byte(e.DestIP), e.SrcPort, e.DestPort)
+	c.hash = communityHash([]byte(e.CommunityID))
+	bit := uint8(1)
+	if swapped {
+		bit = 2
+	}
+	return f.conn(&c)&bit != 0
+}
+
+// conn says which records of a connection the filter picks, but for Outcome: bit 0 those from its lower end, bit 1 the others.
+func (f *Filter) conn(c *conn) uint8 {
+	if len(f.Flow) > 0 && (c.flow == 0 || !slices.Contains(f.Flow, c.flow)) {
+		return 0
+	}
+	if len(f.Addr)+len(f.Src)+len(f.Dst)+len(f.Port)+len(f.SrcPort)+len(f.DstPort)+len(f.CommunityID) == 0 {
+		return 3
+	}
+	if !c.known {
+		return 0
+	}
+	if len(f.CommunityID) > 0 && !f.community(c) {
+		return 0
+	}
+	lo, hi := addrPort(c.lo, c.loPort), addrPort(c.hi, c.hiPort)
+	if !either(f.Addr, lo.Addr(), hi.Addr()) || len(f.Port) > 0 && !slices.Contains(f.Port, c.loPort) && !slices.Contains(f.Port, c.hiPort) {
+		return 0
+	}
+	var bits uint8
+	if f.segment(lo, hi) {
+		bits |= 1
+	}
+	if f.segment(hi, lo) {
+		bits |= 2
+	}
+	return bits
+}
+
+// segment says whether the filter picks segments from src to dst.
+func (f *Filter) segment(src, dst netip.AddrPort) bool {
+	return within(f.Src, src.Addr()) && within(f.Dst, dst.Addr()) &&
+		(len(f.SrcPort) == 0 || slices.Contains(f.SrcPort, src.Port())) && (len(f.DstPort) == 0 || slices.Contains(f.DstPort, dst.Port()))
+}
+
+func (f *Filter) community(c *conn) bool {
+	hit := slices.ContainsFunc(f.CommunityID, func(id string) bool { return communityHash([]byte(id)) == c.hash })
+	return hit && slices.Contains(f.CommunityID, c.communityID())
+}
+
+// within says whether an address is in one of the prefixes; no prefixes hold every address.
+func within(prefixes []netip.Prefix, a netip.Addr) bool {
+	return len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+func either(prefixes []netip.Prefix, a, b netip.Addr) bool {
+	return within(prefixes, a) || within(prefixes, b)
+}
