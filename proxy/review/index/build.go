@@ -315,7 +315,6 @@ func (b *builder) indexFile(ctx context.Context, l *listed) error {
 		}
 		b.x.files[f.stem] = f
 	} else if f.name == l.name && f.size == l.size && f.mtime == l.mtime {
-		b.file = f
 		return nil
 	}
 	if err := b.enter(f, l); err != nil {

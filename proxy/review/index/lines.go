@@ -30,7 +30,7 @@ func (b *builder) leave() error {
 		return err
 	}
 	err := b.file.save(b.tx)
-	b.block = nil
+	b.block, b.file = nil, nil
 	return err
 }
 
