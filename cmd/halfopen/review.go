@@ -1,52 +1,135 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
-	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"halfopen/conntrack"
-	"halfopen/proxy/decisionlog"
 	"halfopen/proxy/review"
+	"halfopen/proxy/review/index"
 )
+
+// filterFlags are the flags of `halfopen review` that pick records, by the key that a filter's text has for them.
+var filterFlags = []struct{ key, usage string }{
+	{"since", "only records from then on: a duration before now (1h30m, 7d) or a time (2026-11-23T18:00:00Z)"},
+	{"until", "only records before then"},
+	{"event", "only these event types: decision, flow, inject, reload, stats, gap, experiment"},
+	{"verdict", "only decisions with this verdict: forward, drop, rewrite or hold"},
+	{"reason", "only decisions with this reason (a finding's word)"},
+	{"rule", "only decisions and flow records of this rule"},
+	{"arm", "only records of this arm of an experiment"},
+	{"rev", "only records of this policy revision: how it begins, with or without sha256:"},
+	{"outcome", "only records of connections with this outcome, as their end tells it"},
+	{"addr", "only records between this address or prefix and any other"},
+	{"src", "only records whose segment came from this address or prefix"},
+	{"dst", "only records whose segment went to this address or prefix"},
+	{"port", "only records with this port at either end"},
+	{"src-port", "only records whose segment came from this port"},
+	{"dst-port", "only records whose segment went to this port"},
+	{"flow", "only records of this flow: its number or its Community ID"},
+	{"community-id", "only records between these two ends: a Community ID"},
+}
+
+// reviewOptions are the flags that do not pick records.
+type reviewOptions struct {
+	output  string
+	limit   int
+	reverse bool
+	follow  bool
+}
 
 // newReviewCmd is `halfopen review`.
 func newReviewCmd() *cobra.Command {
-	var f review.Filter
-	var since, output string
+	var opt reviewOptions
+	values := make(map[string]*[]string)
 	c := &cobra.Command{
-		Use:   "review LOGDIR",
+		Use:   "review LOGDIR [KEY:VALUE...]",
 		Short: "List and prove decision logs",
 		Long: "review lists the records of a decision log, one line each. LOGDIR is a directory, one of its files, or - for stdin.\n" +
-			"Filters combine: a record must fit all of them; --reason and --verdict pick decisions only.",
+			"Filters combine: a record must fit all of them, and of several values of one (separated by commas) it must fit one. They are\n" +
+			"given as flags or as words: --reason syn-established and reason:syn-established are the same.\n" +
+			"Beside a directory's logs review keeps an index (" + index.FileName + "), so that the first records are there at once.",
 		Example: "  halfopen review /var/log/halfopen --verdict drop --since 1h\n" +
+			"  halfopen review /var/log/halfopen reason:syn-established,late-after-expiry src:10.0.0.0/8 since:1h\n" +
+			"  halfopen review /var/log/halfopen -f --verdict drop\n" +
 			"  halfopen review /var/log/halfopen --flow 1234567890123 -o json | jq .decision\n" +
 			"  halfopen review verify /var/log/halfopen",
-		Args: cobra.ExactArgs(1),
+		Args: reviewArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			asJSON, err := wantsJSON(output)
+			f, err := reviewFilter(values, args[1:], time.Now())
 			if err != nil {
 				return err
 			}
-			if f.Since, err = parseSince(since, time.Now()); err != nil {
+			if err := opt.check(args[0]); err != nil {
 				return err
 			}
-			return list(c, args[0], f, asJSON)
+			return listRecords(c, args[0], f, opt)
 		},
 	}
 	fl := c.Flags()
-	fl.Uint64Var(&f.Flow, "flow", 0, "only records of this flow id")
-	fl.StringVar(&f.Reason, "reason", "", "only decisions with this reason (a finding's word)")
-	fl.StringVar(&f.Verdict, "verdict", "", "only decisions with this verdict: forward, drop, rewrite or hold")
-	fl.StringVar(&f.Arm, "arm", "", "only records of this arm of an experiment")
-	fl.StringVar(&since, "since", "", "only records from then on: a duration before now (1h30m) or a time (2026-11-23T18:00:00Z)")
-	fl.StringVarP(&output, "output", "o", "text", "text, or json for the log's own lines")
+	for _, k := range filterFlags {
+		values[k.key] = fl.StringArray(k.key, nil, k.usage)
+	}
+	fl.IntVar(&opt.limit, "limit", 0, "at most so many records (0: all; with -f: how many of those that are there, 10)")
+	fl.BoolVar(&opt.reverse, "reverse", false, "newest first (directories only)")
+	fl.BoolVarP(&opt.follow, "follow", "f", false, "print records as they come, across files, until interrupted (directories only)")
+	fl.StringVarP(&opt.output, "output", "o", "text", "text, json for the log's own lines, or csv")
 	c.AddCommand(newReviewVerifyCmd())
 	return c
+}
+
+// reviewArgs wants a log and words of a filter.
+func reviewArgs(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("expected a log's directory, one of its files, or -")
+	}
+	for _, a := range args[1:] {
+		if !strings.Contains(a, ":") {
+			return fmt.Errorf("%q behind the log, expected key:value, for example reason:syn-established", a)
+		}
+	}
+	return nil
+}
+
+// reviewFilter makes the filter of flags and words.
+func reviewFilter(flags map[string]*[]string, words []string, now time.Time) (index.Filter, error) {
+	var f index.Filter
+	for _, k := range filterFlags {
+		for _, v := range *flags[k.key] {
+			if err := f.SetList(k.key, v, now); err != nil {
+				return f, usagef("--%v", err)
+			}
+		}
+	}
+	for _, w := range words {
+		key, value, _ := strings.Cut(w, ":")
+		if err := f.SetList(key, value, now); err != nil {
+			return f, usagef("%v", err)
+		}
+	}
+	return f, nil
+}
+
+// check finds flags that do not go together.
+func (o *reviewOptions) check(path string) error {
+	switch format := review.Format(o.output); format {
+	case review.Text, review.JSON, review.CSV:
+	default:
+		return usagef("-o %q: want text, json or csv", o.output)
+	}
+	if o.limit < 0 {
+		return usagef("--limit %d: want a number from 0", o.limit)
+	}
+	if o.reverse && o.follow {
+		return usagef("--reverse and -f exclude each other")
+	}
+	if path == "-" && (o.reverse || o.follow) {
+		return usagef("--reverse and -f want a directory, and stdin is none")
+	}
+	return nil
 }
 
 // newReviewVerifyCmd is `halfopen review verify`.
@@ -86,34 +169,6 @@ func newReviewVerifyCmd() *cobra.Command {
 	return c
 }
 
-func list(c *cobra.Command, path string, f review.Filter, asJSON bool) error {
-	out := bufio.NewWriterSize(c.OutOrStdout(), 64<<10)
-	done, err := review.List(out, path, f, asJSON)
-	if ferr := out.Flush(); err == nil {
-		err = ferr
-	}
-	for _, b := range done.Bad {
-		fmt.Fprintln(c.ErrOrStderr(), b)
-	}
-	if err != nil || done.Records > 0 {
-		return err
-	}
-	if st, serr := os.Stat(path); serr == nil && st.IsDir() {
-		if files, ferr := decisionlog.Files(path); ferr == nil && len(files) == 0 {
-			return fmt.Errorf("review: no decision log in %s", path)
-		}
-	}
-	if _, known := conntrack.FindingByWord(f.Reason); f.Reason != "" && !known {
-		fmt.Fprintf(c.ErrOrStderr(), "no record picked; %q is no reason that this version knows\n", f.Reason)
-	}
-	switch f.Verdict {
-	case "", decisionlog.VerdictForward, decisionlog.VerdictDrop, decisionlog.VerdictRewrite, decisionlog.VerdictHold:
-	default:
-		fmt.Fprintf(c.ErrOrStderr(), "no record picked; %q is no verdict (forward, drop, rewrite, hold)\n", f.Verdict)
-	}
-	return nil
-}
-
 // wantsJSON reads -o of verbs that print text or JSON.
 func wantsJSON(output string) (bool, error) {
 	switch output {
@@ -123,20 +178,4 @@ func wantsJSON(output string) (bool, error) {
 		return true, nil
 	}
 	return false, usagef("-o %q: want text or json", output)
-}
-
-// parseSince reads a duration before now, or a time with or without its zone's colon.
-func parseSince(s string, now time.Time) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	if d, err := time.ParseDuration(s); err == nil {
-		return now.Add(-d), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999-0700", time.DateTime, time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, usagef("--since %q: want a duration (1h30m) or a time (2026-11-23T18:00:00Z)", s)
 }

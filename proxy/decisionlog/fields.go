@@ -2,7 +2,9 @@ package decisionlog
 
 import (
 	"encoding/json"
+	"math"
 	"reflect"
+	"strconv"
 )
 
 // Fields is a line taken apart without decoding all of it: where each field stands and, for numbers and times, its value. It
@@ -15,6 +17,7 @@ type Fields struct {
 	num     [maxSlots]uint64
 	day     dayCache
 	event   *Event // the line decoded; nil until asked for
+	decoded bool   // encoding/json had the line
 	slow    []byte // texts of a line that encoding/json decoded
 	Slow    uint64 // lines that the scanner left to encoding/json
 }
@@ -22,11 +25,12 @@ type Fields struct {
 // Decode reads one line, without its line feed. What is not in the shape that halfopen writes is left to encoding/json, so that
 // both accept the same lines; the error is encoding/json's.
 func (f *Fields) Decode(line []byte) error {
-	f.event = nil
+	f.event, f.decoded = nil, false
 	if f.scan(line) {
 		return nil
 	}
 	f.Slow++
+	f.decoded = true
 	e := new(Event)
 	if err := json.Unmarshal(line, e); err != nil {
 		return err
@@ -73,6 +77,18 @@ func (f *Fields) Uint(s Slot) uint64 {
 // Nanos is a field's time in Unix nanoseconds, 0 where the line lacks it. Times outside 1678 to 2261 have no such number.
 func (f *Fields) Nanos(s Slot) int64 { return int64(f.Uint(s)) }
 
+// Seconds is a field of seconds (*_s) in nanoseconds, 0 where the line lacks it.
+func (f *Fields) Seconds(s Slot) int64 {
+	if !f.Has(s) {
+		return 0
+	}
+	v := math.Float64frombits(f.num[s])
+	if !f.decoded {
+		v, _ = strconv.ParseFloat(string(f.Text(s)), 64) // the scanner has seen that it is a number
+	}
+	return int64(min(max(math.Round(v*1e9), -9e18), 9e18))
+}
+
 func (f *Fields) set(s Slot) { f.present[s>>6] |= 1 << (s & 63) }
 
 // take fills the fields from a decoded record.
@@ -106,6 +122,8 @@ func (f *Fields) takeStruct(n *node, v reflect.Value) {
 			f.num[c.slot] = cv.Uint()
 		case kindInt:
 			f.num[c.slot] = uint64(cv.Int())
+		case kindFloat:
+			f.num[c.slot] = math.Float64bits(cv.Float())
 		case kindBool:
 			f.num[c.slot] = 1
 		case kindTime:

@@ -27,6 +27,7 @@ func differ(t *testing.T, line []byte) bool {
 		return false
 	}
 	slow.take(&e)
+	slow.decoded = true
 	for path, n := range slotPaths {
 		s := n.slot
 		if n.kind == kindObject && n.pointer && fast.Has(s) != slow.Has(s) {
@@ -34,6 +35,9 @@ func differ(t *testing.T, line []byte) bool {
 		}
 		if n.kind == kindText && string(fast.Text(s)) != string(slow.Text(s)) {
 			t.Fatalf("%s: %q, want %q:\n%s", path, fast.Text(s), slow.Text(s), line)
+		}
+		if n.kind == kindFloat && fast.Seconds(s) != slow.Seconds(s) {
+			t.Fatalf("%s: %d ns, want %d:\n%s", path, fast.Seconds(s), slow.Seconds(s), line)
 		}
 		if n.kind != kindFloat && n.kind != kindObject && fast.Uint(s) != slow.Uint(s) {
 			t.Fatalf("%s: %d, want %d:\n%s", path, fast.Uint(s), slow.Uint(s), line)

@@ -4,41 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"time"
 
 	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/review/index"
 )
-
-// Filter picks records. An empty field picks all; the fields that are set must all
-// fit. Reason, Verdict and Arm fit decisions only (Arm flows too).
-type Filter struct {
-	Flow    uint64
-	Reason  string
-	Verdict string
-	Arm     string
-	Since   time.Time
-}
-
-// Match says whether the filter picks the record. Header and trailer lines are
-// never picked.
-func (f *Filter) Match(e *decisionlog.Event) bool {
-	if e.Header != nil || e.Trailer != nil {
-		return false
-	}
-	if f.Flow != 0 && e.FlowID != f.Flow || e.Timestamp.Before(f.Since) {
-		return false
-	}
-	if f.Reason == "" && f.Verdict == "" && f.Arm == "" {
-		return true
-	}
-	if e.Flow != nil {
-		return f.Reason == "" && f.Verdict == "" && e.Flow.Arm == f.Arm
-	}
-	d := e.Decision
-	return d != nil && (f.Reason == "" || d.Reason == f.Reason) && (f.Verdict == "" || d.Verdict == f.Verdict) &&
-		(f.Arm == "" || d.Arm == f.Arm)
-}
 
 // Listed says what List did.
 type Listed struct {
@@ -46,11 +15,15 @@ type Listed struct {
 	Bad     []*decisionlog.BadLine // lines that are no records
 }
 
-// List prints the records of a log that the filter picks, oldest first: one
-// aligned line each, or with asJSON the log's own lines.
-func List(w io.Writer, path string, f Filter, asJSON bool) (Listed, error) {
+// List prints the records of a log that the filter picks, oldest first, by reading all of it; limit bounds how many (0: no bound).
+// path is a directory, a file, or - for stdin. A filter for outcomes, which a connection's end tells, reads the log twice and so does not
+// work on stdin.
+func List(p *Printer, path string, f index.Filter, limit int) (Listed, error) {
 	var done Listed
-	var buf []byte
+	match, err := matcher(path, f)
+	if err != nil {
+		return done, err
+	}
 	for e, err := range decisionlog.Read(path) {
 		var bad *decisionlog.BadLine
 		if errors.As(err, &bad) {
@@ -60,87 +33,109 @@ func List(w io.Writer, path string, f Filter, asJSON bool) (Listed, error) {
 		if err != nil {
 			return done, err
 		}
-		if !f.Match(e) {
+		if !match(e) {
 			continue
 		}
-		if asJSON {
-			buf = append(buf[:0], e.Raw...)
-		} else {
-			buf = AppendLine(buf[:0], e)
+		if limit > 0 && done.Records == limit {
+			break
 		}
-		if _, err := w.Write(append(buf, '\n')); err != nil {
-			return done, fmt.Errorf("review: %w", err)
+		if err := p.Print(e); err != nil {
+			return done, err
 		}
 		done.Records++
 	}
 	return done, nil
 }
 
-// AppendLine appends a record as one line for people: time, what, why, the
-// connection, and then only what the record has to say.
-func AppendLine(b []byte, e *decisionlog.Event) []byte {
-	b = e.Timestamp.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
-	what, why := e.EventType, ""
-	switch {
-	case e.Decision != nil:
-		what, why = e.Decision.Verdict, e.Decision.Reason
-	case e.Flow != nil:
-		why = e.Flow.Event
-	case e.Inject != nil:
-		why = e.Inject.Kind
-	case e.Gap != nil:
-		why = e.Gap.Where
-	case e.Reload != nil:
-		why = map[bool]string{true: "ok", false: "refused"}[e.Reload.OK]
-	case e.Experiment != nil:
-		why = e.Experiment.Event
-	}
-	ends := "-"
-	if e.SrcIP != "" {
-		ends = end(e.SrcIP, e.SrcPort) + " > " + end(e.DestIP, e.DestPort)
-	}
-	b = fmt.Appendf(b, "  %-7s  %-22s  %-43s", what, why, ends)
-	if t := e.TCP; t != nil {
-		b = fmt.Appendf(b, "  %-3s seq %d", t.Flags, t.Seq)
-		if t.Flags != "S" {
-			b = fmt.Appendf(b, " ack %d", t.Ack)
-		}
-		b = fmt.Appendf(b, " len %d", t.Len)
-	}
-	l := facts{b}
-	switch {
-	case e.Decision != nil:
-		l.decision(e.Decision)
-	case e.Flow != nil:
-		l.flow(e.Flow)
-	case e.Inject != nil:
-		l.inject(e.Inject)
-	case e.Gap != nil:
-		l.gap(e.Gap)
-	case e.Stats != nil:
-		l.stats(e.Stats)
-	case e.Reload != nil:
-		l.word("preset", e.Reload.Preset)
-		l.word("rev", e.Reload.PolicyRev)
-		l.word("flows", e.Reload.Flows)
-		l.word("error", e.Reload.Error)
-	case e.Experiment != nil:
-		l.word("name", e.Experiment.Name)
-		l.word("arm", e.Experiment.Arm)
-		l.word("unit", e.Experiment.Unit)
-	}
-	if e.FlowID != 0 {
-		l.num("flow", e.FlowID)
-	}
-	return l.b
+// flowKey is a connection of a run.
+type flowKey struct {
+	run  string
+	flow uint64
 }
 
-func end(ip string, port uint16) string {
-	for i := range len(ip) {
-		if ip[i] == ':' {
-			ip = "[" + ip + "]"
-			break
+// matcher makes the filter's test, with what it has to know of the log's connections.
+func matcher(path string, f index.Filter) (func(*decisionlog.Event) bool, error) {
+	if len(f.Outcome) == 0 {
+		return f.Match, nil
+	}
+	if path == "-" {
+		return nil, errors.New("review: outcome asks how connections ended, which a stream tells too late: give a file or a directory")
+	}
+	wanted := make(map[flowKey]bool)
+	for e, err := range decisionlog.Read(path) {
+		var bad *decisionlog.BadLine
+		if err != nil && !errors.As(err, &bad) {
+			return nil, err
+		}
+		if err != nil || e.Flow == nil || e.Flow.Event != "end" || e.FlowID == 0 {
+			continue
+		}
+		key := flowKey{e.Run, e.FlowID}
+		delete(wanted, key)
+		for _, o := range f.Outcome {
+			if o == e.Flow.Outcome {
+				wanted[key] = true
+			}
 		}
 	}
-	return ip + ":" + strconv.Itoa(int(port))
+	return func(e *decisionlog.Event) bool { return wanted[flowKey{e.Run, e.FlowID}] && f.Match(e) }, nil
+}
+
+// Format is how records are printed.
+type Format string
+
+// Formats.
+const (
+	Text Format = "text" // one aligned line a record
+	JSON Format = "json" // the log's own lines
+	CSV  Format = "csv"  // one row a record, with a header row
+)
+
+// Printer prints records.
+type Printer struct {
+	w      io.Writer
+	format Format
+	color  bool
+	begun  bool
+	buf    []byte
+}
+
+// NewPrinter makes a printer. With color, text carries colours as terminals understand them.
+func NewPrinter(w io.Writer, format Format, color bool) *Printer {
+	return &Printer{w: w, format: format, color: color}
+}
+
+// Print prints a record.
+func (p *Printer) Print(e *decisionlog.Event) error {
+	p.buf = p.buf[:0]
+	switch p.format {
+	case JSON:
+		p.buf = append(append(p.buf, e.Raw...), '\n')
+	case CSV:
+		if !p.begun {
+			p.buf = appendHeader(p.buf)
+		}
+		p.buf = appendCSV(p.buf, e)
+	default:
+		p.buf = append(appendLine(p.buf, e, p.color), '\n')
+	}
+	p.begun = true
+	return p.flush()
+}
+
+// End prints what is due where no record was: the header row of CSV.
+func (p *Printer) End() error {
+	if p.begun || p.format != CSV {
+		return nil
+	}
+	p.begun = true
+	p.buf = appendHeader(p.buf[:0])
+	return p.flush()
+}
+
+func (p *Printer) flush() error {
+	if _, err := p.w.Write(p.buf); err != nil {
+		return fmt.Errorf("review: %w", err)
+	}
+	return nil
 }

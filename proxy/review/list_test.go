@@ -8,7 +8,23 @@ import (
 	"time"
 
 	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/review/index"
 )
+
+// print lists a log into a string.
+func print(t *testing.T, path string, f index.Filter, format Format) (string, Listed) {
+	t.Helper()
+	var out bytes.Buffer
+	p := NewPrinter(&out, format, false)
+	done, err := List(p, path, f, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.End(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), done
+}
 
 func TestFilter(t *testing.T) {
 	dir := t.TempDir()
@@ -19,28 +35,37 @@ func TestFilter(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		f    Filter
+		f    string
 		want int
 	}{
-		{"all", Filter{}, 20*4 + 3},
-		{"flow", Filter{Flow: 105}, 4},
-		{"reason", Filter{Reason: "syn-established"}, 20},
-		{"verdict", Filter{Verdict: "drop"}, 20},
-		{"other verdict", Filter{Verdict: "forward"}, 0},
-		{"both", Filter{Verdict: "drop", Reason: "ack-for-syn"}, 0},
-		{"flow and reason", Filter{Flow: 105, Reason: "syn-established"}, 1},
-		{"arm", Filter{Arm: "B"}, 0},
-		{"since", Filter{Since: time.Now().Add(-time.Hour)}, 20*4 + 3},
-		{"since later", Filter{Since: time.Now().Add(time.Hour)}, 0},
+		{"all", "", 20*4 + 3},
+		{"flow", "flow:105", 4},
+		{"reason", "reason:syn-established", 20},
+		{"verdict", "verdict:drop", 20},
+		{"other verdict", "verdict:forward", 0},
+		{"both", "verdict:drop reason:ack-for-syn", 0},
+		{"flow and reason", "flow:105 reason:syn-established", 1},
+		{"arm", "arm:B", 0},
+		{"since", "since:1h", 20*4 + 3},
+		{"since later", "since:-1h", 0},
+		{"until", "until:1h", 0},
+		{"outcome", "outcome:closed", 0},
 	} {
-		for _, asJSON := range []bool{false, true} {
-			var out bytes.Buffer
-			done, err := List(&out, dir, c.f, asJSON)
-			if err != nil || done.Records != c.want || strings.Count(out.String(), "\n") != c.want {
-				t.Errorf("%s: %d records, want %d (%v)", c.name, done.Records, c.want, err)
+		f, err := index.ParseFilter(c.f, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, format := range []Format{Text, JSON, CSV} {
+			out, done := print(t, dir, f, format)
+			lines := strings.Count(out, "\n")
+			if format == CSV {
+				lines--
 			}
-			for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
-				if asJSON && line != "" && !json.Valid([]byte(line)) {
+			if done.Records != c.want || lines != c.want {
+				t.Errorf("%s: %d records, %d lines, want %d", c.name, done.Records, lines, c.want)
+			}
+			for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+				if format == JSON && line != "" && !json.Valid([]byte(line)) {
 					t.Errorf("%s: %s", c.name, line)
 				}
 			}

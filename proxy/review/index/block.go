@@ -55,8 +55,6 @@ func newBlock(file, offset int64) *block {
 	return &block{file: file, offset: offset, shapeAt: make(map[shape]uint16), connAt: make(map[connKey]uint16)}
 }
 
-func (b *block) full() bool { return len(b.times) >= blockMax }
-
 // add appends a record; the connection's row may be set later in conns.
 func (b *block) add(s *shape, c *connKey, hash uint32, time, offset int64) (connNumber uint16) {
 	sn, ok := b.shapeAt[*s]
@@ -95,6 +93,7 @@ const (
 	colTime
 	colOffset
 	colConns
+	colMinutes
 	numColumns
 	columnBits = 3 // id = block<<columnBits | column
 )
@@ -110,6 +109,8 @@ func (b *block) column(which int) []byte {
 		return encodeDeltas(b.times, b.lo)
 	case colOffset:
 		return encodeDeltas(b.offsets, b.offset)
+	case colMinutes:
+		return encodeMinutes(b.countMinutes(), floorDiv(b.lo, minuteNS))
 	}
 	out := make([]byte, 0, len(b.conns)*28)
 	for i := range b.conns {
@@ -182,16 +183,37 @@ func decodeDeltas(data []byte, n int, base int64, buf []int64) ([]int64, error) 
 		buf = make([]int64, n)
 	}
 	buf = buf[:n]
+	at := 0
 	for i := range buf {
-		d, m := binary.Varint(data)
+		if at+4 <= len(data) { // the common lengths, without the general loop
+			b0, b1, b2, b3 := uint64(data[at]), uint64(data[at+1]), uint64(data[at+2]), uint64(data[at+3])
+			var u uint64
+			switch {
+			case b0 < 0x80:
+				u, at = b0, at+1
+			case b1 < 0x80:
+				u, at = b0&0x7f|b1<<7, at+2
+			case b2 < 0x80:
+				u, at = b0&0x7f|b1&0x7f<<7|b2<<14, at+3
+			case b3 < 0x80:
+				u, at = b0&0x7f|b1&0x7f<<7|b2&0x7f<<14|b3<<21, at+4
+			default:
+				goto general
+			}
+			base += int64(u>>1) ^ -int64(u&1)
+			buf[i] = base
+			continue
+		}
+	general:
+		d, m := binary.Varint(data[at:])
 		if m <= 0 {
 			return nil, errDamaged
 		}
-		data = data[m:]
+		at += m
 		base += d
 		buf[i] = base
 	}
-	if len(data) > 0 {
+	if at < len(data) {
 		return nil, errDamaged
 	}
 	return buf, nil

@@ -6,7 +6,7 @@ import (
 
 // bookBlock puts the record into the block being filled; row is its flow's.
 func (b *builder) bookBlock(r *record, row *flowRow) error {
-	if b.block != nil && (b.block.full() || b.lastRun != b.file.run) {
+	if b.full() || b.block != nil && b.lastRun != b.file.run {
 		if err := b.saveBlock(); err != nil {
 			return err
 		}
@@ -22,17 +22,16 @@ func (b *builder) bookBlock(r *record, row *flowRow) error {
 	return nil
 }
 
+// full says whether the block at hand takes no more.
+func (b *builder) full() bool { return b.block != nil && len(b.block.times) >= b.x.opt.blockMax }
+
 // bookMinute counts the record in its minute.
 func (b *builder) bookMinute(r *record) {
 	s := &r.shape
-	minute := r.at / minuteNS
-	if r.at < 0 && r.at%minuteNS != 0 {
-		minute--
-	}
-	b.minutes[minuteKey{minute, b.file.id, s.event, s.verdict, s.reason, s.rule, s.arm, s.rev}]++
+	b.minutes[minuteKey{floorDiv(r.at, minuteNS), b.file.id, s.event, s.verdict, s.reason, s.rule, s.arm, s.rev}]++
 }
 
-const minuteNS = 60e9
+const minuteNS int64 = 60e9
 
 // bookFlow adds the record to its flow's row, which is nil where it has no flow.
 func (b *builder) bookFlow(r *record) (row *flowRow, err error) {
@@ -101,6 +100,13 @@ func (b *builder) bookFlowRecord(r *record, row *flowRow) {
 	if r.shape.arm != 0 {
 		row.armW = int64(r.shape.arm)
 	}
+	if t := f.Seconds(s.handshake); t != 0 { // counts what a rate limit held back, too
+		row.handshakeNS = t
+	}
+	row.responseNS, row.stallNS, row.stalled, row.endedByW = f.Seconds(s.response), f.Seconds(s.stall), int64(f.Uint(s.stalled)), word(s.endedBy)
+	row.synRetransmits = int64(f.Uint(s.synRetransmits))
+	row.retransmits = [2]int64{int64(f.Uint(s.retransmits0)), int64(f.Uint(s.retransmits1))}
+	row.outOfWindow = [2]int64{int64(f.Uint(s.outside0)), int64(f.Uint(s.outside1))}
 	if string(f.Text(s.flowEvent)) == "end" {
 		row.ended = r.at
 		row.outcomeW, row.endW = word(s.outcome), word(s.endReason)

@@ -13,20 +13,18 @@ import (
 	"halfopen/proxy/decisionlog"
 )
 
-// batchRecords is how many records a transaction takes in, at most twice that: what a process that dies has to do again.
-const batchRecords = blockMax
-
 // ErrNoLog is a directory without log files.
 var ErrNoLog = errors.New("no decision log")
 
 // builder takes records in, batch by batch. A batch is a transaction: it holds the rows and how far the files are read, so that the
-// index is whole whenever the process dies.
+// index is whole whenever the process dies. It ends when a block is full: a process that dies has two blocks to do again, at most.
 type builder struct {
 	x       *Index
 	words   *words
 	flows   *flowBook
 	tx      *sql.Tx
-	pending int // records and bad lines of this transaction
+	pending int  // records and bad lines of this transaction
+	touched bool // something was written since the index was opened for writing
 
 	file    *fileState
 	path    string
@@ -127,6 +125,11 @@ func (b *builder) run(ctx context.Context) error {
 		b.done.Done += now[i].size
 	}
 	b.x.checked = true
+	if !b.touched { // another process was faster
+		b.tx.Rollback()
+		b.tx = nil
+		return nil
+	}
 	return b.commit()
 }
 
@@ -257,8 +260,9 @@ var tablesByFile = []string{"frames", "problems", "injections", "minute_rows", "
 
 // remove forgets a file that retention has removed. Flows of which no record is left go with it.
 func (b *builder) remove(f *fileState) error {
+	b.touched = true
 	if _, err := b.tx.Exec(`DELETE FROM columns WHERE id IN (SELECT id << 3 | c.column1 FROM blocks,
-		(VALUES (0), (1), (2), (3), (4)) c WHERE file = ?)`, f.id); err != nil {
+		(VALUES (0), (1), (2), (3), (4), (5)) c WHERE file = ?)`, f.id); err != nil {
 		return err
 	}
 	for _, t := range tablesByFile {
@@ -283,6 +287,7 @@ func (b *builder) remove(f *fileState) error {
 
 // rebuild empties the index.
 func (b *builder) rebuild() error {
+	b.touched = true
 	for _, t := range append([]string{"columns", "files", "flow_rows", "flow_outcomes", "revisions", "words", "runs"}, tablesByFile...) {
 		if _, err := b.tx.Exec("DELETE FROM " + t); err != nil {
 			return fmt.Errorf("index: %w", err)
@@ -317,6 +322,7 @@ func (b *builder) indexFile(ctx context.Context, l *listed) error {
 	} else if f.name == l.name && f.size == l.size && f.mtime == l.mtime {
 		return nil
 	}
+	b.touched = true
 	if err := b.enter(f, l); err != nil {
 		return err
 	}
@@ -364,7 +370,7 @@ func (b *builder) readFile(ctx context.Context, l *listed) error {
 				return err
 			}
 		}
-		if b.pending >= 2*batchRecords || b.block != nil && b.block.full() || n%4096 == 4095 && ctx.Err() != nil {
+		if b.pending >= 2*b.x.opt.blockMax || b.full() || n%4096 == 4095 && ctx.Err() != nil {
 			if err := b.noteFrames(lines); err != nil {
 				return err
 			}
@@ -380,7 +386,7 @@ func (b *builder) turn(ctx context.Context, l *listed) error {
 	if err := b.commit(); err != nil {
 		return err
 	}
-	if b.block != nil && b.block.full() {
+	if b.full() {
 		b.block = nil
 	}
 	b.x.opt.Progress(Progress{l.name, b.done.Done + min(b.file.pos.Offset, l.size), b.done.Total})

@@ -12,27 +12,29 @@ import (
 
 // flowRow is a row of flow_rows. Fields that end in W are word numbers; times are 0 where the table has NULL.
 type flowRow struct {
-	id, run, flowID                           int64
-	firstFile, firstOffset                    int64
-	lastFile, lastOffset                      int64
-	firstAt, lastAt                           int64
-	started, seen, ended                      int64
-	pkts, bytes, fast                         [2]int64 // to the server, to the client
-	counted                                   int64
-	stateW, connStateW, outcomeW, endW        int64
-	predecessor, adopted, probes, answeredW   int64
-	ruleW, presetW, revW, armW                int64
-	synAt, serverNS, handshakeNS              int64
-	decisions, forward, drop, rewrite, hold   int64
-	syns, synacks, rstsClient, rstsServer     int64
-	retransmissions                           int64
-	injections, injectErrors                  int64
-	rstsToClient, rstsToServer                int64
-	firstVerdictW, firstReasonW               int64
-	lastVerdictW, lastReasonW                 int64
-	clientPort, serverPort                    int64
+	id, run, flowID                          int64
+	firstFile, firstOffset                   int64
+	lastFile, lastOffset                     int64
+	firstAt, lastAt                          int64
+	started, seen, ended                     int64
+	pkts, bytes, fast                        [2]int64 // to the server, to the client
+	counted                                  int64
+	stateW, connStateW, outcomeW, endW       int64
+	predecessor, adopted, probes, answeredW  int64
+	ruleW, presetW, revW, armW               int64
+	synAt, serverNS, handshakeNS             int64
+	responseNS, stallNS, stalled, endedByW   int64
+	decisions, forward, drop, rewrite, hold  int64
+	syns, synacks, rstsClient, rstsServer    int64
+	synRetransmits                           int64
+	retransmits, outOfWindow                 [2]int64 // to the server, to the client
+	injections, injectErrors                 int64
+	rstsToClient, rstsToServer               int64
+	firstVerdictW, firstReasonW              int64
+	lastVerdictW, lastReasonW                int64
+	clientPort, serverPort                   int64
 	clientIP, serverIP, communityID, letters string
-	reasons                                   []reasonCount
+	reasons                                  []reasonCount
 
 	dirty  bool
 	stored bool // the table has it
@@ -48,19 +50,19 @@ type reasonCount struct {
 const flowColumns = "id run flow_id first_file first_offset last_file last_offset first_at last_at started? seen? ended? " +
 	"pkts_toserver pkts_toclient bytes_toserver bytes_toclient fastpath_pkts_toserver fastpath_pkts_toclient counted " +
 	"state_w conn_state_w outcome_w end_reason_w predecessor adopted probes probes_answered_w rule_w preset_w policy_rev_w arm_w " +
-	"syn_at? server_ns? handshake_ns? n_decisions n_forward n_drop n_rewrite n_hold syns synacks rsts_client rsts_server " +
-	"retransmissions injections inject_errors rsts_to_client rsts_to_server " +
+	"syn_at? server_ns? handshake_ns? response_ns? stall_ns? stalled ended_by_w n_decisions n_forward n_drop n_rewrite n_hold syns synacks rsts_client rsts_server " +
+	"syn_retransmits retransmits_toserver retransmits_toclient out_of_window_toserver out_of_window_toclient injections inject_errors rsts_to_client rsts_to_server " +
 	"first_verdict_w first_reason_w last_verdict_w last_reason_w client_port server_port " +
 	"client_ip server_ip community_id history"
 
 // numbers are the places of flowColumns that hold numbers, and texts of those behind them.
-func (r *flowRow) numbers() [54]*int64 {
+func (r *flowRow) numbers() [62]*int64 {
 	return [...]*int64{&r.id, &r.run, &r.flowID, &r.firstFile, &r.firstOffset, &r.lastFile, &r.lastOffset, &r.firstAt, &r.lastAt,
 		&r.started, &r.seen, &r.ended, &r.pkts[0], &r.pkts[1], &r.bytes[0], &r.bytes[1], &r.fast[0], &r.fast[1], &r.counted,
 		&r.stateW, &r.connStateW, &r.outcomeW, &r.endW, &r.predecessor, &r.adopted, &r.probes, &r.answeredW,
-		&r.ruleW, &r.presetW, &r.revW, &r.armW, &r.synAt, &r.serverNS, &r.handshakeNS,
+		&r.ruleW, &r.presetW, &r.revW, &r.armW, &r.synAt, &r.serverNS, &r.handshakeNS, &r.responseNS, &r.stallNS, &r.stalled, &r.endedByW,
 		&r.decisions, &r.forward, &r.drop, &r.rewrite, &r.hold, &r.syns, &r.synacks, &r.rstsClient, &r.rstsServer,
-		&r.retransmissions, &r.injections, &r.injectErrors, &r.rstsToClient, &r.rstsToServer,
+		&r.synRetransmits, &r.retransmits[0], &r.retransmits[1], &r.outOfWindow[0], &r.outOfWindow[1], &r.injections, &r.injectErrors, &r.rstsToClient, &r.rstsToServer,
 		&r.firstVerdictW, &r.firstReasonW, &r.lastVerdictW, &r.lastReasonW, &r.clientPort, &r.serverPort}
 }
 
@@ -90,8 +92,8 @@ var flowSQL = func() (s struct{ insert, update, selectBy string }) {
 }()
 
 // nullable marks the numbers whose 0 is NULL.
-var nullable = func() (at [54]bool) {
-	for i, c := range strings.Fields(flowColumns)[:54] {
+var nullable = func() (at [62]bool) {
+	for i, c := range strings.Fields(flowColumns)[:62] {
 		at[i] = strings.HasSuffix(c, "?")
 	}
 	return at
@@ -115,15 +117,15 @@ func (r *flowRow) args(buf []any) []any {
 
 // scan reads a row of selectBy.
 func (r *flowRow) scan(rows interface{ Scan(...any) error }) error {
-	var dest [59]any
+	var dest [67]any
 	for i, p := range r.numbers() {
 		dest[i] = p
 	}
 	for i, p := range r.texts() {
-		dest[54+i] = p
+		dest[62+i] = p
 	}
 	var reasons string
-	dest[58] = &reasons
+	dest[66] = &reasons
 	if err := rows.Scan(dest[:]...); err != nil {
 		return err
 	}
@@ -201,12 +203,6 @@ func parseReasons(s string) ([]reasonCount, error) {
 	return out, nil
 }
 
-// retransmission lists the findings that are a repetition of what was sent before.
-var retransmission = map[string]bool{
-	conntrack.SynRetransmit.String(): true, conntrack.SynRetransmitOptions.String(): true, conntrack.SynAckRetransmit.String(): true,
-	conntrack.FinRetransmit.String(): true, conntrack.SeqBelow.String(): true, conntrack.HalfDead.String(): true,
-}
-
 // decision books a decision about a segment of the flow.
 func (r *flowRow) decision(verdict, reason string, verdictW, reasonW uint32, flags []byte, toServer bool, at int64) {
 	r.decisions++
@@ -224,9 +220,6 @@ func (r *flowRow) decision(verdict, reason string, verdictW, reasonW uint32, fla
 		r.firstVerdictW, r.firstReasonW = int64(verdictW), int64(reasonW)
 	}
 	r.lastVerdictW, r.lastReasonW = int64(verdictW), int64(reasonW)
-	if retransmission[reason] {
-		r.retransmissions++
-	}
 	r.segment(flags, toServer, at)
 	if reason == conntrack.Handshake.String() && r.synAt != 0 && r.handshakeNS == 0 {
 		r.handshakeNS = max(at-r.synAt, 1)

@@ -40,10 +40,21 @@ type Flow struct {
 	ProbesAnswered               string
 	Rule, Preset, PolicyRev, Arm string
 
-	SynAt          time.Time     // first SYN of the client; zero: not in the log
-	ServerTime     time.Duration // from it to the first SYN/ACK; 0: not known
-	HandshakeTime  time.Duration // from it to the ACK that completed the handshake; 0: not known
-	Decisions      int           // decision records, and of them by verdict
+	SynAt         time.Time     // first SYN of the client; zero: not in the log
+	ServerTime    time.Duration // from it to the first SYN/ACK; 0: not known
+	HandshakeTime time.Duration // from it to the ACK that completed the handshake; 0: not known
+	ResponseTime  time.Duration // from the client's first data to the first that came back after it; 0: not known
+	Stall         time.Duration // in which an end waited and nothing new came through
+	Stalled       bool          // it ended so
+	EndedBy       string        // who ended it
+
+	SynRetransmits      int // the client's further SYNs before the handshake was complete
+	RetransmitsToServer int // messages that repeat what was sent before
+	RetransmitsToClient int
+	OutOfWindowToServer int
+	OutOfWindowToClient int
+
+	Decisions      int // decision records, and of them by verdict
 	Forwarded      int
 	Dropped        int
 	Rewritten      int
@@ -51,7 +62,6 @@ type Flow struct {
 	Syns, SynAcks  int // decisions about such segments
 	RstsFromClient int
 	RstsFromServer int
-	Retransmitted  int // decisions whose finding is a repetition
 	Injections     int // segments made in its name, and of them not sent
 	InjectErrors   int
 	RstsToClient   int // of them RSTs, by who got them
@@ -85,7 +95,9 @@ func (v *view) flow(r *flowRow) Flow {
 		SynAt: instant(r.synAt), ServerTime: time.Duration(r.serverNS), HandshakeTime: time.Duration(r.handshakeNS),
 		Decisions: int(r.decisions), Forwarded: int(r.forward), Dropped: int(r.drop), Rewritten: int(r.rewrite), Held: int(r.hold),
 		Syns: int(r.syns), SynAcks: int(r.synacks), RstsFromClient: int(r.rstsClient), RstsFromServer: int(r.rstsServer),
-		Retransmitted: int(r.retransmissions), Injections: int(r.injections), InjectErrors: int(r.injectErrors),
+		ResponseTime: time.Duration(r.responseNS), Stall: time.Duration(r.stallNS), Stalled: r.stalled != 0, EndedBy: word(r.endedByW),
+		SynRetransmits: int(r.synRetransmits), RetransmitsToServer: int(r.retransmits[0]), RetransmitsToClient: int(r.retransmits[1]),
+		OutOfWindowToServer: int(r.outOfWindow[0]), OutOfWindowToClient: int(r.outOfWindow[1]), Injections: int(r.injections), InjectErrors: int(r.injectErrors),
 		RstsToClient: int(r.rstsToClient), RstsToServer: int(r.rstsToServer), FirstVerdict: word(r.firstVerdictW),
 		FirstReason: word(r.firstReasonW), LastVerdict: word(r.lastVerdictW), LastReason: word(r.lastReasonW)}
 	f.Client, f.Server = r.ends()
@@ -173,7 +185,8 @@ type FlowSort string
 const (
 	SortStart           FlowSort = "first_at" // newest first
 	SortDropped         FlowSort = "n_drop"
-	SortRetransmissions FlowSort = "retransmissions"
+	SortRetransmissions FlowSort = "retransmits_toserver + retransmits_toclient"
+	SortStall           FlowSort = "stall_ns"
 	SortInjections      FlowSort = "injections"
 	SortHandshake       FlowSort = "handshake_ns"
 	SortSyns            FlowSort = "syns"
@@ -182,7 +195,7 @@ const (
 
 // FlowSorts lists them.
 func FlowSorts() []FlowSort {
-	return []FlowSort{SortStart, SortDropped, SortRetransmissions, SortInjections, SortHandshake, SortSyns, SortBytes}
+	return []FlowSort{SortStart, SortDropped, SortRetransmissions, SortStall, SortInjections, SortHandshake, SortSyns, SortBytes}
 }
 
 // FlowPage is one page of connections.
@@ -261,7 +274,7 @@ func (x *Index) flowSet(ctx context.Context, tx *sql.Tx, v *view, f *Filter) (bi
 			set.add(s.conns[s.connOf[i]].row)
 		}
 		return nil
-	})
+	}, nil)
 	if len(set) > 0 {
 		set[0] &^= 1 // row 0: records without flow
 	}

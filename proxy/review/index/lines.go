@@ -47,7 +47,7 @@ func (b *builder) loadBlock() error {
 	if err != nil {
 		return err
 	}
-	if n >= blockMax {
+	if n >= b.x.opt.blockMax {
 		return nil
 	}
 	var data [numColumns][]byte

@@ -41,6 +41,7 @@ type Options struct {
 	Progress func(Progress)
 
 	maxPages int // of the database, for tests of a full disk; 0: no bound
+	blockMax int // records of a block, for tests; 0: the constant
 }
 
 // Progress is how far indexing is.
@@ -91,6 +92,9 @@ func OpenOnly(dir string, opt Options) (*Index, error) {
 	}
 	if opt.Progress == nil {
 		opt.Progress = func(Progress) {}
+	}
+	if opt.blockMax == 0 {
+		opt.blockMax = blockMax
 	}
 	st, err := os.Stat(dir)
 	if err != nil {

@@ -55,11 +55,11 @@ func ParseCursor(s string) (Cursor, error) {
 		return Cursor{}, nil
 	}
 	stem, offset, ok := strings.Cut(s, "@")
-	n, err := strconv.ParseUint(offset, 10, 63)
-	if !ok || err != nil || stem == "" || strings.ContainsAny(stem, "/\\\x00") {
+	n, err := strconv.ParseInt(offset, 10, 64)
+	if !ok || err != nil || n < -1 || stem == "" || strings.ContainsAny(stem, "/\\\x00") {
 		return Cursor{}, fmt.Errorf("index: cursor %q is none", s)
 	}
-	return Cursor{stem, int64(n)}, nil
+	return Cursor{stem, n}, nil
 }
 
 // compare orders cursors as the log does.
@@ -80,7 +80,8 @@ const (
 // Page is one page of records.
 type Page struct {
 	Rows []Row
-	More bool // there are more behind the last one
+	More bool   // there are more behind the last one
+	End  Cursor // behind all records known now: a page after it, oldest first, gives what has come since
 }
 
 // Page returns up to limit records that the filter picks, in the order wanted, behind the record at after (the zero Cursor: from
@@ -92,6 +93,7 @@ func (x *Index) Page(ctx context.Context, f Filter, after Cursor, limit int, ord
 		return page, fmt.Errorf("index: %w", err)
 	}
 	defer tx.Rollback()
+	page.End = v.end()
 	s, err := x.newScanner(tx, v, &f)
 	if err != nil {
 		return page, fmt.Errorf("index: %w", err)

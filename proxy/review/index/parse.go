@@ -62,7 +62,7 @@ func ParseFilter(text string, now time.Time) (Filter, error) {
 			return f, &FilterError{Key: word, Problem: "expected key:value, for example reason:syn-established"}
 		}
 		key := text[:end]
-		values, rest, err := parseValues(key, text[end+1:])
+		values, rest, err := parseValues(key, text[end+1:], " \t\n\r")
 		if err != nil {
 			return f, err
 		}
@@ -75,8 +75,23 @@ func ParseFilter(text string, now time.Time) (Filter, error) {
 	}
 }
 
-// parseValues takes the values of a key off the front of a text.
-func parseValues(key, text string) (values []string, rest string, err error) {
+// SetList adds values that are separated by commas to the field of a key; one in double quotes may hold commas. The error is a
+// *FilterError.
+func (f *Filter) SetList(key, text string, now time.Time) error {
+	values, _, err := parseValues(key, text, "")
+	if err != nil {
+		return err
+	}
+	for _, v := range values {
+		if err := f.Set(key, v, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseValues takes the values of a key off the front of a text, up to one of the octets of stop.
+func parseValues(key, text, stop string) (values []string, rest string, err error) {
 	for {
 		var v strings.Builder
 		quoted := strings.HasPrefix(text, `"`)
@@ -91,7 +106,7 @@ func parseValues(key, text string) (values []string, rest string, err error) {
 				v.WriteByte(text[i])
 				continue
 			}
-			if quoted && c == '"' || !quoted && strings.IndexByte(", \t\n\r", c) >= 0 {
+			if quoted && c == '"' || !quoted && (c == ',' || strings.IndexByte(stop, c) >= 0) {
 				break
 			}
 			v.WriteByte(c)
@@ -104,7 +119,7 @@ func parseValues(key, text string) (values []string, rest string, err error) {
 		}
 		values = append(values, v.String())
 		if i == len(text) || text[i] != ',' {
-			if quoted && i < len(text) && strings.IndexByte(" \t\n\r", text[i]) < 0 {
+			if quoted && i < len(text) && strings.IndexByte(stop, text[i]) < 0 {
 				return nil, "", &FilterError{key, text[i:], "behind a closing quote, expected a blank or a comma"}
 			}
 			return values, text[i:], nil

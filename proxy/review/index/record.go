@@ -6,15 +6,16 @@ import (
 
 // slots are the fields of a line that the index knows.
 var slots = struct {
-	timestamp, eventType, flowID, communityID, srcIP, srcPort, destIP, destPort, direction decisionlog.Slot
-	header, trailer, stats, gap, reload, experiment, expEvent, expArm                      decisionlog.Slot
-	flags                                                                                  decisionlog.Slot
-	decision, settles, trigger, verdict, reason, rule, preset, rev, arm                    decisionlog.Slot
-	before, after, replyKind, peerKind                                                     decisionlog.Slot
-	flow, flowEvent, pkts0, pkts1, bytes0, bytes1, fast0, fast1, counted, state, connState decisionlog.Slot
-	history, start, end, endReason, outcome, predecessor, adopted, probes, answered        decisionlog.Slot
-	flowRule, flowPreset, flowRev, flowArm                                                 decisionlog.Slot
-	inject, injectID, cause, injectTrigger, kind, to, injectError                          decisionlog.Slot
+	timestamp, eventType, flowID, communityID, srcIP, srcPort, destIP, destPort, direction                       decisionlog.Slot
+	header, trailer, stats, gap, reload, experiment, expEvent, expArm                                            decisionlog.Slot
+	flags                                                                                                        decisionlog.Slot
+	decision, settles, trigger, verdict, reason, rule, preset, rev, arm                                          decisionlog.Slot
+	before, after, replyKind, peerKind                                                                           decisionlog.Slot
+	flow, flowEvent, pkts0, pkts1, bytes0, bytes1, fast0, fast1, counted, state, connState                       decisionlog.Slot
+	history, start, end, endReason, outcome, predecessor, adopted, probes, answered                              decisionlog.Slot
+	handshake, response, stall, stalled, endedBy, synRetransmits, retransmits0, retransmits1, outside0, outside1 decisionlog.Slot
+	flowRule, flowPreset, flowRev, flowArm                                                                       decisionlog.Slot
+	inject, injectID, cause, injectTrigger, kind, to, injectError                                                decisionlog.Slot
 }{
 	timestamp: slot("timestamp"), eventType: slot("event_type"), flowID: slot("flow_id"), communityID: slot("community_id"),
 	srcIP: slot("src_ip"), srcPort: slot("src_port"), destIP: slot("dest_ip"), destPort: slot("dest_port"), direction: slot("direction"),
@@ -32,6 +33,9 @@ var slots = struct {
 	endReason: slot("flow.reason"), outcome: slot("flow.outcome"), predecessor: slot("flow.predecessor"), adopted: slot("flow.adopted"),
 	probes: slot("flow.probes"), answered: slot("flow.probes_answered"), flowRule: slot("flow.rule"), flowPreset: slot("flow.preset"),
 	flowRev: slot("flow.policy_rev"), flowArm: slot("flow.arm"),
+	handshake: slot("flow.handshake_s"), response: slot("flow.response_s"), stall: slot("flow.stall_s"), stalled: slot("flow.stalled"),
+	endedBy: slot("flow.ended_by"), synRetransmits: slot("flow.syn_retransmits"), retransmits0: slot("flow.retransmits_toserver"),
+	retransmits1: slot("flow.retransmits_toclient"), outside0: slot("flow.out_of_window_toserver"), outside1: slot("flow.out_of_window_toclient"),
 	inject: slot("inject"), injectID: slot("inject.id"), cause: slot("inject.cause"), injectTrigger: slot("inject.trigger"),
 	kind: slot("inject.kind"), to: slot("inject.to"), injectError: slot("inject.error"),
 }

@@ -41,14 +41,6 @@ func (d Dimension) of(s *shape) uint32 {
 	return s.verdict
 }
 
-// column is the dimension's column of minute_rows.
-func (d Dimension) column() string {
-	if d == ByRev {
-		return "policy_rev_w"
-	}
-	return string(d) + "_w"
-}
-
 // Rollup is a time strip: counts of the records that a filter picks.
 type Rollup struct {
 	From   time.Time     // start of the first bucket, a multiple of Bucket since the epoch
@@ -74,13 +66,8 @@ func (x *Index) Rollup(ctx context.Context, f Filter, bucket time.Duration, by D
 	if err != nil {
 		return out, fmt.Errorf("index: %w", err)
 	}
-	t := tally{n: make(map[tallyKey]uint64)}
-	if s.p.minutes() && out.Bucket%time.Minute == 0 {
-		err = s.countMinutes(&t, by)
-	} else {
-		err = s.countBlocks(ctx, &t, by)
-	}
-	if err != nil {
+	t := tally{n: make(map[tallyKey]uint64), length: int64(out.Bucket)}
+	if err := s.count(ctx, &t, by, out.Bucket); err != nil {
 		return out, fmt.Errorf("index: %w", err)
 	}
 	t.lay(&out, v.words)
@@ -99,84 +86,96 @@ func (x *Index) Count(ctx context.Context, f Filter) (uint64, error) {
 		return 0, fmt.Errorf("index: %w", err)
 	}
 	var n uint64
-	if err := s.each(ctx, func(hits []int32) error { n += uint64(len(hits)); return nil }); err != nil {
+	err = s.each(ctx, func(hits []int32) error {
+		n += uint64(len(hits))
+		return nil
+	}, func(counts []minuteCount) error {
+		for i := range counts {
+			if s.shapeOK[counts[i].shape] {
+				n += uint64(counts[i].n)
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return n, fmt.Errorf("index: %w", err)
 	}
 	return n, nil
 }
 
-// tally counts by second (or minute) and word.
+// tally counts by bucket and word.
 type tally struct {
-	n map[tallyKey]uint64
+	n      map[tallyKey]uint64
+	length int64 // of a bucket, in nanoseconds
+	// The bucket at hand: [lo, hi), its counts by word.
+	lo, hi int64
+	at     map[uint32]uint64
 }
 
+// tallyKey is a bucket's start in seconds and a word.
 type tallyKey struct {
 	second int64
 	word   uint32
 }
 
-// minutes says whether the minute roll-up can answer: words and whole minutes only.
-func (p *plan) minutes() bool {
-	return !p.byConn && !p.none && wholeMinute(p.f.Since) && wholeMinute(p.f.Until)
+// bucket makes the bucket of a time the one at hand.
+func (t *tally) bucket(ns int64) {
+	t.flush()
+	t.lo = floorDiv(ns, t.length) * t.length
+	t.hi = t.lo + t.length
 }
 
-func wholeMinute(t time.Time) bool { return t.IsZero() || t.UnixNano()%minuteNS == 0 }
-
-func (s *scanner) countMinutes(t *tally, by Dimension) error {
-	p := s.p
-	q, args := "SELECT minute, event_w, verdict_w, reason_w, rule_w, arm_w, policy_rev_w, sum(n) FROM minute_rows", []any{}
-	where := " WHERE"
-	if !p.f.Since.IsZero() {
-		q, where, args = q+where+" minute >= ?", " AND", append(args, floorDiv(p.since, minuteNS))
+func (t *tally) flush() {
+	for w, n := range t.at {
+		t.n[tallyKey{floorDiv(t.lo, int64(time.Second)), w}] += n
 	}
-	if !p.f.Until.IsZero() {
-		q, args = q+where+" minute < ?", append(args, floorDiv(p.until, minuteNS))
-	}
-	rows, err := s.tx.Query(q+" GROUP BY 1, 2, 3, 4, 5, 6, 7", args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var minute int64
-		var n uint64
-		var sh shape
-		if err := rows.Scan(&minute, &sh.event, &sh.verdict, &sh.reason, &sh.rule, &sh.arm, &sh.rev, &n); err != nil {
-			return err
-		}
-		if p.shape(&sh) {
-			t.n[tallyKey{minute * 60, by.of(&sh)}] += n
-		}
-	}
-	return rows.Err()
+	clear(t.at)
 }
 
-func (s *scanner) countBlocks(ctx context.Context, t *tally, by Dimension) error {
-	var word []uint32
-	last, lastN := tallyKey{}, uint64(0)
+// count counts the records that fit: from the counts by minute where they suffice.
+func (s *scanner) count(ctx context.Context, t *tally, by Dimension, bucket time.Duration) error {
+	t.at = make(map[uint32]uint64)
+	var counted func([]minuteCount) error
+	if bucket%time.Minute == 0 {
+		counted = func(counts []minuteCount) error {
+			for _, c := range counts {
+				if !s.shapeOK[c.shape] {
+					continue
+				}
+				if ns := c.minute * minuteNS; ns < t.lo || ns >= t.hi {
+					t.bucket(ns)
+				}
+				t.at[by.of(&s.shapes[c.shape])] += uint64(c.n)
+			}
+			return nil
+		}
+	}
+	var n []uint64 // by shape: what of the bucket at hand is not in the tally yet
+	settle := func() {
+		for i, k := range n {
+			if k > 0 {
+				t.at[by.of(&s.shapes[i])] += k
+				n[i] = 0
+			}
+		}
+	}
 	err := s.each(ctx, func(hits []int32) error {
 		if err := s.need(colShape, colTime); err != nil {
 			return err
 		}
-		word = slices.Grow(word[:0], len(s.shapes))[:len(s.shapes)]
-		for i := range s.shapes {
-			word[i] = by.of(&s.shapes[i])
-		}
+		n = slices.Grow(n[:0], len(s.shapes))[:len(s.shapes)]
+		clear(n)
 		for _, i := range hits {
-			k := tallyKey{floorDiv(s.times[i], int64(time.Second)), word[s.shapeOf[i]]}
-			if k != last {
-				if lastN > 0 {
-					t.n[last] += lastN
-				}
-				last, lastN = k, 0
+			if ns := s.times[i]; ns < t.lo || ns >= t.hi {
+				settle()
+				t.bucket(ns)
 			}
-			lastN++
+			n[s.shapeOf[i]]++
 		}
+		settle()
 		return nil
-	})
-	if lastN > 0 {
-		t.n[last] += lastN
-	}
+	}, counted)
+	t.flush()
 	return err
 }
 

@@ -135,6 +135,7 @@ type scanner struct {
 	connOf  []uint16
 	times   []int64
 	offsets []int64
+	minutes []minuteCount
 	loaded  [numColumns]bool
 	hits    []int32
 }
@@ -193,6 +194,8 @@ func (s *scanner) need(columns ...int) (err error) {
 			s.times, err = decodeDeltas(data, s.blk.n, s.blk.lo, s.times)
 		case colOffset:
 			s.offsets, err = decodeDeltas(data, s.blk.n, s.blk.offset, s.offsets)
+		case colMinutes:
+			s.minutes, err = decodeMinutes(data, floorDiv(s.blk.lo, minuteNS), len(s.shapes), s.minutes)
 		}
 		if err != nil {
 			return err
@@ -234,11 +237,14 @@ func (s *scanner) enter(b *blockMeta) (bool, error) {
 	return some, nil
 }
 
+// inside says whether all of the block at hand lies within the filter's time.
+func (s *scanner) inside() bool { return s.blk.lo >= s.p.since && s.blk.hi < s.p.until }
+
 // find lists the records of the block at hand that fit, in order.
 func (s *scanner) find() ([]int32, error) {
 	p, n := s.p, s.blk.n
 	s.hits = s.hits[:0]
-	timed := s.blk.lo < p.since || s.blk.hi >= p.until
+	timed := !s.inside()
 	if !p.byShape && !p.byConn && !timed {
 		for i := range n {
 			s.hits = append(s.hits, int32(i))
@@ -274,8 +280,9 @@ func (s *scanner) find() ([]int32, error) {
 	return s.hits, nil
 }
 
-// each calls fn for every block in which records fit, in the log's order.
-func (s *scanner) each(ctx context.Context, fn func(hits []int32) error) error {
+// each calls fn for every block in which records fit, in the log's order. Where a block lies within the filter's time and the filter
+// asks for words only, counted is called instead if it is not nil: the block's counts by minute tell, without its records.
+func (s *scanner) each(ctx context.Context, fn func(hits []int32) error, counted func([]minuteCount) error) error {
 	for i := range s.v.blocks {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -285,6 +292,15 @@ func (s *scanner) each(ctx context.Context, fn func(hits []int32) error) error {
 			return err
 		}
 		if !some {
+			continue
+		}
+		if counted != nil && !s.p.byConn && s.inside() {
+			if err := s.need(colMinutes); err != nil {
+				return err
+			}
+			if err := counted(s.minutes); err != nil {
+				return err
+			}
 			continue
 		}
 		hits, err := s.find()

@@ -80,11 +80,17 @@ CREATE TABLE flow_rows (
   syn_at          INTEGER,          -- first SYN of the client
   server_ns       INTEGER,          -- from it to the first SYN/ACK
   handshake_ns    INTEGER,          -- from it to the ACK that completed the handshake
+  response_ns     INTEGER,          -- from the client's first data to the first that came back after it
+  stall_ns        INTEGER,          -- in which an end waited and nothing new came through
+  stalled         INTEGER NOT NULL, -- it ended so
+  ended_by_w      INTEGER NOT NULL, -- who ended it
   n_decisions     INTEGER NOT NULL, -- decision records, and of them by verdict
   n_forward       INTEGER NOT NULL, n_drop INTEGER NOT NULL, n_rewrite INTEGER NOT NULL, n_hold INTEGER NOT NULL,
   syns            INTEGER NOT NULL, synacks INTEGER NOT NULL, -- decisions about such segments
   rsts_client     INTEGER NOT NULL, rsts_server INTEGER NOT NULL, -- RSTs that came from each end
-  retransmissions INTEGER NOT NULL, -- decisions whose finding is a repetition
+  syn_retransmits INTEGER NOT NULL, -- the client's further SYNs before the handshake was complete
+  retransmits_toserver   INTEGER NOT NULL, retransmits_toclient   INTEGER NOT NULL, -- messages that repeat what was sent before
+  out_of_window_toserver INTEGER NOT NULL, out_of_window_toclient INTEGER NOT NULL,
   injections      INTEGER NOT NULL, inject_errors INTEGER NOT NULL, -- segments made in its name; of them not sent
   rsts_to_client  INTEGER NOT NULL, rsts_to_server INTEGER NOT NULL, -- of them RSTs, by who got them
   first_verdict_w INTEGER NOT NULL, first_reason_w INTEGER NOT NULL, -- its first and last decision record
@@ -113,9 +119,11 @@ SELECT f.id, r.run, f.flow_id, f.community_id, f.client_ip, f.client_port, f.ser
   (SELECT word FROM words WHERE id = f.preset_w) AS preset,
   (SELECT word FROM words WHERE id = f.policy_rev_w) AS policy_rev,
   (SELECT word FROM words WHERE id = f.arm_w) AS arm,
-  f.syn_at, f.server_ns, f.handshake_ns,
+  f.syn_at, f.server_ns, f.handshake_ns, f.response_ns, f.stall_ns, f.stalled,
+  (SELECT word FROM words WHERE id = f.ended_by_w) AS ended_by,
   f.n_decisions, f.n_forward, f.n_drop, f.n_rewrite, f.n_hold,
-  f.syns, f.synacks, f.rsts_client, f.rsts_server, f.retransmissions,
+  f.syns, f.synacks, f.rsts_client, f.rsts_server,
+  f.syn_retransmits, f.retransmits_toserver, f.retransmits_toclient, f.out_of_window_toserver, f.out_of_window_toclient,
   f.injections, f.inject_errors, f.rsts_to_client, f.rsts_to_server,
   (SELECT word FROM words WHERE id = f.first_verdict_w) AS first_verdict,
   (SELECT word FROM words WHERE id = f.first_reason_w) AS first_reason,
@@ -194,6 +202,6 @@ CREATE TABLE blocks (
 CREATE UNIQUE INDEX blocks_file ON blocks (file, offset);
 
 CREATE TABLE columns (
-  id INTEGER PRIMARY KEY, -- block * 8 + column: 0 shape, 1 connection, 2 time, 3 offset, 4 the block's connections
+  id INTEGER PRIMARY KEY, -- block * 8 + column: 0 shape, 1 connection, 2 time, 3 offset, 4 the block's connections, 5 counts by minute
   data BLOB NOT NULL
 );

@@ -21,7 +21,7 @@ type view struct {
 type viewFile struct {
 	id         int64
 	stem, name string
-	run        string
+	bytes      int64 // of its text that are indexed
 }
 
 // blockMeta is a block without its columns.
@@ -60,6 +60,15 @@ func (x *Index) look() (*sql.Tx, *view, error) {
 	return tx, x.view, nil
 }
 
+// end is a place behind all records and before those to come.
+func (v *view) end() Cursor {
+	if len(v.files) == 0 {
+		return Cursor{}
+	}
+	f := &v.files[len(v.files)-1]
+	return Cursor{f.stem, f.bytes - 1}
+}
+
 // loadView reads a view; what an older one holds of blocks that have not changed is taken over.
 func loadView(tx *sql.Tx, old *view, gen int64) (*view, error) {
 	v := &view{gen: gen, at: make(map[int64]int), runs: make(map[int64]string), words: newWords()}
@@ -87,14 +96,14 @@ func sameWords(a, b *words) bool {
 }
 
 func (v *view) loadFiles(tx *sql.Tx) error {
-	rows, err := tx.Query("SELECT f.id, f.stem, f.name, ifnull(r.run, '') FROM files f LEFT JOIN runs r ON r.id = f.run ORDER BY f.stem")
+	rows, err := tx.Query("SELECT id, stem, name, bytes FROM files ORDER BY stem")
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var f viewFile
-		if err := rows.Scan(&f.id, &f.stem, &f.name, &f.run); err != nil {
+		if err := rows.Scan(&f.id, &f.stem, &f.name, &f.bytes); err != nil {
 			return err
 		}
 		v.at[f.id] = len(v.files)

@@ -51,6 +51,17 @@ func (g *generator) decide(f *flow, up bool, flags uint16, verdict, reason, afte
 		d.Action.Reply = "ack-tracked"
 		d.Reply = decisionlog.Made{Kind: "ack-tracked", Flags: decisionlog.FlagACK, Seq: f.isn, Ack: f.isn + 1}
 	}
+	switch {
+	case reason == "handshake":
+		f.handshake = g.now - f.started
+	case reason == "seq-below":
+		f.repeats[side]++
+	case flags == decisionlog.FlagSYN && f.handshake == 0:
+		f.syns++
+	}
+	if size > 0 {
+		f.lastData = g.now
+	}
 	f.state, f.lastSeen = after, g.now
 	g.count(d)
 	g.put(&r)
@@ -107,6 +118,13 @@ func (g *generator) flowRecord(f *flow, kind decisionlog.FlowKind, reason, outco
 	r.Flow = decisionlog.Flow{Kind: kind, Pkts: f.pkts, Bytes: f.bytes, Counted: f.counted, State: f.state, ConnState: connState,
 		History: f.history, Start: f.started, Last: f.lastSeen, EndReason: reason, Outcome: outcome, Predecessor: f.pred,
 		Rule: f.rule, Preset: presets[g.rev], PolicyRev: revisions[g.rev], Arm: f.arm}
+	r.Flow.Handshake, r.Flow.Retransmits, r.Flow.SYNRetransmits = f.handshake, f.repeats, uint8(min(f.syns, 256)-min(f.syns, 1))
+	if kind == decisionlog.FlowEnd {
+		r.Flow.EndedBy = map[string]string{"fin": "client-fin", "rst": "client-rst", "idle": "idle", "shutdown": "shutdown"}[reason]
+		if r.Flow.Stalled = f.course == incident && f.state == "ESTABLISHED"; r.Flow.Stalled {
+			r.Flow.Stall = g.now - f.lastData
+		}
+	}
 	f.counted = 0
 	g.put(&r)
 }

@@ -49,6 +49,11 @@ type flow struct {
 	isn      uint32
 	rst      bool
 	lastSeen int64
+
+	handshake int64 // nanoseconds
+	lastData  int64
+	repeats   [2]uint32
+	syns      int
 }
 
 func (g *generator) client() netip.Addr {
@@ -128,6 +133,8 @@ func (g *generator) act(f *flow, wanted int) bool {
 	case f.state == "SYN_RECV":
 		g.decide(f, true, decisionlog.FlagACK, "forward", "handshake", "ESTABLISHED")
 		ms(2000)
+	case f.course == incident && f.step == 6:
+		f.at = g.now + 25e9 // silence
 	case f.course == incident && f.step > 6:
 		return g.incident(f)
 	case f.step > 4+max(wanted, 2) && g.rng.IntN(3) > 0 || f.step > 60+4*wanted:
@@ -171,9 +178,6 @@ func (g *generator) middle(f *flow) {
 func (g *generator) incident(f *flow) bool {
 	switch {
 	case f.step <= 10:
-		if f.step == 7 {
-			g.now += 25e9 // silence
-		}
 		id := g.decide(f, true, decisionlog.FlagSYN, "drop", "syn-established", "ESTABLISHED")
 		g.inject(f, id, "ack-tracked", "client", decisionlog.FlagACK)
 		f.at = g.now + 3e9
