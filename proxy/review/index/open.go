@@ -190,6 +190,11 @@ func inspect(path string) (ours bool, err error) {
 	if n == len(head) && bytes.Equal(head[68:], id) {
 		return true, nil
 	}
+	// A database of one page holds nothing: it was made, and the process died, or has not come to fill it.
+	st, err := f.Stat()
+	if err == nil && bytes.HasPrefix(head[:], []byte("SQLite format 3\x00")) && bytes.Equal(head[68:], make([]byte, 4)) && st.Size() <= pageSize {
+		return false, nil
+	}
 	return false, fmt.Errorf("index: %s is no index of halfopen's and is left alone", path)
 }
 
@@ -254,7 +259,14 @@ func (x *Index) create() error {
 			return fmt.Errorf("index: %w", err)
 		}
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	// Into the file itself, where inspect looks for the application id.
+	if _, err := x.write.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	return nil
 }
 
 // pageSize suits blobs of some ten thousand octets; cacheKiB bounds the memory of each connection.
