@@ -2,6 +2,7 @@ package decisionlog
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -62,6 +63,22 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	t.Time = v
 	return nil
 }
+
+// Nanos is the time in Unix nanoseconds, the first or last such number for a time beyond (before 1678, after 2261), and 0 for the zero
+// Time.
+func (t Time) Nanos() int64 {
+	switch {
+	case t.IsZero():
+		return 0
+	case t.Before(firstTime):
+		return math.MinInt64
+	case t.After(lastTime):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+var firstTime, lastTime = time.Unix(0, math.MinInt64), time.Unix(0, math.MaxInt64)
 
 // MarshalJSON writes EVE's form.
 func (t Time) MarshalJSON() ([]byte, error) {

@@ -74,7 +74,7 @@ func (f *Fields) Uint(s Slot) uint64 {
 	return f.num[s]
 }
 
-// Nanos is a field's time in Unix nanoseconds, 0 where the line lacks it. Times outside 1678 to 2261 have no such number.
+// Nanos is a field's time as [Time.Nanos] has it, 0 where the line lacks it.
 func (f *Fields) Nanos(s Slot) int64 { return int64(f.Uint(s)) }
 
 // Seconds is a field of seconds (*_s) in nanoseconds, 0 where the line lacks it.
@@ -127,7 +127,7 @@ func (f *Fields) takeStruct(n *node, v reflect.Value) {
 		case kindBool:
 			f.num[c.slot] = 1
 		case kindTime:
-			f.num[c.slot] = uint64(cv.Interface().(Time).UnixNano())
+			f.num[c.slot] = uint64(cv.Interface().(Time).Nanos())
 		}
 	}
 }

@@ -76,6 +76,16 @@ func (l *Lines) start(from Position) error {
 	return nil
 }
 
+// Compressed reports whether a file begins as a zstd file does, whatever its name.
+func Compressed(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, fmt.Errorf("decision log: %w", err)
+	}
+	defer f.Close()
+	return compressed(f), nil
+}
+
 // compressed reports whether a file begins as a zstd file does.
 func compressed(f io.ReaderAt) bool {
 	var b [4]byte

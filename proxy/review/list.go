@@ -67,7 +67,7 @@ func matcher(path string, f index.Filter) (func(*decisionlog.Event) bool, error)
 		if err != nil && !errors.As(err, &bad) {
 			return nil, err
 		}
-		if err != nil || e.Flow == nil || e.Flow.Event != "end" || e.FlowID == 0 {
+		if err != nil || e.Decision != nil || e.Flow == nil || e.Flow.Event != "end" || e.FlowID == 0 {
 			continue
 		}
 		key := flowKey{e.Run, e.FlowID}

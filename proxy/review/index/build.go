@@ -288,7 +288,7 @@ func (b *builder) remove(f *fileState) error {
 // rebuild empties the index.
 func (b *builder) rebuild() error {
 	b.touched = true
-	for _, t := range append([]string{"columns", "files", "flow_rows", "flow_outcomes", "revisions", "words", "runs"}, tablesByFile...) {
+	for _, t := range append([]string{"columns", "files", "flow_rows", "flow_chunks", "revisions", "words", "runs"}, tablesByFile...) {
 		if _, err := b.tx.Exec("DELETE FROM " + t); err != nil {
 			return fmt.Errorf("index: %w", err)
 		}
@@ -340,7 +340,7 @@ func (b *builder) indexFile(ctx context.Context, l *listed) error {
 // readFile reads the lines.
 func (b *builder) readFile(ctx context.Context, l *listed) error {
 	from := b.file.pos
-	if b.file.compressed() {
+	if b.file.compressed {
 		if err := b.frameBefore(&from); err != nil {
 			return err
 		}

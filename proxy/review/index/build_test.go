@@ -86,7 +86,7 @@ func flowsAgree(t *testing.T, x *Index, all []fact) {
 			if e.TCP != nil && e.TCP.Flags == "S" {
 				w.syns++
 			}
-		case e.Flow != nil:
+		case e.Flow != nil: // and no decision: the first object counts
 			w.counted += e.Flow.Counted
 			if e.Flow.Event == "end" {
 				w.end = e.Flow

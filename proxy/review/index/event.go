@@ -101,8 +101,9 @@ func (r *reader) enter(stem string) error {
 	r.close()
 	r.stem, r.text = "", nil
 	var name string
-	err := r.x.read.QueryRow("SELECT f.id, f.name, f.bytes, ifnull(r.run, '') FROM files f LEFT JOIN runs r ON r.id = f.run WHERE f.stem = ?", stem).
-		Scan(&r.id, &name, &r.size, &r.run)
+	var compressed bool
+	err := r.x.read.QueryRow("SELECT f.id, f.name, f.compressed, f.bytes, ifnull(r.run, '') FROM files f LEFT JOIN runs r ON r.id = f.run WHERE f.stem = ?", stem).
+		Scan(&r.id, &name, &compressed, &r.size, &r.run)
 	if errors.Is(err, sql.ErrNoRows) {
 		return errors.New("the file is not in the index")
 	}
@@ -110,7 +111,7 @@ func (r *reader) enter(stem string) error {
 		return err
 	}
 	r.path = filepath.Join(r.x.dir, name)
-	if name == stem+".jsonl" {
+	if !compressed {
 		if r.file, err = os.Open(r.path); errors.Is(err, os.ErrNotExist) {
 			r.path, err = r.path+".zst", nil // compressed since
 		}

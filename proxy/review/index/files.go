@@ -19,6 +19,7 @@ type fileState struct {
 	run        int64
 	fileSeq    int64
 	schema     int64
+	compressed bool
 	size       int64
 	mtime      int64
 	pos        decisionlog.Position
@@ -34,9 +35,7 @@ type fileState struct {
 // headMax is how much of a file's text tells whether it is the one that was indexed.
 const headMax = 4096
 
-func (f *fileState) compressed() bool { return f.name != f.stem+".jsonl" }
-
-const fileColumns = "id, stem, name, run, file_seq, schema, size, mtime, bytes, lines, bad_lines, records, head, head_bytes, tail, " +
+const fileColumns = "id, stem, name, run, file_seq, schema, compressed, size, mtime, bytes, lines, bad_lines, records, head, head_bytes, tail, " +
 	"ifnull(first_at, 0), ifnull(last_at, 0), decisions, counted, suppressed, gaps, upper"
 
 // loadFiles reads table files.
@@ -50,7 +49,7 @@ func loadFiles(q querier) (map[string]*fileState, error) {
 	for rows.Next() {
 		f := &fileState{}
 		t := &f.tally
-		if err := rows.Scan(&f.id, &f.stem, &f.name, &f.run, &f.fileSeq, &f.schema, &f.size, &f.mtime, &f.pos.Offset, &f.pos.Line, &f.bad,
+		if err := rows.Scan(&f.id, &f.stem, &f.name, &f.run, &f.fileSeq, &f.schema, &f.compressed, &f.size, &f.mtime, &f.pos.Offset, &f.pos.Line, &f.bad,
 			&f.records, &f.head, &f.headBytes, &f.tail, &f.first, &f.last, &t.Decisions, &t.Counted, &t.Suppressed, &t.Gaps, &t.Upper); err != nil {
 			return nil, err
 		}
@@ -69,13 +68,16 @@ func (f *fileState) save(tx *sql.Tx) error {
 		return v
 	}
 	t := f.tally
-	_, err := tx.Exec(`UPDATE files SET name = ?, run = ?, file_seq = ?, schema = ?, size = ?, mtime = ?, bytes = ?, lines = ?, bad_lines = ?,
+	_, err := tx.Exec(`UPDATE files SET name = ?, run = ?, file_seq = ?, schema = ?, compressed = ?, size = ?, mtime = ?, bytes = ?, lines = ?, bad_lines = ?,
 		records = ?, head = ?, head_bytes = ?, tail = ?, first_at = ?, last_at = ?, decisions = ?, counted = ?, suppressed = ?, gaps = ?,
-		upper = ? WHERE id = ?`, f.name, f.run, f.fileSeq, f.schema, f.size, f.mtime, f.pos.Offset, f.pos.Line, f.bad, f.records, f.head,
-		f.headBytes, f.tail, null(f.first), null(f.last), int64(t.Decisions), int64(t.Counted), int64(t.Suppressed), int64(t.Gaps),
-		int64(t.Upper), f.id)
+		upper = ? WHERE id = ?`, f.name, f.run, f.fileSeq, f.schema, f.compressed, f.size, f.mtime, f.pos.Offset, f.pos.Line, f.bad, f.records, f.head,
+		f.headBytes, f.tail, null(f.first), null(f.last), number(t.Decisions), number(t.Counted), number(t.Suppressed), number(t.Gaps),
+		number(t.Upper), f.id)
 	return err
 }
+
+// number is a count as SQLite sums it without overflow: no number of a log is above 2^53 - 1 (docs/log.md), unless somebody wrote it.
+func number(n uint64) int64 { return int64(min(n, 1<<53-1)) }
 
 // listed is a log file as the directory has it.
 type listed struct {
@@ -122,12 +124,16 @@ func (f *fileState) matches(now listed) (why string, err error) {
 	if f.pos.Offset == 0 {
 		return "", nil
 	}
-	switch plain := now.name == f.stem+".jsonl"; {
+	compressed, err := decisionlog.Compressed(now.path)
+	if err != nil {
+		return "", err
+	}
+	switch plain := !compressed; {
 	case plain && now.size < f.pos.Offset:
 		return fmt.Sprintf("is %d bytes long and %d of it were indexed", now.size, f.pos.Offset), nil
-	case plain && f.compressed():
+	case plain && f.compressed:
 		return "was compressed and is not any more", nil
-	case !plain && f.compressed() && now.size != f.size:
+	case !plain && f.compressed && now.size != f.size:
 		return "was compressed and has another size", nil
 	}
 	head, err := textHash(now.path, 0, f.headBytes)
@@ -137,7 +143,7 @@ func (f *fileState) matches(now listed) (why string, err error) {
 	if !bytes.Equal(head, f.head) {
 		return "begins with other text", nil
 	}
-	if f.tail != nil && now.name == f.stem+".jsonl" {
+	if f.tail != nil && !compressed {
 		tail, err := textHash(now.path, f.pos.Offset-f.headBytes, f.headBytes)
 		if err != nil {
 			return "", err
@@ -160,7 +166,7 @@ func (f *fileState) sign(path string) error {
 		f.headBytes = n
 	}
 	f.tail = nil
-	if !f.compressed() {
+	if !f.compressed {
 		f.tail, err = textHash(path, f.pos.Offset-n, n)
 	}
 	return err

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -43,14 +44,27 @@ func (f *Filter) byConn() bool {
 	return len(f.Addr)+len(f.Src)+len(f.Dst)+len(f.Port)+len(f.SrcPort)+len(f.DstPort)+len(f.Flow)+len(f.CommunityID)+len(f.Outcome) > 0
 }
 
+// bounds are the filter's times in Unix nanoseconds: since <= t < until.
+func (f *Filter) bounds() (since, until int64) {
+	since, until = math.MinInt64, math.MaxInt64
+	if !f.Since.IsZero() {
+		since = decisionlog.Time{Time: f.Since}.Nanos()
+	}
+	if !f.Until.IsZero() {
+		until = decisionlog.Time{Time: f.Until}.Nanos()
+	}
+	return since, until
+}
+
 // inTime says whether a time is within the filter's bounds.
-func (f *Filter) inTime(t time.Time) bool {
-	return !t.Before(f.Since) && (f.Until.IsZero() || t.Before(f.Until))
+func (f *Filter) inTime(ns int64) bool {
+	since, until := f.bounds()
+	return since <= ns && ns < until || until == math.MaxInt64 && ns == until
 }
 
 // Match says whether the filter picks a record, but for Outcome, which the record alone does not tell.
 func (f *Filter) Match(e *decisionlog.Event) bool {
-	if e.Header != nil || e.Trailer != nil || !f.inTime(e.Timestamp.Time) {
+	if e.Header != nil || e.Trailer != nil || !f.inTime(e.Timestamp.Nanos()) {
 		return false
 	}
 	return (!f.byShape() || f.matchWords(e)) && (!f.byConn() || f.matchConn(e))

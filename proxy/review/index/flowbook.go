@@ -3,7 +3,6 @@ package index
 import (
 	"cmp"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"net/netip"
 	"slices"
@@ -15,7 +14,7 @@ type flowBook struct {
 	rows                    map[flowKey]*flowRow
 	next                    int64 // id of the next new row
 	select1, insert, update *sql.Stmt
-	outcomes                map[int64][]byte // changed chunks of flow_outcomes
+	chunks                  map[int64][]byte // changed rows of flow_chunks
 	changed                 []*flowRow
 	args                    []any
 }
@@ -27,9 +26,6 @@ type flowKey struct {
 
 // flowsKept bounds the rows that are kept from one batch to the next.
 const flowsKept = 40000
-
-// outcomeChunk is how many flows a row of flow_outcomes covers.
-const outcomeChunk = 8192
 
 func newFlowBook(tx *sql.Tx) (*flowBook, error) {
 	b := &flowBook{rows: make(map[flowKey]*flowRow)}
@@ -43,7 +39,7 @@ func newFlowBook(tx *sql.Tx) (*flowBook, error) {
 
 // begin prepares the book's statements for a transaction.
 func (b *flowBook) begin(tx *sql.Tx) (err error) {
-	b.outcomes = make(map[int64][]byte)
+	b.chunks = make(map[int64][]byte)
 	for _, p := range []struct {
 		to  **sql.Stmt
 		sql string
@@ -117,32 +113,14 @@ func (b *flowBook) flush(tx *sql.Tx) error {
 			return err
 		}
 		row.dirty = false
-		if err := b.outcome(tx, row.id, row.outcomeW); err != nil {
+		if err := b.plane(tx, row); err != nil {
 			return err
 		}
 	}
-	for chunk, data := range b.outcomes {
-		if _, err := tx.Exec("INSERT OR REPLACE INTO flow_outcomes (chunk, outcomes) VALUES (?, ?)", chunk, data); err != nil {
+	for chunk, data := range b.chunks {
+		if _, err := tx.Exec("INSERT OR REPLACE INTO flow_chunks (chunk, data) VALUES (?, ?)", chunk, data); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// outcome notes the outcome of a flow in its chunk.
-func (b *flowBook) outcome(tx *sql.Tx, id, word int64) error {
-	n := id / outcomeChunk
-	chunk := b.outcomes[n]
-	if chunk == nil {
-		err := tx.QueryRow("SELECT outcomes FROM flow_outcomes WHERE chunk = ?", n).Scan(&chunk)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		if len(chunk) != 4*outcomeChunk {
-			chunk = make([]byte, 4*outcomeChunk)
-		}
-		b.outcomes[n] = chunk
-	}
-	binary.LittleEndian.PutUint32(chunk[id%outcomeChunk*4:], uint32(word))
 	return nil
 }

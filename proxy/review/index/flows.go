@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -303,23 +305,25 @@ func (s bitSet) page(ctx context.Context, tx *sql.Tx, sort FlowSort, offset, lim
 		}
 		return out, nil
 	}
-	type ranked struct{ id, value int64 }
-	rows, err := tx.QueryContext(ctx, "SELECT id, "+string(sort)+" FROM flow_rows WHERE "+string(sort)+" > 0")
-	if err != nil {
-		return nil, err
+	type ranked struct {
+		id    int64
+		value float32
 	}
-	defer rows.Close()
 	var all []ranked
-	for rows.Next() {
-		var r ranked
-		if err := rows.Scan(&r.id, &r.value); err != nil {
-			return nil, err
+	plane := slices.IndexFunc(planes, func(p struct {
+		sort  FlowSort
+		value func(*flowRow) int64
+	}) bool {
+		return p.sort == sort
+	})
+	err := eachPlane(tx, plane+1, func(chunk int64, data []byte) {
+		for i := range int64(chunkFlows) {
+			if id := chunk*chunkFlows + i; s.has(id) {
+				all = append(all, ranked{id, math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))})
+			}
 		}
-		if s.has(r.id) {
-			all = append(all, r)
-		}
-	}
-	if err := rows.Err(); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(all, func(a, b ranked) int { return cmp.Or(cmp.Compare(b.value, a.value), cmp.Compare(b.id, a.id)) })

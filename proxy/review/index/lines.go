@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 
 	"halfopen/proxy/decisionlog"
 )
@@ -11,9 +12,10 @@ import (
 // enter makes a file the one that records are taken from.
 func (b *builder) enter(f *fileState, l *listed) error {
 	b.file, b.path, b.block = f, l.path, nil
-	if f.name != l.name { // it was compressed: the same text, found through its frames
-		f.name = l.name
-		f.tail = nil
+	f.name = l.name
+	var err error
+	if f.compressed, err = decisionlog.Compressed(l.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	if _, err := b.tx.Exec("DELETE FROM problems WHERE file = ? AND kind = 'cut'", f.id); err != nil {
 		return err
@@ -226,5 +228,5 @@ func nullTime(t decisionlog.Time) any {
 	if t.IsZero() {
 		return nil
 	}
-	return t.UnixNano()
+	return t.Nanos()
 }

@@ -160,11 +160,22 @@ func (s *scanner) count(ctx context.Context, t *tally, by Dimension, bucket time
 		}
 	}
 	err := s.each(ctx, func(hits []int32) error {
-		if err := s.need(colShape, colTime); err != nil {
+		if err := s.need(colShape); err != nil {
 			return err
 		}
 		n = slices.Grow(n[:0], len(s.shapes))[:len(s.shapes)]
 		clear(n)
+		if floorDiv(s.blk.lo, t.length) == floorDiv(s.blk.hi, t.length) { // one bucket: no need to look at times
+			t.bucket(s.blk.lo)
+			for _, i := range hits {
+				n[s.shapeOf[i]]++
+			}
+			settle()
+			return nil
+		}
+		if err := s.need(colTime); err != nil {
+			return err
+		}
 		for _, i := range hits {
 			if ns := s.times[i]; ns < t.lo || ns >= t.hi {
 				settle()

@@ -89,8 +89,8 @@ func TestScale(t *testing.T) {
 		t.Errorf("%.0f MiB resident, want less than 300", f.PeakMiB)
 	}
 	for _, q := range f.Queries {
-		if q.MS > 300*slack {
-			t.Errorf("%s: %.0f ms, want less than 300", q.Name, q.MS)
+		if strings.HasPrefix(q.Name, "page") && q.MS > 300*slack || q.MS > 1000*slack {
+			t.Errorf("%s: %.0f ms, want a page in less than 300, all else in less than 1000", q.Name, q.MS)
 		}
 	}
 }
@@ -202,7 +202,12 @@ func ask(t *testing.T, x *Index, middle File) []timing {
 		return n, err
 	})
 	for _, f := range []Filter{{}, {Verdict: []string{"drop"}}, {Src: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}} {
-		add("time strip: "+f.String(), func() (int, error) { r, err := x.Rollup(ctx, f, time.Minute, ByVerdict); return int(r.Total), err })
+		for _, bucket := range []time.Duration{time.Minute, 5 * time.Minute} {
+			add(fmt.Sprintf("time strip by %v: %s", bucket, f.String()), func() (int, error) {
+				r, err := x.Rollup(ctx, f, bucket, ByVerdict)
+				return int(r.Total), err
+			})
+		}
 		add("count: "+f.String(), func() (int, error) { n, err := x.Count(ctx, f); return int(n), err })
 	}
 	add("flow", func() (int, error) { f, err := x.Flow(ctx, r.FlowID); return f.Decisions, err })

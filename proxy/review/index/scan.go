@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
-	"time"
 )
 
 // plan is a filter made ready for one view: words are numbers, times are nanoseconds.
@@ -18,7 +17,7 @@ type plan struct {
 	// By dimension the words asked for; nil: any.
 	event, verdict, reason, rule, arm, rev wordSet
 	outcome                                wordSet
-	outcomes                               [][]byte // chunks of flow_outcomes, nil where there is none
+	outcomes                               [][]byte // of flow_chunks the first plane, nil where there is none
 	none                                   bool     // nothing can fit
 }
 
@@ -28,13 +27,8 @@ type wordSet map[uint32]bool
 func (s wordSet) has(w uint32) bool { return s == nil || s[w] }
 
 func newPlan(tx *sql.Tx, v *view, f *Filter) (*plan, error) {
-	p := &plan{f: f, byConn: f.byConn(), byShape: f.byShape(), since: math.MinInt64, until: math.MaxInt64}
-	if !f.Since.IsZero() {
-		p.since = clampTime(f.Since)
-	}
-	if !f.Until.IsZero() {
-		p.until = clampTime(f.Until)
-	}
+	p := &plan{f: f, byConn: f.byConn(), byShape: f.byShape()}
+	p.since, p.until = f.bounds()
 	p.none = p.since >= p.until
 	for _, d := range []struct {
 		to   *wordSet
@@ -65,35 +59,13 @@ func newPlan(tx *sql.Tx, v *view, f *Filter) (*plan, error) {
 	return p, nil
 }
 
-// clampTime is a time as Unix nanoseconds, at the range's end where it lies beyond.
-func clampTime(t time.Time) int64 {
-	switch {
-	case t.Before(time.Unix(0, math.MinInt64)):
-		return math.MinInt64
-	case t.After(time.Unix(0, math.MaxInt64)):
-		return math.MaxInt64
-	}
-	return t.UnixNano()
-}
-
 func (p *plan) loadOutcomes(tx *sql.Tx) error {
-	rows, err := tx.Query("SELECT chunk, outcomes FROM flow_outcomes ORDER BY chunk")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var n int
-		var data []byte
-		if err := rows.Scan(&n, &data); err != nil {
-			return err
-		}
-		for len(p.outcomes) <= n {
+	return eachPlane(tx, 0, func(n int64, data []byte) {
+		for int64(len(p.outcomes)) <= n {
 			p.outcomes = append(p.outcomes, nil)
 		}
-		p.outcomes[n] = data
-	}
-	return rows.Err()
+		p.outcomes[n] = append([]byte(nil), data...)
+	})
 }
 
 // shape says whether records of this shape fit.
@@ -104,12 +76,12 @@ func (p *plan) shape(s *shape) bool {
 // conn says which records of a connection fit, as Filter.conn does.
 func (p *plan) conn(c *conn) uint8 {
 	if p.outcome != nil {
-		chunk := int(c.row / outcomeChunk)
+		chunk := int(c.row / chunkFlows)
 		if c.row == 0 || chunk >= len(p.outcomes) {
 			return 0
 		}
 		data := p.outcomes[chunk]
-		at := int(c.row%outcomeChunk) * 4
+		at := int(c.row%chunkFlows) * 4
 		if at+4 > len(data) || !p.outcome[binary.LittleEndian.Uint32(data[at:])] {
 			return 0
 		}
@@ -131,6 +103,7 @@ type scanner struct {
 	shapeOK []bool
 	conns   []conn
 	connOK  []uint8
+	mask    []uint8
 	shapeOf []uint16
 	connOf  []uint16
 	times   []int64
@@ -209,7 +182,7 @@ func (s *scanner) need(columns ...int) (err error) {
 func (s *scanner) enter(b *blockMeta) (bool, error) {
 	p := s.p
 	s.blk, s.loaded = b, [numColumns]bool{}
-	if p.none || b.hi < p.since || b.lo >= p.until {
+	if p.none || b.hi < p.since || b.lo >= p.until && p.until != math.MaxInt64 {
 		return false, nil
 	}
 	var err error
@@ -238,7 +211,9 @@ func (s *scanner) enter(b *blockMeta) (bool, error) {
 }
 
 // inside says whether all of the block at hand lies within the filter's time.
-func (s *scanner) inside() bool { return s.blk.lo >= s.p.since && s.blk.hi < s.p.until }
+func (s *scanner) inside() bool {
+	return s.blk.lo >= s.p.since && (s.blk.hi < s.p.until || s.p.until == math.MaxInt64)
+}
 
 // find lists the records of the block at hand that fit, in order.
 func (s *scanner) find() ([]int32, error) {
@@ -259,8 +234,16 @@ func (s *scanner) find() ([]int32, error) {
 		if err := s.need(colConn); err != nil {
 			return nil, err
 		}
+		s.mask = slices.Grow(s.mask[:0], len(s.shapes))[:len(s.shapes)] // which of a connection's two bits a shape asks for
+		for i := range s.shapes {
+			s.mask[i] = 0
+			if s.shapeOK[i] {
+				s.mask[i] = 1 + uint8(s.shapes[i].bits&bitSwapped)
+			}
+		}
+		connOf := s.connOf[:len(s.shapeOf)]
 		for i, sh := range s.shapeOf {
-			if s.shapeOK[sh] && s.connOK[s.connOf[i]]&(1+uint8(s.shapes[sh].bits&bitSwapped)) != 0 {
+			if s.connOK[connOf[i]]&s.mask[sh] != 0 {
 				s.hits = append(s.hits, int32(i))
 			}
 		}
@@ -275,7 +258,7 @@ func (s *scanner) find() ([]int32, error) {
 		if err := s.need(colTime); err != nil {
 			return nil, err
 		}
-		s.hits = slices.DeleteFunc(s.hits, func(i int32) bool { return s.times[i] < p.since || s.times[i] >= p.until })
+		s.hits = slices.DeleteFunc(s.hits, func(i int32) bool { return s.times[i] < p.since || s.times[i] >= p.until && p.until != math.MaxInt64 })
 	}
 	return s.hits, nil
 }

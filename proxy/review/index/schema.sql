@@ -23,6 +23,7 @@ CREATE TABLE files (
   run        INTEGER NOT NULL DEFAULT 0, -- runs.id
   file_seq   INTEGER NOT NULL DEFAULT 0,
   schema     INTEGER NOT NULL DEFAULT 0, -- schema_version of its header
+  compressed INTEGER NOT NULL DEFAULT 0,
   size       INTEGER NOT NULL DEFAULT 0, -- of the file, when last looked at
   mtime      INTEGER NOT NULL DEFAULT 0,
   bytes      INTEGER NOT NULL DEFAULT 0, -- of its text that are indexed, up to a line's end
@@ -132,8 +133,8 @@ SELECT f.id, r.run, f.flow_id, f.community_id, f.client_ip, f.client_port, f.ser
   f.reasons, f.first_file, f.first_offset, f.last_file, f.last_offset
 FROM flow_rows f LEFT JOIN runs r ON r.id = f.run;
 
--- Outcomes of flows by id, four octets each (a word's id, little-endian), 8192 flows a chunk: for filters on millions of records.
-CREATE TABLE flow_outcomes (chunk INTEGER PRIMARY KEY, outcomes BLOB NOT NULL);
+-- What filters and orders ask of every flow, 1024 flows a chunk by id; docs/review.md says how it is coded.
+CREATE TABLE flow_chunks (chunk INTEGER PRIMARY KEY, data BLOB NOT NULL);
 
 -- Segments that the gateway made.
 CREATE TABLE injections (
