@@ -205,6 +205,9 @@ func (x *Index) openFile(path string, ours bool) error {
 		return err
 	}
 	defer unlock()
+	if err := touch(path); err != nil {
+		return err
+	}
 	if err := x.connect(path); err != nil {
 		return err
 	}
@@ -228,11 +231,23 @@ func (x *Index) openFile(path string, ours bool) error {
 				return fmt.Errorf("index: %w", err)
 			}
 		}
+		if err := touch(path); err != nil {
+			return err
+		}
 		if err := x.connect(path); err != nil {
 			return err
 		}
 	}
 	return x.create()
+}
+
+// touch makes the file, for the same readers as the log: addresses are in both. SQLite gives its other files the same mode.
+func touch(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	return f.Close()
 }
 
 // create makes the tables if they are not there.
