@@ -12,7 +12,7 @@ import (
 )
 
 // summed returns a packet with right checksums: the IPv4 header's and TCP's.
-func summed(t testing.TB, pkt []byte) []byte {
+func summedPacket(t testing.TB, pkt []byte) []byte {
 	t.Helper()
 	pkt = append([]byte(nil), pkt...)
 	var f frame
@@ -37,12 +37,12 @@ const everyStrip policy.Strip = 1<<13 - 1
 const fullOptions = "0204 05b4 0402 080a 00000001 00000002 01 0303 07 2208 010203040506 1e04 0081 fd03 00 01 01 01"
 
 func TestEditor(t *testing.T) {
-	syn := summed(t, options4(t, true, unhex(t, fullOptions)))
+	syn := summedPacket(t, options4(t, true, unhex(t, fullOptions)))
 	urgent := func(pkt []byte) []byte {
 		tcp := pkt[len(pkt)-30:]
 		tcp[13] |= 0x20
 		tcp[19] = 5
-		return summed(t, pkt)
+		return summedPacket(t, pkt)
 	}
 	for _, c := range []struct {
 		name  string
@@ -53,11 +53,11 @@ func TestEditor(t *testing.T) {
 	}{
 		{"urgent", urgent(packet4(t)), policy.StripUrgent, 0, func(b []byte) { b[33], b[39] = 0x18, 0 }},
 		{"urgent, IPv6", urgent(packet6(t)), policy.StripUrgent, 0, func(b []byte) { b[53], b[59] = 0x18, 0 }},
-		{"a pointer without the bit", summed(t, edit(packet4(t), 38, 1, 2)), policy.StripUrgent, 0, func(b []byte) { b[38], b[39] = 0, 0 }},
+		{"a pointer without the bit", summedPacket(t, edit(packet4(t), 38, 1, 2)), policy.StripUrgent, 0, func(b []byte) { b[38], b[39] = 0, 0 }},
 		{"nothing of it", packet4(t), everyStrip &^ policy.StripPush, 0, func([]byte) {}},
 		{"push", packet4(t), policy.StripPush, 0, func(b []byte) { b[33] = 0x10 }},
-		{"reserved", summed(t, edit(packet4(t), 32, 0x5f)), policy.StripReserved, 0, func(b []byte) { b[32] = 0x51 }},
-		{"ecn", summed(t, edit(packet4(t), 32, 0x5f, 0xd8)), policy.StripECN, 0, func(b []byte) { b[32], b[33] = 0x5e, 0x18 }},
+		{"reserved", summedPacket(t, edit(packet4(t), 32, 0x5f)), policy.StripReserved, 0, func(b []byte) { b[32] = 0x51 }},
+		{"ecn", summedPacket(t, edit(packet4(t), 32, 0x5f, 0xd8)), policy.StripECN, 0, func(b []byte) { b[32], b[33] = 0x5e, 0x18 }},
 		{"segment size", syn, policy.StripMSS, 1360, func(b []byte) { b[42], b[43] = 0x05, 0x50 }},
 		{"a segment size that is small enough", syn, policy.StripMSS, 1460, func([]byte) {}},
 		{"SACK", syn, policy.StripSACK, 0, func(b []byte) { copy(b[44:], []byte{1, 1}) }},
@@ -69,7 +69,7 @@ func TestEditor(t *testing.T) {
 	} {
 		want := append([]byte(nil), c.pkt...)
 		c.want(want)
-		want = summed(t, want)
+		want = summedPacket(t, want)
 		got, changed, omit := (&editor{NewDecoder()}).rewrite(append([]byte(nil), c.pkt...), len(c.pkt), PacketInfo{}, c.strip, c.mss)
 		if omit != "" || changed == bytes.Equal(want, c.pkt) || !bytes.Equal(got, want) {
 			t.Errorf("%s: changed %v %s\n%s", c.name, changed, omit, cmp.Diff(want, got))
@@ -91,7 +91,7 @@ func TestEditorData(t *testing.T) {
 		} else {
 			binary.BigEndian.PutUint16(pkt[4:], uint16(len(pkt)-40))
 		}
-		pkt = summed(t, pkt)
+		pkt = summedPacket(t, pkt)
 		for _, padding := range []int{0, 6} {
 			in := append(append([]byte(nil), pkt...), make([]byte, padding)...)
 			got, changed, omit := (&editor{NewDecoder()}).rewrite(in, len(in), PacketInfo{}, policy.StripData, 0)
@@ -109,7 +109,7 @@ func TestEditorData(t *testing.T) {
 
 // What cannot be rewritten stays as it was, and the reason is named.
 func TestEditorRefuses(t *testing.T) {
-	syn := summed(t, options4(t, true, unhex(t, fullOptions)))
+	syn := summedPacket(t, options4(t, true, unhex(t, fullOptions)))
 	routed := spliced(edit(packet4(t), 33, byte(conntrack.SYN)), 131, 7, 4, 1, 2, 3, 4, 0)
 	for _, c := range []struct {
 		pkt  []byte
@@ -154,7 +154,7 @@ func TestEditorMendsNoDamage(t *testing.T) {
 
 // FuzzEditor holds the editor to the policy's idea of the segment that is left, and to what must not change.
 func FuzzEditor(f *testing.F) {
-	for _, pkt := range [][]byte{packet4(f), packet6(f), summed(f, options4(f, true, unhex(f, fullOptions))), edit(packet4(f), 33, 0x3a), edit(packet6(f), 53, 0xe2),
+	for _, pkt := range [][]byte{packet4(f), packet6(f), summedPacket(f, options4(f, true, unhex(f, fullOptions))), edit(packet4(f), 33, 0x3a), edit(packet6(f), 53, 0xe2),
 		spliced(packet4(f), 131, 7, 4, 1, 2, 3, 4, 0), edit(packet4(f), 6, 0x20, 0), edit(packet4(f), 2, 0, 0), options4(f, true, unhex(f, "0101 1312 00112233445566778899aabbccddeeff")),
 		with(packet6(f), extension{0, unhex(f, "00 00 c2 04 00020000")}, extension{44, make([]byte, 8)}), options4(f, true, unhex(f, "0204 05b4 0204 0100 0204 ffff 00 0303 07"))} {
 		f.Add(pkt, uint16(everyStrip), uint16(536), false)
