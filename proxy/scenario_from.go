@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"halfopen/conntrack"
@@ -154,31 +155,29 @@ func (t *scriptTake) take(ctx context.Context) error {
 	return nil
 }
 
-// write makes the scenario. That the gateway is young is said where it makes a difference; then the script's time begins with the
-// capture's.
+// write makes the scenario. That the gateway is young is said where something is taken up because of it; then the script's time begins
+// with the capture's.
 func (t *scriptTake) write() ([]byte, error) {
 	rec, err := t.recording()
 	if err != nil {
 		return nil, err
 	}
-	rec.Adopt = !t.cfg.Replay.Fresh
-	rec.Events[0].Wait = t.segments[0].at.Sub(t.begin)
+	if rec.Adopt = !t.cfg.Replay.Fresh; rec.Adopt {
+		rec.Events[0].Wait = t.segments[0].at.Sub(t.begin)
+	}
 	text, decided, err := played(rec)
 	if err != nil {
 		return nil, err
 	}
-	if rec.Adopt {
-		rec.Adopt = false
-		bare, _, err := played(rec)
-		if err != nil {
-			return nil, err
-		}
-		rec.Adopt = string(bare) != strings.Replace(string(text), "\nadopt\n", "\n", 1)
+	adopted := slices.ContainsFunc(decided, func(d string) bool { return strings.Contains(d, "/"+conntrack.Adopted.String()) })
+	more := t.otherwise(decided)
+	if rec.Adopt == adopted && len(more) == 0 {
+		return text, nil
 	}
-	if !rec.Adopt {
+	if rec.Adopt = adopted; !adopted {
 		rec.Events[0].Wait = 0
 	}
-	rec.Prose = append(rec.Prose, t.otherwise(decided)...)
+	rec.Prose = append(rec.Prose, more...)
 	text, _, err = played(rec)
 	return text, err
 }
@@ -191,7 +190,7 @@ func played(rec *scenario.Recording) (text []byte, decided []string, err error) 
 	}
 	text, res := s.Fill(scenario.Config{Read: os.ReadFile, Observe: func(_ *policy.Policy, _ *conntrack.Segment, out *policy.Outcome) {
 		d := deedOf(out)
-		decided = append(decided, d.String())
+		decided = append(decided, deedText(d.Verdict, d.Reason, d.Reply, d.Peer))
 	}})
 	if text == nil {
 		return nil, nil, res.Problems

@@ -34,6 +34,7 @@ func scriptPacket(enc *Encoder, s *conntrack.Segment, options []scenario.Option)
 			return nil, 0, "a defect or a wrong checksum of a segment that is longer than a packet can be"
 		}
 		data = append(data, made...)
+		data[at+12] |= s.Reserved << 1
 		setIPLength(data, 0)
 		return data, size, ""
 	}
@@ -44,6 +45,10 @@ func scriptPacket(enc *Encoder, s *conntrack.Segment, options []scenario.Option)
 	if s.Defect != conntrack.DefectNone {
 		data, why = defective(data, at, s)
 		return data, len(data), why
+	}
+	if s.Reserved != 0 {
+		data[at+12] |= s.Reserved << 1
+		sumAnew(&s.Tuple, data[at:])
 	}
 	if s.Checksum == conntrack.ChecksumBad {
 		spoil(&s.Tuple, data[at:])
@@ -83,8 +88,8 @@ func spoil(tu *conntrack.Tuple, segment []byte) {
 	}
 }
 
-// summed computes a TCP segment's checksum anew.
-func summed(tu *conntrack.Tuple, segment []byte) {
+// sumAnew computes a TCP segment's checksum anew.
+func sumAnew(tu *conntrack.Tuple, segment []byte) {
 	binary.BigEndian.PutUint16(segment[16:], 0)
 	binary.BigEndian.PutUint16(segment[16:], ^foldSum(sumBytes(pseudoSum(tu, len(segment)), segment)))
 }
@@ -119,11 +124,11 @@ func defective(p []byte, at int, s *conntrack.Segment) (data []byte, why string)
 		return cut(tcpHeaderMin - 4), ""
 	case d == conntrack.DefectDataOffset:
 		p[at+12] = p[at+12]&0xf | 4<<4
-		summed(&s.Tuple, p[at:])
+		sumAnew(&s.Tuple, p[at:])
 		return p, ""
 	case d == conntrack.DefectOptions: // nop, nop, and an option of four bytes in the two that are left
 		copy(p[at+tcpHeaderMin+2:], []byte{byte(layers.TCPOptionKindMSS), 4})
-		summed(&s.Tuple, p[at:])
+		sumAnew(&s.Tuple, p[at:])
 		return p, ""
 	case d == conntrack.DefectFragment && !six: // a first one that ends inside the TCP header
 		p[6], p[7] = 0x20, 0

@@ -56,8 +56,8 @@ func playSteps(t testing.TB, s *scenario.Script) (list []step) {
 			return
 		}
 		out, d := p.Outcome, deedOf(p.Outcome)
-		st := step{text: p.Text, seg: *p.Segment, options: p.Options, deed: d.String(),
-			effect: fmt.Sprint(out.Effect, out.Before, out.After, out.Rule, out.Unmet, out.PeerOmitted, out.ReplyOmitted, out.Dir, out.Idle)}
+		st := step{text: p.Text, seg: *p.Segment, options: p.Options, deed: deedText(d.Verdict, d.Reason, d.Reply, d.Peer),
+			effect: fmt.Sprint(out.Strip, out.Effect, out.Before, out.After, out.Rule, out.Unmet, out.PeerOmitted, out.ReplyOmitted, out.Dir, out.Idle)}
 		if out.HasPeer {
 			st.sent = append(st.sent, out.Peer)
 		}
@@ -151,8 +151,11 @@ func replaysAlike(t *testing.T, s *scenario.Script) {
 		t.Errorf("%d packets of %d segments; %v", done.Packets, len(want), done.Left)
 	}
 	got := mustReplay(t, ReplayConfig{Capture: path, Policy: scriptPolicy(t, s), Overrides: s.Settings(), Fresh: !s.Adopts()})
-	if got.Skipped[SkipMade] != done.Made || got.Packets != done.Packets+done.Made || len(got.Problems) > 0 {
-		t.Errorf("%d frames, %d of them made by the gateway; want %d and %d; %v", got.Packets, got.Skipped[SkipMade], done.Packets+done.Made, done.Made, got.Problems)
+	if got.Skipped[SkipOwnDeed] != done.Made || got.Packets != done.Packets+done.Made || len(got.Problems) > 0 {
+		t.Errorf("%d frames, %d of them the gateway's own; want %d and %d; %v", got.Packets, got.Skipped[SkipOwnDeed], done.Packets+done.Made, done.Made, got.Problems)
+	}
+	if r := &got.Recorded; r.Frames != len(want) || r.Same != r.Frames && unlike(s) == "" && !strings.Contains(string(s.Format()), "=> rewrite/") {
+		t.Errorf("%d of %d frames are decided as their notes say: %v", r.Same, r.Frames, r.Pairs)
 	}
 	decided := slices.DeleteFunc(got.texts, func(text string) bool { return strings.HasPrefix(text, "skip/") })
 	if len(decided) != len(want) {
@@ -187,6 +190,9 @@ func TestScriptRoundTrip(t *testing.T) {
 					from := scriptOf(t, cfg, flow.String())
 					if d := differ(want, playedAgain(t, from.Text), decisions); d != "" || len(from.Problems) > 0 {
 						t.Errorf("%s: %s %v\n%s", flow, d, from.Problems, from.Text)
+					}
+					if decisions && strings.Contains(string(from.Text), "out otherwise") {
+						t.Errorf("%s: in the capture it is decided otherwise\n%s", flow, from.Text)
 					}
 					if flows.Add(1); decisions {
 						alike.Add(1)

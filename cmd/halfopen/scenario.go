@@ -225,7 +225,7 @@ func newScenarioPcapCmd() *cobra.Command {
 		Use:   "pcap FILE.scn -o OUT.pcapng",
 		Short: "Write a scenario as a capture, with its decisions as comments",
 		Long: `pcap plays a scenario and writes its segments as packets, for Wireshark and for replay: raw IP, from 2026-01-01 00:00 UTC on, each with
-the expected decision and its line of the scenario as comments. What the gateway sends stands on an interface of its own, which replay
+the decision and its line of the scenario as comments. What the gateway sends stands on an interface of its own, which replay
 passes over. docs/scenarios.md says what no packet can show.
 
 It ends with status 1 where a decision comes out otherwise than the scenario expects, or a line has no packet; the file is written all
@@ -289,7 +289,7 @@ func scenarioPcap(c *cobra.Command, name, out, ref string) error {
 
 // scenarioPolicy makes a policy's file absolute: what a scenario names is relative to it, what a user names is not.
 func scenarioPolicy(ref string) (string, error) {
-	if _, preset := policy.Preset(ref); preset || ref == "" {
+	if _, _, preset := policy.CutReference(ref); preset || ref == "" {
 		return ref, nil
 	}
 	abs, err := filepath.Abs(ref)

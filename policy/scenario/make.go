@@ -271,6 +271,9 @@ func (m *maker) segment(s *conntrack.Segment, list []Option) *segment {
 	if s.Urgent != 0 && s.Flags.Has(conntrack.URG) {
 		field("urg", itoa(int64(s.Urgent)))
 	}
+	if s.Reserved != 0 {
+		field("reserved", itoa(int64(s.Reserved&7)))
+	}
 	if s.Checksum == conntrack.ChecksumBad {
 		field("cksum", checksumWords()[s.Checksum])
 	}

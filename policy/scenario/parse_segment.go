@@ -169,9 +169,9 @@ func (n number) text() string {
 	return itoa(n.n)
 }
 
-// field reads ack, win, urg, cksum or defect with its value.
+// field reads ack, win, urg, reserved, cksum or defect with its value.
 func (r *reader) field(s *segment, key token) bool {
-	known := []string{"ack", "win", "urg", "cksum", "defect"}
+	known := []string{"ack", "win", "urg", "reserved", "cksum", "defect"}
 	found := false
 	for _, k := range known {
 		found = found || k == key.text
@@ -206,6 +206,12 @@ func (r *reader) field(s *segment, key token) bool {
 		n, ok := count(value.text, 0, 65535)
 		if !ok {
 			return bad(countText("a number", 0, 65535))
+		}
+		f.n, f.value = uint32(n), itoa(n)
+	case "reserved":
+		n, ok := count(value.text, 1, 7)
+		if !ok {
+			return bad(countText("the three bits", 1, 7))
 		}
 		f.n, f.value = uint32(n), itoa(n)
 	case "cksum":

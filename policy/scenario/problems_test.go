@@ -35,7 +35,7 @@ func TestProblems(t *testing.T) {
 		{head + "+0 c > s S 0:0(0) win 1 win 2", "3:25: win twice"},
 		{head + "+0 c > s S 0:0(0) win 65536", `3:23: win "65536"`},
 		{head + "+0 c > s S 0:0(0) urg 5", "urg N without the flag U"},
-		{head + "+0 c > s S 0:0(0) foo 5", `3:19: "foo", expected ack, win, urg, cksum or defect`},
+		{head + "+0 c > s S 0:0(0) foo 5", `3:19: "foo", expected ack, win, urg, reserved, cksum or defect`},
 		{head + "+0 c > s S 0:0(0) <mss 5> win 3", `3:27: "win", expected the end of the line`},
 		{head + "+0 c > s S 0:0(0) <mss 5,mss 6>", `3:26: the option "mss 6" after another`},
 		{head + "+0 c > s S 0:0(0) <mss 5, wscale 15>", `3:27: the option "wscale 15", expected wscale N, N from 0 to 14`},

@@ -331,6 +331,8 @@ func (r *run) segment(w *segment) conntrack.Segment {
 			s.Window = uint16(f.n)
 		case "urg":
 			s.Urgent = uint16(f.n)
+		case "reserved":
+			s.Reserved = uint8(f.n)
 		case "cksum":
 			s.Checksum = conntrack.Checksum(f.n)
 		case "defect":

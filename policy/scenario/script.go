@@ -105,7 +105,7 @@ type segment struct {
 	seq, end number
 	length   uint32
 	ack      *number // nil for none
-	fields   []field // win, urg, cksum, defect as written
+	fields   []field // win, urg, reserved, cksum, defect as written
 	options  []option
 	bracket  bool // <> was written
 	col      int

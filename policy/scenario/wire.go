@@ -55,7 +55,7 @@ func wire(s *segment, base conntrack.Seq) []Option {
 			_, cookie, _ := strings.Cut(o.text, " ")
 			w.Kind = kindFastOpen
 			w.Data, _ = hex.DecodeString(cookie) // the parser has looked at it
-		case conntrack.OptOther:
+		case conntrack.OptOther, conntrack.OptMD5, conntrack.OptAO, conntrack.OptMPTCP:
 			w = Option{byte(o.value[0]), make([]byte, o.size-2)}
 		default:
 			if o.text == "nop" {

@@ -12,7 +12,7 @@ import (
 // Along returns what a script calls a policy (NAME|FILE), and the files that ride along in it so that it stands on its own: none for a
 // preset.
 func Along(ref string) (string, []scenario.RecordedFile, error) {
-	if _, preset := policy.Preset(ref); preset {
+	if _, _, preset := policy.CutReference(ref); preset {
 		return ref, nil, nil
 	}
 	name := filepath.Base(ref)

@@ -128,6 +128,7 @@ func decided(f conntrack.Finding, d *decisionlog.DecisionEvent) *scenario.Record
 	add := facts(out)
 	add("reply", made(d.Reply))
 	add("peer", made(d.Peer))
+	add("stripped", strings.Join(d.Stripped, ","))
 	add("reply-omitted", d.ReplyOmitted)
 	add("peer-omitted", d.PeerOmitted)
 	if d.StateAfter != d.StateBefore {

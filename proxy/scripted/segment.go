@@ -67,11 +67,14 @@ func options(text string) (o conntrack.Options, list []scenario.Option) {
 			o.Has |= conntrack.OptFastOpen
 			list = append(list, scenario.Option{Kind: 34})
 		case "md5":
-			o.Has |= conntrack.OptOther
+			o.Has |= conntrack.OptMD5
 			list = append(list, scenario.Option{Kind: 19, Data: make([]byte, 16)})
 		case "ao":
-			o.Has |= conntrack.OptOther
-			list = append(list, scenario.Option{Kind: 29, Data: make([]byte, 14)})
+			o.Has |= conntrack.OptAO
+			list = append(list, scenario.Option{Kind: 29, Data: make([]byte, 2)})
+		case "mptcp":
+			o.Has |= conntrack.OptMPTCP
+			list = append(list, scenario.Option{Kind: 30, Data: make([]byte, 2)})
 		}
 	}
 	return o, list
