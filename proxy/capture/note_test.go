@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -17,6 +18,18 @@ func fullNote() Note {
 		Would: WouldNote{Verdict: "forward", Reason: "in-window", Rule: "r", Reply: "a", Peer: "b", Diverged: true},
 		Flow:  77, Direction: decisionlog.ToServer, In: "eth0", Out: "eth 1", PcapCnt: 9, Error: "no \"route\"\nto host",
 		ID: decisionlog.ID{Hi: 1 << 40, Lo: 7}, Cause: decisionlog.ID{Hi: 1 << 40, Lo: 6}, Settles: decisionlog.ID{Hi: 1 << 40, Lo: 5},
+	}
+}
+
+// The note that tests take for a full one is: a field that is added is tested, and documented.
+func TestFullNoteIsFull(t *testing.T) {
+	n := fullNote()
+	for _, v := range []reflect.Value{reflect.ValueOf(n), reflect.ValueOf(n.Would)} {
+		for i := range v.NumField() {
+			if v.Field(i).IsZero() {
+				t.Errorf("%s.%s is not set", v.Type(), v.Type().Field(i).Name)
+			}
+		}
 	}
 }
 
