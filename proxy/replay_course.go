@@ -58,8 +58,9 @@ func (r *replay) departs(out *policy.Outcome) bool {
 	if !r.noted {
 		return changes(out)
 	}
-	d := deedOf(out)
-	return d.Verdict != r.note.Verdict || d.Reply != r.note.Reply || d.Peer != r.note.Peer
+	was, is := noted(&r.note), deedOf(out)
+	was.Reason, is.Reason = "", "" // another name for it changes nothing
+	return was != is
 }
 
 // nameless reports whether a segment does not tell whose it is.

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -17,6 +19,7 @@ type replayTap struct {
 	log     *capture.PacketLog // nil for none
 	by      *capture.Decider
 	encoder *Encoder
+	editor  editor
 	err     error // of the disk; nothing is written after it
 }
 
@@ -36,7 +39,7 @@ func (r *replay) openTap() error {
 	if err != nil {
 		return err
 	}
-	r.tap.log, r.tap.encoder = log, NewEncoder(EncoderConfig{})
+	r.tap.log, r.tap.encoder, r.tap.editor = log, NewEncoder(EncoderConfig{}), editor{decoder: NewDecoder()}
 	var would *policy.Policy
 	if len(r.shadows) > 0 {
 		would = r.shadows[0].pol
@@ -75,6 +78,20 @@ func (r *replay) tapDecision(f *capture.Frame, s *conntrack.Segment, out *policy
 		noteWould(&p.Note.Would, r.shadows[0].out, r.shadows[0].parted)
 	}
 	r.tap.write(&p, r.packet)
+	if out.Verdict == policy.Rewrite {
+		r.tapRewrite(out)
+	}
+}
+
+// tapRewrite captures what would be left of the packet at hand, where all of it was captured.
+func (r *replay) tapRewrite(out *policy.Outcome) {
+	left, _, omit := r.tap.editor.rewrite(bytes.Clone(r.packet), r.length, PacketInfo{}, out.Strip, out.MSS)
+	if omit != "" {
+		return
+	}
+	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Released, By: r.tap.by}
+	r.journal.noteRewrite(&p.Note, out)
+	r.tap.write(&p, left)
 }
 
 // tapInjection captures what the policy would have sent.
@@ -106,17 +123,21 @@ func (r *replay) recorded(out *policy.Outcome) {
 	if !r.noted {
 		return
 	}
-	n, d := &r.note, deedOf(out)
+	was, is := noted(&r.note), deedOf(out)
 	rep := &r.report.Recorded
 	rep.Frames++
-	if d == (Deed{Verdict: n.Verdict, Reason: n.Reason, Reply: n.Reply, Peer: n.Peer}) && out.Rule == n.Rule {
+	if was == is && out.Rule == r.note.Rule {
 		rep.Same++
 		return
 	}
-	was := deedText(n.Verdict, n.Reason, n.Reply, n.Peer)
-	if pair := was + " | " + d.String(); len(rep.Pairs) < maxPoints || rep.Pairs[pair] > 0 {
+	if pair := was.String() + " | " + is.String(); len(rep.Pairs) < maxPoints || rep.Pairs[pair] > 0 {
 		rep.Pairs[pair]++
 	}
+}
+
+// noted is what a note says was done.
+func noted(n *capture.Note) Deed {
+	return Deed{Verdict: n.Verdict, Reason: n.Reason, Reply: n.Reply, Peer: n.Peer, Stripped: strings.Join(policy.Strip(n.Stripped).Words(), ",")}
 }
 
 // sides notices segments that a capture shows twice because it was taken on both sides of a gateway: a replay decides them twice.

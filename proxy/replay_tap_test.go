@@ -100,6 +100,23 @@ func TestReplayCaptureOfWhatTimeDoes(t *testing.T) {
 	}
 }
 
+// What would be left of a rewritten packet stands behind it.
+func TestReplayCaptureOfARewrite(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pcap")
+	policy := writeFile(t, []byte("preset: observe\non: {in-window: {packet: rewrite, strip: push}}"))
+	packets := frames(conversation(t, clientEnd, serverEnd)...)
+	mustReplay(t, ReplayConfig{Capture: ng(t, packets, nil, capture.LinkRaw), Policy: policy, PcapDir: dir})
+	got := readNotes(t, dir)
+	if len(got) != 10 || got[3].Verdict != "rewrite" || got[4].Interface != "queue0 out" || got[4].Cause != got[3].ID || got[3].PcapCnt != 4 {
+		t.Fatalf("%d packets: %s, %s", len(got), got[3].line(), got[4].line())
+	}
+	var s conntrack.Segment
+	NewDecoder().Decode(got[4].Data, len(got[4].Data), PacketInfo{}, &s)
+	if s.Flags != conntrack.ACK || s.Seq != 101 || s.Len != 5 || s.Checksum != conntrack.ChecksumGood || string(got[3].Data) != string(packets[3].packet) {
+		t.Errorf("left as %+v", s)
+	}
+}
+
 func TestReplayCaptureRefuses(t *testing.T) {
 	dir := t.TempDir()
 	cfg := ReplayConfig{Capture: ng(t, dialedAgain(t), nil, capture.LinkRaw), Policy: "observe", PcapDir: dir}

@@ -70,6 +70,9 @@ func (w *Worker) edit(q *nfqueue.Packet, out *policy.Outcome) (omit string) {
 	case w.second.AcceptAltered(q.ID, left) != nil:
 		omit = omitTruncated
 	}
+	if omit == "" {
+		w.tap.rewritten(w, left, out)
+	}
 	if omit != "" {
 		w.second.Drop(q.ID)
 	}

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"strings"
-
 	"halfopen/conntrack"
 	"halfopen/policy"
 	"halfopen/proxy/capture"
@@ -12,9 +10,13 @@ import (
 
 // tap gives a worker's packets, with what was decided about each, to the annotated capture (--pcap). Every packet goes there, plain
 // in-window forwards too, whatever the log's detail is. It belongs to the worker's thread; the zero value gives nothing to anybody.
+//
+// A packet is captured before its decision is carried out, so that it stands before what the decision makes, and handed over after, because
+// a rewrite may come to another end than the decision had in mind.
 type tap struct {
 	producer *capture.Producer // nil: no capture
 	by       *capture.Decider
+	open     *capture.Packet // the packet at hand, its decision not carried out yet; nil for none
 }
 
 // openTap opens the capture, if there is to be one.
@@ -53,7 +55,8 @@ func (w *Worker) nameDeciders() {
 	w.tap.by = decider(w.engine.Policy(), would)
 }
 
-// record captures a packet of the main queue with the decision at hand. With would another policy's decision stands beside it.
+// record captures a packet of the main queue with the decision at hand, up to [tap.done]. With would another policy's decision stands
+// beside it.
 func (t *tap) record(w *Worker, p *nfqueue.Packet, s *conntrack.Segment, out, would *policy.Outcome, diverged bool) {
 	if t.producer == nil {
 		return
@@ -67,7 +70,43 @@ func (t *tap) record(w *Worker, p *nfqueue.Packet, s *conntrack.Segment, out, wo
 	if would != nil {
 		noteWould(&k.Note.Would, would, diverged)
 	}
-	t.producer.Push()
+	t.open = k
+	t.producer.Stage()
+}
+
+// done hands over the packet at hand and what its decision has made.
+func (t *tap) done(out *policy.Outcome) {
+	if t.producer == nil {
+		return
+	}
+	if t.open != nil && out.RewriteOmitted != "" {
+		t.open.Note.Verdict, t.open.Note.Stripped, t.open.Note.RewriteOmitted = out.Verdict.String(), uint16(out.Strip), out.RewriteOmitted
+	}
+	t.open = nil
+	t.producer.Publish()
+}
+
+// push hands over a packet, behind the one at hand.
+func (t *tap) push() {
+	if t.open != nil {
+		t.producer.Stage()
+	} else {
+		t.producer.Push()
+	}
+}
+
+// rewritten captures what is left of the packet at hand, or of a piece of it.
+func (t *tap) rewritten(w *Worker, left []byte, out *policy.Outcome) {
+	if t.producer == nil {
+		return
+	}
+	k := t.producer.Record(capture.Released, w.queue, t.by, left)
+	if k == nil {
+		return
+	}
+	k.Time = w.wall(w.now)
+	w.noteRewrite(&k.Note, out)
+	t.push()
 }
 
 // released captures how a hold ended. The packet is the one that was captured when it was received.
@@ -81,7 +120,7 @@ func (t *tap) released(w *Worker, h *heldPacket, ev *policy.TimeEvent) {
 	}
 	k.Time, k.OrigLen = w.wall(w.now), h.length
 	w.noteRelease(&k.Note, h, ev)
-	t.producer.Push()
+	t.push()
 }
 
 // emitted captures a packet that was made, whether it could be sent or not; id is its own.
@@ -98,7 +137,7 @@ func (t *tap) emitted(w *Worker, packet []byte, e *policy.Emit, why *injection, 
 	if err != nil {
 		k.Note.Error = err.Error()
 	}
-	t.producer.Push()
+	t.push()
 }
 
 // noteDecision writes what was decided about the segment at hand, in the words of its record.
@@ -116,11 +155,8 @@ func (j *journal) noteDecision(n *capture.Note, s *conntrack.Segment, out *polic
 	if out.HasPeer {
 		n.Peer = out.Peer.Kind
 	}
-	if out.Strip != 0 {
-		n.Stripped = strings.Join(out.Strip.Words(), ",")
-	}
-	n.RewriteOmitted = out.RewriteOmitted
 	n.ReplyOmitted, n.PeerOmitted, n.Unmet = out.ReplyOmitted, out.PeerOmitted, out.Unmet
+	n.Stripped, n.RewriteOmitted = uint16(out.Strip), out.RewriteOmitted
 	n.Defect = s.Defect.String()
 	if s.Checksum == conntrack.ChecksumBad { // "unverified" would stand in nearly every comment: it is the rule where a queue copies headers
 		n.Checksum = checksumWords[s.Checksum]
@@ -130,6 +166,12 @@ func (j *journal) noteDecision(n *capture.Note, s *conntrack.Segment, out *polic
 		n.Tombstone, n.TombstoneWhy, n.Forgotten = t.ID, t.Reason.String(), int64(j.now.Sub(t.Forgotten))
 	}
 	n.PcapCnt = j.frame
+}
+
+// noteRewrite writes what is to be said of a packet that leaves otherwise than it came.
+func (j *journal) noteRewrite(n *capture.Note, out *policy.Outcome) {
+	n.Cause, n.Flow, n.Direction = j.cause, out.Flow, logDirection(out.Dir, out.Flow != 0)
+	n.Verdict, n.Reason, n.Rule, n.Stripped = policy.Rewrite.String(), out.Finding.String(), out.Rule, uint16(out.Strip)
 }
 
 // noteRelease writes how a hold ended, in the words of the record that settles it.
@@ -150,7 +192,7 @@ func noteInjection(n *capture.Note, e *policy.Emit, why *injection, id decisionl
 
 // noteWould writes what another engine would have done.
 func noteWould(n *capture.WouldNote, would *policy.Outcome, diverged bool) {
-	*n = capture.WouldNote{Verdict: would.Verdict.String(), Reason: would.Finding.String(), Rule: would.Rule, Diverged: diverged}
+	*n = capture.WouldNote{Verdict: would.Verdict.String(), Reason: would.Finding.String(), Rule: would.Rule, Stripped: uint16(would.Strip), Diverged: diverged}
 	if would.HasReply {
 		n.Reply = would.Reply.Kind
 	}

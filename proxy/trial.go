@@ -25,6 +25,7 @@ func (w *Worker) dryBatch(n int) {
 		w.decided(out)
 		diverged := w.diverged(out, would)
 		w.tap.record(w, p, s, out, would, diverged)
+		w.tap.done(out)
 		if w.logged {
 			fillWould(&w.decide(p, s, out).Decision.Would, w.trial.Policy(), would, diverged)
 		}

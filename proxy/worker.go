@@ -152,6 +152,7 @@ func (w *Worker) mainBatch(n int) {
 		w.decided(out)
 		w.tap.record(w, p, s, out, nil, false)
 		w.act(p, s, out)
+		w.tap.done(out)
 		w.flowEvents(out.Flows)
 		w.followState(s, out)
 		if w.logged {

@@ -25,9 +25,11 @@ type Note struct {
 	Rule    string
 
 	Reply, Peer               string // kinds of what the decision made for the sender and for the other end
-	Stripped, RewriteOmitted  string // what a rewritten packet lost, with commas between; why it could not be rewritten
 	ReplyOmitted, PeerOmitted string // why nothing was made that was asked for
 	Unmet                     string
+
+	Stripped       uint16 // what a rewritten packet lost, by bits in the order of [decisionlog.StrippedWords]
+	RewriteOmitted string // why it could not be rewritten
 
 	State, StateAfter string // of the connection, before and after; StateAfter only where it differs
 	Known             bool   // there was a connection: Idle is written
@@ -47,13 +49,14 @@ type Note struct {
 	PcapCnt   uint64 // frame of the capture that was replayed
 	Error     string // why it was not sent
 	ID        decisionlog.ID
-	Cause     decisionlog.ID // Inject: the decision that made it
+	Cause     decisionlog.ID // the decision that made it, or a rewritten packet of another
 	Settles   decisionlog.ID // the hold that this ends
 }
 
 // WouldNote is what another policy would have done: the one under trial, or a replay's first shadow.
 type WouldNote struct {
 	Verdict, Reason, Rule, Reply, Peer string
+	Stripped                           uint16
 	Diverged                           bool
 }
 
@@ -76,11 +79,11 @@ func (n *Note) AppendText(dst []byte) ([]byte, error) {
 	w.text("rule", n.Rule)
 	w.text("reply", n.Reply)
 	w.text("peer", n.Peer)
-	w.text("stripped", n.Stripped)
-	w.text("rewrite_omitted", n.RewriteOmitted)
 	w.text("reply_omitted", n.ReplyOmitted)
 	w.text("peer_omitted", n.PeerOmitted)
 	w.text("unmet", n.Unmet)
+	w.stripped("stripped", n.Stripped)
+	w.text("rewrite_omitted", n.RewriteOmitted)
 	w.text("state", n.State)
 	w.text("state_after", n.StateAfter)
 	if n.Known {
@@ -99,6 +102,7 @@ func (n *Note) AppendText(dst []byte) ([]byte, error) {
 		w.text("would_rule", o.Rule)
 		w.text("would_reply", o.Reply)
 		w.text("would_peer", o.Peer)
+		w.stripped("would_stripped", o.Stripped)
 		if o.Diverged {
 			w.text("diverged", "true")
 		}
@@ -153,6 +157,20 @@ func (w *words) id(k string, v decisionlog.ID) {
 		w.key(k)
 		w.b, _ = v.AppendText(w.b)
 	}
+}
+
+// stripped writes what a packet lost, with commas between.
+func (w *words) stripped(k string, bits uint16) {
+	if bits &= 1<<len(decisionlog.StrippedWords) - 1; bits == 0 {
+		return
+	}
+	w.key(k)
+	for i, word := range decisionlog.StrippedWords {
+		if bits&(1<<i) != 0 {
+			w.b = append(append(w.b, word...), ',')
+		}
+	}
+	w.b = w.b[:len(w.b)-1]
 }
 
 // seconds writes a duration in seconds, to the microsecond.
@@ -239,6 +257,10 @@ func (n *Note) set(key, value string) {
 		n.Idle, n.Known = parseSeconds(value)
 	case "forgotten":
 		n.Forgotten, _ = parseSeconds(value)
+	case "stripped":
+		n.Stripped = parseStripped(value)
+	case "would_stripped":
+		n.Would.Stripped = parseStripped(value)
 	case "tombstone":
 		n.Tombstone = parseNumber(value)
 	case "flow":
@@ -275,16 +297,14 @@ func (n *Note) text(key string) *string {
 		return &n.Reply
 	case "peer":
 		return &n.Peer
-	case "stripped":
-		return &n.Stripped
-	case "rewrite_omitted":
-		return &n.RewriteOmitted
 	case "reply_omitted":
 		return &n.ReplyOmitted
 	case "peer_omitted":
 		return &n.PeerOmitted
 	case "unmet":
 		return &n.Unmet
+	case "rewrite_omitted":
+		return &n.RewriteOmitted
 	case "state":
 		return &n.State
 	case "state_after":
@@ -313,6 +333,16 @@ func (n *Note) text(key string) *string {
 		return &n.Error
 	}
 	return nil
+}
+
+// parseStripped reads what a packet lost.
+func parseStripped(s string) (bits uint16) {
+	for word := range strings.SplitSeq(s, ",") {
+		if i := slices.Index(decisionlog.StrippedWords[:], word); i >= 0 {
+			bits |= 1 << i
+		}
+	}
+	return bits
 }
 
 // parseNumber reads a flow id or the like, 0 for what is none.

@@ -13,9 +13,9 @@ import (
 func fullNote() Note {
 	return Note{
 		Verdict: "drop", Kind: "k", To: "client", Trigger: "probe", Reason: "syn-established", Rule: "stale-syn", Reply: "ack-tracked", Peer: "rst-tracked",
-		Stripped: "urgent,mss", RewriteOmitted: "gso", ReplyOmitted: "rate", PeerOmitted: "no-numbers", Unmet: "isn-newer", State: "ESTABLISHED", StateAfter: "CLOSE", Known: true, Idle: 1800e9,
+		ReplyOmitted: "rate", PeerOmitted: "no-numbers", Unmet: "isn-newer", Stripped: 9, RewriteOmitted: "gso", State: "ESTABLISHED", StateAfter: "CLOSE", Known: true, Idle: 1800e9,
 		Defect: "bad-options", Checksum: "unverified", Tombstone: 76, TombstoneWhy: "idle", Forgotten: 412_500_000_000,
-		Would: WouldNote{Verdict: "forward", Reason: "in-window", Rule: "r", Reply: "a", Peer: "b", Diverged: true},
+		Would: WouldNote{Verdict: "forward", Reason: "in-window", Rule: "r", Reply: "a", Peer: "b", Stripped: 1 << 12, Diverged: true},
 		Flow:  77, Direction: decisionlog.ToServer, In: "eth0", Out: "eth 1", PcapCnt: 9, Error: "no \"route\"\nto host",
 		ID: decisionlog.ID{Hi: 1 << 40, Lo: 7}, Cause: decisionlog.ID{Hi: 1 << 40, Lo: 6}, Settles: decisionlog.ID{Hi: 1 << 40, Lo: 5},
 	}

@@ -117,12 +117,12 @@ func (f *Frame) Note() (Note, bool) {
 	return Note{}, false
 }
 
-// OwnDeed reports whether the frame is a gateway's own doing, as an annotated capture tells it: a packet that it made, or one that was
-// received before and was released now. Such a frame never reached the gateway's queue. The note tells, and where somebody has removed that,
+// OwnDeed reports whether the frame is a gateway's own doing, as an annotated capture tells it: a packet that it made or rewrote, or one that
+// was received before and was released now. Such a frame never reached the gateway's queue. The note tells, and where somebody has removed that,
 // the interface's name.
 func (r *Reader) OwnDeed(f *Frame) bool {
 	if n, ok := f.Note(); ok {
-		return n.Verdict == Inject || !n.Settles.IsZero()
+		return n.Verdict == Inject || !n.Settles.IsZero() || !n.Cause.IsZero()
 	}
 	if !strings.HasPrefix(r.Section().Application, application) {
 		return false

@@ -64,6 +64,7 @@ type Recorder struct {
 	// Of the writing goroutine alone.
 	batch    []*Producer // whose packets the buffer holds, in order
 	taken    []int       // by producer: how many of its packets the buffer holds
+	waiting  []int       // by producer: how many of its packets this round is to write
 	failing  bool
 	retryAt  time.Time
 	tickedAt time.Time
@@ -74,7 +75,7 @@ type Recorder struct {
 	isFailing                                atomic.Bool
 }
 
-// Producer is one worker's ring to the Recorder. Slot and Push belong to one goroutine; they take no lock, allocate nothing and never wait.
+// Producer is one worker's ring to the Recorder. Its methods belong to one goroutine; they take no lock, allocate nothing and never wait.
 type Producer struct {
 	ring   *spool.Ring[recorded]
 	number int // in the Recorder's list
@@ -136,8 +137,15 @@ func (p *Producer) Record(place Place, queue uint16, by *Decider, data []byte) *
 	return &slot.Packet
 }
 
-// Push hands over the packet that Record returned last.
+// Push hands over the packet that Record returned last, with all that were staged.
 func (p *Producer) Push() { p.ring.Push() }
+
+// Stage keeps the packet that Record returned last in its place, to be handed over by the next Push or Publish. Until then it may be
+// changed.
+func (p *Producer) Stage() { p.ring.Stage() }
+
+// Publish hands over what is staged.
+func (p *Producer) Publish() { p.ring.Publish() }
 
 // Counters reads the Recorder's numbers; safe from any goroutine.
 func (r *Recorder) Counters() RecorderCounters {

@@ -29,12 +29,12 @@ func (r *Recorder) round(force bool) {
 		limit = now.Add(-ripe).UnixNano()
 	}
 	// What is pushed meanwhile waits for the next round, so that a round ends.
-	waiting := make([]int, len(producers))
-	for i, p := range producers {
-		waiting[i] = p.ring.Len()
+	r.waiting = r.waiting[:0]
+	for _, p := range producers {
+		r.waiting = append(r.waiting, p.ring.Len())
 	}
 	for {
-		more, err := r.write(producers, waiting, limit)
+		more, err := r.write(producers, r.waiting, limit)
 		if !r.note(err) {
 			return
 		}

@@ -2,16 +2,17 @@ package spool
 
 import "sync/atomic"
 
-// Ring is a bounded queue between two goroutines. Slot and Push belong to the producer; they take no lock, allocate nothing and never
-// wait. Len, At and Release belong to the consumer.
+// Ring is a bounded queue between two goroutines. Slot, Stage and Push belong to the producer; they take no lock, allocate nothing and
+// never wait. Len, At and Release belong to the consumer.
 type Ring[T any] struct {
-	slots []T
-	mask  uint64
-	wake  chan<- struct{}
-	_     [64]byte
-	tail  atomic.Uint64 // written by the producer
-	_     [64]byte
-	head  atomic.Uint64 // written by the consumer
+	slots  []T
+	mask   uint64
+	wake   chan<- struct{}
+	staged uint64 // the producer's own: values in place, those included that the consumer does not see yet
+	_      [64]byte
+	tail   atomic.Uint64 // written by the producer
+	_      [64]byte
+	head   atomic.Uint64 // written by the consumer
 }
 
 // NewRing makes a ring of at least size values (rounded up to a power of two, at least 2). On wake the consumer is told, without
@@ -24,21 +25,29 @@ func NewRing[T any](size int, wake chan<- struct{}) *Ring[T] {
 	return &Ring[T]{slots: make([]T, n), mask: n - 1, wake: wake}
 }
 
-// Slot returns the place of the next value, nil where the ring is full. It holds an old value, to be overwritten as a whole. The
-// consumer sees it after Push; without a Push the next Slot is the same.
+// Slot returns the place of the next value, nil where the ring is full. It holds an old value, to be overwritten as a whole. Without a
+// Stage or Push the next Slot is the same.
 func (r *Ring[T]) Slot() *T {
-	t := r.tail.Load()
-	if t-r.head.Load() > r.mask {
+	if r.staged-r.head.Load() > r.mask {
 		return nil
 	}
-	return &r.slots[t&r.mask]
+	return &r.slots[r.staged&r.mask]
 }
 
-// Push hands over what the last Slot returned, which must not have been nil.
+// Stage keeps what the last Slot returned, which must not have been nil, and does not hand it over yet: it may still be changed.
+func (r *Ring[T]) Stage() { r.staged++ }
+
+// Push hands over what the last Slot returned, which must not have been nil, with everything staged before it.
 func (r *Ring[T]) Push() {
-	t := r.tail.Load()
-	r.tail.Store(t + 1)
-	if t-r.head.Load() == r.mask/4 {
+	r.staged++
+	r.Publish()
+}
+
+// Publish hands over everything that is staged.
+func (r *Ring[T]) Publish() {
+	before := r.tail.Load()
+	r.tail.Store(r.staged)
+	if quarter, head := r.mask/4, r.head.Load(); before-head <= quarter && r.staged-head > quarter {
 		select {
 		case r.wake <- struct{}{}:
 		default:

@@ -55,6 +55,36 @@ func TestRing(t *testing.T) {
 	}
 }
 
+// What is staged may still be changed, and is seen with the next Push, or when it is published.
+func TestRingStage(t *testing.T) {
+	wake := make(chan struct{}, 1)
+	r := NewRing[int](4, wake)
+	first := r.Slot()
+	*first = 1
+	r.Stage()
+	*r.Slot() = 2
+	r.Stage()
+	if r.Len() != 0 {
+		t.Errorf("%d values seen that are only staged", r.Len())
+	}
+	*first = 10
+	*r.Slot() = 3
+	r.Push()
+	if r.Len() != 3 || *r.At(0) != 10 || *r.At(1) != 2 || *r.At(2) != 3 || len(wake) != 1 {
+		t.Errorf("%d values, %d %d %d, woken %d times", r.Len(), *r.At(0), *r.At(1), *r.At(2), len(wake))
+	}
+	*r.Slot() = 4
+	r.Stage()
+	if r.Slot() != nil {
+		t.Error("a fifth value fits beside one that is staged")
+	}
+	r.Publish()
+	r.Publish()
+	if r.Len() != 4 || *r.At(3) != 4 {
+		t.Errorf("%d values", r.Len())
+	}
+}
+
 // Two goroutines: every value arrives once, in order.
 func TestRingBetweenGoroutines(t *testing.T) {
 	const n = 20_000
