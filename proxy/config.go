@@ -68,7 +68,7 @@ func (c *Config) check() error {
 	if int(c.Queues[1])+n > 0xffff {
 		return fmt.Errorf("proxy: queues %d-%d leave no numbers for as many second queues behind them", c.Queues[0], c.Queues[1])
 	}
-	if c.PcapDir != "" && sameDir(c.PcapDir, c.LogDir) {
+	if c.PcapDir != "" && SameDir(c.PcapDir, c.LogDir) {
 		return fmt.Errorf("proxy: the decision log and the capture are both to be in %s; each wants a directory of its own", c.LogDir)
 	}
 	if c.Mark == 0 {
@@ -86,8 +86,8 @@ func (c *Config) check() error {
 	return nil
 }
 
-// sameDir reports whether two names are of one directory, as far as that can be told before there is one.
-func sameDir(a, b string) bool {
+// SameDir reports whether two names are of one directory, as far as that can be told before there is one.
+func SameDir(a, b string) bool {
 	x, errX := os.Stat(a)
 	y, errY := os.Stat(b)
 	if errX == nil && errY == nil {

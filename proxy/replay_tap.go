@@ -29,7 +29,7 @@ func (r *replay) openTap() error {
 	if dir == "" {
 		return nil
 	}
-	if sameDir(dir, r.cfg.LogDir) {
+	if SameDir(dir, r.cfg.LogDir) {
 		return fmt.Errorf("replay: the decision log and the capture are both to be in %s; each wants a directory of its own", dir)
 	}
 	if files, err := capture.Files(dir); err == nil && len(files) > 0 {

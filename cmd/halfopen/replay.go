@@ -40,8 +40,8 @@ It ends with status 1 where the capture is damaged, empty or of an unknown link 
 			if cfg.LogDir == "-" && frames {
 				return usagef("--log - and --frames: both write to stdout")
 			}
-			if cfg.PcapDir == "-" {
-				return usagef("--pcap -: want a directory; captures are files that rotate")
+			if err := checkPcap(cfg.PcapDir, cfg.LogDir); err != nil {
+				return err
 			}
 			cfg.Capture, cfg.Version, cfg.Stdout, cfg.Logger = args[0], version(), c.OutOrStdout(), newLogger(false)
 			return replay(c, cfg, output == "json", frames)

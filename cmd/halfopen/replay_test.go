@@ -81,6 +81,19 @@ func TestReplayVerb(t *testing.T) {
 	}
 }
 
+// A capture can be annotated, and the annotated one replayed as it is: the same decisions, and nothing of the policy's own.
+func TestReplayVerbPcap(t *testing.T) {
+	path, dir := redialCapture(t), filepath.Join(t.TempDir(), "pcap")
+	if out, words, status := runVerb("replay", path, "--policy", "lpd-case-2015", "--pcap", dir); status != 0 || words != "" {
+		t.Fatalf("status %d: %s%s", status, out, words)
+	}
+	out, words, status := runVerb("replay", dir, "--policy", "lpd-case-2015")
+	if status != 0 || words != "" || !strings.Contains(out, "recorded  5 frames tell what their gateway decided; this policy decides 5 of them alike") ||
+		!strings.Contains(out, "skipped 1 gateways-own") || !strings.Contains(out, "No decision departs from what the capture shows") {
+		t.Errorf("status %d: %s%s", status, out, words)
+	}
+}
+
 // Damage is told on stderr with the file and the byte, in words; what came before it is in the summary; the status is 1.
 func TestReplayVerbBadCapture(t *testing.T) {
 	whole, err := os.ReadFile(redialCapture(t))
@@ -104,6 +117,9 @@ func TestReplayVerbBadCapture(t *testing.T) {
 		{"replay", 2, "accepts 1 arg"},
 		{"replay " + path + " -o xml", 2, "want text or json"},
 		{"replay " + path + " --log - --frames", 2, "stdout"},
+		{"replay " + path + " --pcap -", 2, "want a directory"},
+		{"replay " + path + " --pcap " + path, 1, path},
+		{"replay " + filepath.Dir(path), 1, "holds no packets-*.pcapng"},
 		{"replay " + path + " --policy no-such", 1, "no-such"},
 		{"replay " + path + " --shadow no-such", 1, "no-such"},
 		{"replay /nonexistent.pcap", 1, "/nonexistent.pcap"},

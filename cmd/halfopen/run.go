@@ -58,8 +58,8 @@ SIGHUP and "halfopen reload" load the policy again; a bad file changes nothing. 
 			if cfg.PcapFile, err = parseSize("--pcap-file", pcapFile); err != nil {
 				return err
 			}
-			if cfg.PcapDir == "-" {
-				return usagef("--pcap -: want a directory; captures are files that rotate")
+			if err := checkPcap(cfg.PcapDir, cfg.LogDir); err != nil {
+				return err
 			}
 			if err := checkFastpath(fastpath); err != nil {
 				return err
@@ -110,6 +110,17 @@ func checkFastpath(v string) error {
 		return fmt.Errorf("--fastpath %s: this build has no kernel fast path; use auto or off", v)
 	}
 	return usagef("--fastpath %q: want auto, on, off or redirect", v)
+}
+
+// checkPcap says what is wrong with where a capture is to be.
+func checkPcap(pcap, log string) error {
+	switch {
+	case pcap == "-":
+		return usagef("--pcap -: want a directory; captures are files that rotate")
+	case pcap != "" && proxy.SameDir(pcap, log):
+		return usagef("--pcap %s is the directory of --log; each wants one of its own", pcap)
+	}
+	return nil
 }
 
 // parseQueues reads "A" or "A-B".
