@@ -17,7 +17,7 @@ import (
 )
 
 func someCounters() Counters {
-	c := Counters{Preset: "lpd-case-2015", Rev: "sha256:12", ReloadOK: true, ReloadAt: time.Unix(1790000000, 5e8), Restored: 4, LogDropped: 2, Gaps: 6,
+	c := Counters{Preset: "lpd-case-2015", Rev: "sha256:12", ReloadOK: true, ReloadAt: time.Unix(1790000000, 5e8), Restored: 4, LogDropped: 2, Gaps: 6, PcapPackets: 21, PcapDropped: 22,
 		FlowEventsDropped: 1}
 	q := QueueCounters{Queue: 3, Received: 12, Injected: 1, InjectErrors: 2, HoldsRefused: 3, NotRewritten: 9, LostIDs: 4, ENOBUFS: 5, VerdictErrors: 6, Waiting: 7,
 		QueueDropped: 8, SocketDropped: 9}
@@ -62,6 +62,8 @@ func TestMetricsCollect(t *testing.T) {
 		`halfopen_flow_events_dropped_total 1`,
 		`halfopen_log_suppressed_total{reason="ack-no-state"} 14`,
 		`halfopen_log_dropped_total 2`,
+		`halfopen_pcap_packets_total 21`,
+		`halfopen_pcap_dropped_total 22`,
 		`halfopen_gap_packets_total 6`,
 		`halfopen_policy_info{preset="lpd-case-2015",rev="sha256:12"} 1`,
 		`halfopen_config_last_reload_successful 1`,
