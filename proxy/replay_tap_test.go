@@ -161,6 +161,24 @@ func TestReplayOfAGatewaysCapture(t *testing.T) {
 	}
 }
 
+// What time made the gateway send is no counterfactual under its own policy, and is one where another policy sends it.
+func TestReplayOfWhatTimeDidAtAGateway(t *testing.T) {
+	const resets = "preset: observe\ntimeouts: {established: 100ms}\non: {idle-expired: {peer: rst-tracked}}\n"
+	for text, want := range map[string]int{resets: 0, "preset: observe\n": 1} {
+		b := newTapped(t, text, false)
+		b.handshake()
+		time.Sleep(150 * time.Millisecond)
+		b.step()
+		b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "late"))
+		b.step()
+		b.captured()
+		got := mustReplay(t, ReplayConfig{Capture: b.dir, Policy: writeFile(t, []byte(resets)), Fresh: true})
+		if got.Counterfactual.Flows != want || got.Ended["idle"] != 1 || got.Injected == 0 {
+			t.Errorf("captured under %q: %d counterfactual connections, want %d (%+v)", text, got.Counterfactual.Flows, want, got.Replay)
+		}
+	}
+}
+
 // copyCapture copies a capture, changing each frame.
 func copyCapture(t *testing.T, from, to string, change func(*capture.Frame)) {
 	t.Helper()

@@ -234,16 +234,23 @@ func TestTapOfARewrite(t *testing.T) {
 	b.agreesWithLog(got)
 }
 
+// writesNow is an injector that makes the recorder write.
+type writesNow struct{ *capture.Recorder }
+
+func (w writesNow) Send([]byte) error { w.Flush(); return nil }
+
 // What could not be rewritten is captured with what became of it instead.
 func TestTapOfWhatIsNotRewritten(t *testing.T) {
-	b := newTapped(t, "preset: observe\non: {urgent: {packet: rewrite, strip: urgent, reply: ack-tracked}}", false)
+	b := newTapped(t, "preset: observe\non: {urgent: {packet: rewrite, strip: urgent, reply: ack-tracked, peer: probe-ack}}", false)
 	b.handshake()
 	b.Worker.second = nil
+	b.Worker.injector = writesNow{b.recorder} // what the decision makes first must not have the packet written before it is known what becomes of it
 	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.URG, 101, 501, "bb"))
 	b.step()
 	got := b.captured()
 	b.expectLines(got[3:],
-		"queue0 in: halfopen drop reason=urgent reply=ack-tracked rewrite_omitted=second-queue state=ESTABLISHED flow=1 direction=to_server",
+		"queue0 in: halfopen drop reason=urgent reply=ack-tracked peer=probe-ack rewrite_omitted=second-queue state=ESTABLISHED flow=1 direction=to_server",
+		"emitted: halfopen inject kind=probe-ack to=server reason=urgent flow=1 direction=to_server",
 		"emitted: halfopen inject kind=ack-tracked to=client reason=urgent flow=1 direction=to_client")
 	b.agreesWithLog(got)
 }

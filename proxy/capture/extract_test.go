@@ -185,7 +185,16 @@ func TestExtractDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	data[len(data)-1] ^= 0xff // the last block's second length
-	if err := errors.Join(os.WriteFile(files[1], data, 0o600), os.WriteFile(files[2], []byte("no capture"), 0o600)); err != nil {
+	if err := os.WriteFile(files[1], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := extracted(t, dir, Pick{From: time.Unix(86400+10, 0)}); got != "10 11" { // what is older is not read
+		t.Errorf("behind the damage: %s", got)
+	}
+	if got := extracted(t, dir, Pick{Until: time.Unix(1, 0)}); got != "" {
+		t.Errorf("before everything: %s", got)
+	}
+	if err := os.WriteFile(files[2], []byte("no capture"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var buf bytes.Buffer
