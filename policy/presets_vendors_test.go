@@ -114,6 +114,9 @@ func TestVendorPresetValues(t *testing.T) {
 		}
 		holdTo(t, p, c.on)
 	}
+	if d := load(t, "paloalto").Timeouts(-1)[conntrack.Denied]; d != 90*time.Second {
+		t.Errorf("paloalto: a denied session is discarded for %v", d)
+	}
 	for name, rst := range map[string]conntrack.RSTRule{"cisco-asa": conntrack.RSTRFC5961, "paloalto": conntrack.RSTRFC5961,
 		"juniper-srx": conntrack.RSTWindow, "fortigate": conntrack.RSTWindow, "netdefendos": conntrack.RSTWindow, "checkpoint-scr": conntrack.RSTWindow} {
 		if w := load(t, name).Window(-1); w.Check != conntrack.SeqStrict || w.RST != rst {
