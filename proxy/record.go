@@ -127,7 +127,7 @@ func optionBits(has conntrack.OptionSet) (bits uint16) {
 // fillDecision writes what the engine found, decided and did.
 func (j *journal) fillDecision(r *decisionlog.Record, pol *policy.Policy, s *conntrack.Segment, out *policy.Outcome) {
 	r.FlowID = out.Flow
-	r.Dir = logDirection(out.Dir, out.Flow != 0)
+	r.Dir = logDirection(out.Dir, out.Flow != 0 || out.HasTomb || s.Kind() == conntrack.KindSYN && s.Defect == conntrack.DefectNone)
 	d := &r.Decision
 	d.ID = j.cause
 	d.Verdict = out.Verdict.String()
