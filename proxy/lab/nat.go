@@ -187,7 +187,7 @@ type injectedOnWire struct {
 // wireFacts lists the injected segments with their addresses on the wire, each held against the segments that were forwarded on the
 // same link in the same direction.
 func (p *Phase) wireFacts() {
-	n := newNumbering(p.trace)
+	n := newNumbers(p.trace)
 	proper := true
 	list := []injectedOnWire{}
 	for _, s := range p.trace {
@@ -198,7 +198,7 @@ func (p *Phase) wireFacts() {
 		if s.last == s.links-1 {
 			link = "outside"
 		}
-		one := injectedOnWire{Link: link, Src: s.wire[0].String(), Dst: s.wire[1].String(), Kind: n.label(&s.packet)}
+		one := injectedOnWire{Link: link, Src: s.wire[0].String(), Dst: s.wire[1].String(), Kind: label(n, &s.packet)}
 		for _, f := range p.trace {
 			if f.injectedBy() < 0 && f.droppedBy() < 0 && f.toServer == s.toServer && f.wire == s.wire {
 				one.Proper = true

@@ -221,9 +221,9 @@ func TestLadderCompressesRuns(t *testing.T) {
 }
 
 func TestNumbersFallBackToPlain(t *testing.T) {
-	n := newNumbering(nil)
+	n := newNumbers(nil)
 	p := packet{flags: flagACK, seq: 42, ack: 4_000_000_000, toServer: true}
-	if got := n.label(&p); got != "ACK 42 ack 4000000000" {
+	if got := label(n, &p); got != "ACK 42 ack 4000000000" {
 		t.Errorf("label %q", got)
 	}
 }

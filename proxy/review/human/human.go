@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Duration writes a time with two or three digits that mean something: 421 µs, 12 ms, 3.6 s, 412 s, 95 min, 1 h, 8 h, 3 days.
@@ -69,11 +70,31 @@ func Bytes(n uint64) string {
 	return text + " " + "kMGTP"[i:i+1] + "B"
 }
 
-// Wrap breaks a text at blanks into lines of at most width characters, where its words allow that.
+// Clean returns a text that somebody else wrote without what would steer a terminal or break a line.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
+
+// Wrap breaks a text at blanks into lines of at most width characters; a word longer than that is cut.
 func Wrap(text string, width int) (lines []string) {
+	width = max(width, 1)
 	line, n := "", 0
 	for _, w := range strings.Fields(text) {
-		k := len([]rune(w))
+		k := utf8.RuneCountInString(w)
+		for ; k > width; k -= width {
+			if n > 0 {
+				lines = append(lines, line)
+				line, n = "", 0
+			}
+			cut := len(string([]rune(w)[:width]))
+			lines = append(lines, w[:cut])
+			w = w[cut:]
+		}
 		if n > 0 && n+1+k > width {
 			lines = append(lines, line)
 			line, n = "", 0

@@ -33,11 +33,20 @@ func TestCounts(t *testing.T) {
 }
 
 func TestWrap(t *testing.T) {
-	lines := Wrap("a bb  ccc dddddddd é", 5)
-	if got := strings.Join(lines, "|"); got != "a bb|ccc|dddddddd|é" {
+	lines := Wrap("a bb  ccc dddéddddéddé é", 5)
+	if got := strings.Join(lines, "|"); got != "a bb|ccc|dddéd|dddéd|dé é" {
 		t.Error(got)
 	}
+	if got := Wrap("ab", 0); strings.Join(got, "|") != "a|b" {
+		t.Errorf("%q", got)
+	}
 	if got := Wrap("", 5); len(got) != 1 || got[0] != "" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestClean(t *testing.T) {
+	if got := Clean("é a\x1b[31m\nb\u0085\u202e\u2067\u2028\xff"); got != "é a\ufffd[31m\ufffdb\ufffd\ufffd\ufffd\ufffd\ufffd" {
 		t.Errorf("%q", got)
 	}
 }

@@ -47,12 +47,12 @@ func (g *Group) text(b *strings.Builder, see func(*Case) string) {
 		indent(b, fmt.Sprintf("%6d  ", v.Cases), "        ", v.Sentence)
 	}
 	for i, reason := range g.Reasons {
-		text := fmt.Sprintf("%s %d", reason.Reason, reason.Cases)
+		text := fmt.Sprintf("%s %d", human.Clean(reason.Reason), reason.Cases)
 		if reason.Verdict != "" {
-			text = fmt.Sprintf("%s/%s %d", reason.Verdict, reason.Reason, reason.Cases)
+			text = human.Clean(reason.Verdict) + "/" + text
 		}
 		if reason.Rule != "" {
-			text += ", rule " + clean(reason.Rule)
+			text += ", rule " + human.Clean(reason.Rule)
 		}
 		indent(b, head(i, "reasons"), "            ", text)
 	}
@@ -61,7 +61,7 @@ func (g *Group) text(b *strings.Builder, see func(*Case) string) {
 	}
 	for i := range g.Examples {
 		c := &g.Examples[i]
-		indent(b, "  - ", "    ", fmt.Sprintf("%s  %s > %s: %s", stamp(c.At.Time, time.Time{}), c.Client, c.Server, c.What))
+		indent(b, "  - ", "    ", fmt.Sprintf("%s  %s > %s: %s", stamp(c.At.Time, time.Time{}), c.Client, c.Server, human.Clean(c.What)))
 		if see != nil {
 			if how := see(c); how != "" {
 				fmt.Fprintf(b, "      %s\n", how)
@@ -94,14 +94,4 @@ func stamp(t, before time.Time) string {
 		return t.Format("15:04:05")
 	}
 	return t.Format("2006-01-02 15:04:05")
-}
-
-// clean makes a name that somebody else chose fit for a terminal.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '\ufffd'
-		}
-		return r
-	}, s)
 }

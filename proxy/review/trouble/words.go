@@ -60,3 +60,9 @@ var words = map[Kind]wording{
 			"server": "The server did.",
 		}},
 }
+
+// Title names the trouble in a few words.
+func (c *Case) Title() string { return words[c.Kind].title }
+
+// Sentence says how it came about.
+func (c *Case) Sentence() string { return words[c.Kind].variants[c.Variant] }
