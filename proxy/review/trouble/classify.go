@@ -110,7 +110,7 @@ func (a *Attempt) failure(c *Case) {
 	c.SYNs = a.SYNs
 	c.Kind = NeverConnected
 	syns := human.Count(a.SYNs, "SYN")
-	if a.SYNs > 1 {
+	if a.SYNs > 1 && a.span() > 0 {
 		syns += " in " + human.Duration(a.span())
 	}
 	switch {
@@ -188,6 +188,8 @@ func ForgottenBy(why string, timeoutS float64) string {
 		return "by a decision"
 	case "shutdown":
 		return "when the gateway stopped"
+	case "denied":
+		return "when its denial was over"
 	}
 	return "(" + why + ")"
 }
@@ -210,6 +212,11 @@ func (f *Facts) lateSegments(c *Case, _ int64) bool {
 	verb := "dropped"
 	if l.Refused > 0 {
 		c.Variant, verb = "refused", "refused with a RST"
+	}
+	if l.Denied {
+		c.Variant = "denied"
+		c.What = fmt.Sprintf("%s, %s; the policy had denied these ends", human.Count(l.Segments, "segment"), verb)
+		return true
 	}
 	if l.Old == nil {
 		c.Variant = "unknown"

@@ -43,7 +43,7 @@ type End struct {
 	StallS  float64 `json:"stall_s,omitempty"`
 }
 
-// Late are segments of a connection that the gateway did not know any more, or never knew.
+// Late are segments of a connection that the gateway did not know any more, or never knew, or had denied.
 type Late struct {
 	First    int64 `json:"first"`
 	Last     int64 `json:"last"`
@@ -51,6 +51,7 @@ type Late struct {
 	Data     int   `json:"data,omitempty"`    // of them with data
 	Dropped  int   `json:"dropped,omitempty"` // of them dropped
 	Refused  int   `json:"refused,omitempty"` // of them answered with a RST or ICMP
+	Denied   bool  `json:"denied,omitempty"`  // the policy had denied these ends for a while
 	Blame    Blame `json:"blame"`             // the decision about the last that was dropped or refused
 	Old      *Old  `json:"old,omitempty"`     // what the gateway had forgotten; nil: it never knew it
 }
@@ -118,6 +119,7 @@ func (f *Facts) flow(e *decisionlog.Event) {
 	if l.Event != "end" {
 		return
 	}
+	f.FIN = f.FIN || strings.ContainsAny(l.History, "Ff")
 	f.End = &End{At: e.Timestamp.UnixNano(), Reason: l.Reason, Outcome: l.Outcome, By: l.EndedBy, Stalled: l.Stalled, StallS: l.StallS}
 	switch l.Outcome {
 	case "closed", "half-closed", "reset", "dead", "forgotten":
@@ -125,7 +127,7 @@ func (f *Facts) flow(e *decisionlog.Event) {
 	case "picked-up":
 		f.Adopted = true
 	}
-	if f.Own == nil && f.Connected == 0 && !f.Adopted {
+	if f.Own == nil && f.Connected == 0 && !f.Adopted && f.Late == nil {
 		f.Own = &Attempt{First: f.First, Last: f.First, SYNs: 1 + int(l.SYNRetransmits)}
 		if !l.End.IsZero() {
 			f.Own.Last = max(f.First, l.End.UnixNano())
@@ -150,6 +152,13 @@ func (f *Facts) inject(i *decisionlog.InjectEvent) {
 	}
 }
 
+// plain reports whether nothing is remarkable about a connection that stands: facts that begin anew with its next record would come to
+// the same.
+func (f *Facts) plain() bool {
+	return f.stands() && f.Own == nil && f.Dial == nil && f.Drops == 0 && f.Reset == nil && f.RST == nil && f.Late == nil && f.End == nil &&
+		!f.Disowned && !f.Moved
+}
+
 // stands reports whether the connection is past its handshake, so that a SYN is none of its own.
 func (f *Facts) stands() bool { return f.Connected != 0 || f.Adopted }
 
@@ -163,14 +172,16 @@ func (f *Facts) decision(e *decisionlog.Event) {
 	if known {
 		finding = finding.Base()
 	}
+	denied := d.StateBefore == conntrack.Denied.String() || d.StateAfter == conntrack.Denied.String()
 	flags := e.TCP.Flags
 	syn, ack, rst := strings.Contains(flags, "S"), strings.Contains(flags, "."), strings.Contains(flags, "R")
 	if !f.stands() && f.Own == nil && standing(d.StateBefore) && !embryonic(d.StateAfter) {
 		f.Adopted = true // older than the log
 	}
 	switch {
-	case e.FlowID == 0 && !syn && !rst:
+	case (e.FlowID == 0 || denied) && !syn && !rst:
 		f.late(e, finding)
+		f.Late.Denied = f.Late.Denied || denied
 	case syn && !ack && e.Direction != "to_client":
 		f.syn(e)
 	case f.Dial != nil && f.answersDial(e, finding, syn, rst):
@@ -184,7 +195,12 @@ func (f *Facts) decision(e *decisionlog.Event) {
 
 // embryonic reports whether a state is before the end of the handshake.
 func embryonic(state string) bool {
-	return state == conntrack.SynSent.String() || state == conntrack.SynRecv.String() || state == conntrack.SynSent2.String()
+	for s := conntrack.StateNone; s < conntrack.NumStates; s++ {
+		if s.Embryonic() && s.String() == state {
+			return true
+		}
+	}
+	return false
 }
 
 // standing reports whether a state is after the end of the handshake.

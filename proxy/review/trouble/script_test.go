@@ -14,7 +14,7 @@ import (
 //
 //	+TIME FLOW new [pred=N]
 //	+TIME FLOW DIR FLAGS SEQ ACK LEN VERDICT/REASON BEFORE>AFTER [reply=KIND] [peer=KIND] [rule=NAME] [idle=S] [tomb=FLOW,AGO,WHY]
-//	+TIME FLOW end OUTCOME BY [why=WORD] [stalled=S] [handshake=S] [again=N] [adopted]
+//	+TIME FLOW end OUTCOME BY [why=WORD] [stalled=S] [handshake=S] [again=N] [hist=LETTERS] [adopted]
 //	+TIME FLOW inject KIND trigger=WORD
 //	+TIME run NAME
 //
@@ -72,7 +72,7 @@ func script(t testing.TB, text string) (events []*decisionlog.Event) {
 		case "new":
 			e.Flow = &decisionlog.FlowEvent{Event: "new", Predecessor: num(opts["pred"]), Start: e.Timestamp}
 		case "end":
-			e.Flow = &decisionlog.FlowEvent{Event: "end", Outcome: w[3], EndedBy: w[4], Reason: opts["why"], HandshakeS: secs("handshake"),
+			e.Flow = &decisionlog.FlowEvent{Event: "end", Outcome: w[3], EndedBy: w[4], Reason: opts["why"], History: opts["hist"], HandshakeS: secs("handshake"),
 				SYNRetransmits: num(opts["again"]), Adopted: strings.Contains(line, "adopted")}
 			if s := secs("stalled"); s != nil {
 				e.Flow.Stalled, e.Flow.StallS = true, *s
@@ -123,18 +123,11 @@ func madeOf(kind string) *decisionlog.MadeEvent {
 	return &decisionlog.MadeEvent{Kind: kind}
 }
 
-// found returns the cases of a script, each as "KIND/VARIANT FLOW syns=N REASON".
+// found returns the cases of a script in short.
 func found(t *testing.T, text string) (cases []string) {
 	t.Helper()
 	tr := NewTracker(func(c *Case) {
-		s := fmt.Sprintf("%s/%s %d", c.Kind, c.Variant, c.FlowID)
-		if c.SYNs > 0 {
-			s += fmt.Sprintf(" syns=%d", c.SYNs)
-		}
-		if c.Reason != "" {
-			s += " " + c.Reason
-		}
-		cases = append(cases, s)
+		cases = append(cases, brief(c))
 		if c.At.IsZero() || c.Until.Before(c.At.Time) || c.What == "" || !c.Client.IsValid() || !c.Server.IsValid() || c.Server.Port() != 515 {
 			t.Errorf("%+v", c)
 		}
@@ -150,4 +143,16 @@ func found(t *testing.T, text string) (cases []string) {
 		t.Error("something is left after the end")
 	}
 	return cases
+}
+
+// brief writes a case in short.
+func brief(c *Case) string {
+	s := fmt.Sprintf("%s/%s %d", c.Kind, c.Variant, c.FlowID)
+	if c.SYNs > 0 {
+		s += fmt.Sprintf(" syns=%d", c.SYNs)
+	}
+	if c.Reason != "" {
+		s += " " + c.Reason
+	}
+	return s
 }

@@ -2,6 +2,7 @@ package trouble
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,8 +18,11 @@ const retryWindow = 30 * time.Second
 // maxWaiting bounds what waits for that; beyond it the oldest is reported early.
 const maxWaiting = 1 << 17
 
-// Tracker finds the trouble in a log, in one pass. It remembers the facts of connections that live, and for half a minute of log time
-// those of attempts that failed. [NewTracker] makes one.
+// maxOpen bounds the connections under observation that have no end so far.
+const maxOpen = 1 << 17
+
+// Tracker finds the trouble in a log, in one pass. It remembers the facts of connections that live and are not plain, and for half a
+// minute of log time those of attempts that failed, both within bounds. [NewTracker] makes one.
 type Tracker struct {
 	found func(*Case)
 
@@ -95,7 +99,10 @@ func (t *Tracker) known(e *decisionlog.Event) {
 		k = t.recent[e.FlowID] // the segment that ended it is told after its end
 	}
 	if k == nil {
-		if e.Flow == nil && (e.Decision == nil || e.Decision.StateAfter == conntrack.StateNone.String()) {
+		switch {
+		case e.Inject != nil && e.Inject.Trigger == "": // what a decision makes says nothing that it does not
+			return
+		case e.Decision != nil && e.Decision.StateAfter == conntrack.StateNone.String():
 			return
 		}
 		k = &track{}
@@ -105,9 +112,28 @@ func (t *Tracker) known(e *decisionlog.Event) {
 		t.connections++
 	}
 	t.add(k, e)
-	if e.Flow != nil && e.Flow.Event == "end" {
+	switch {
+	case e.Flow != nil && e.Flow.Event == "end":
 		delete(t.open, k.FlowID)
 		t.over(k)
+	case k.plain():
+		delete(t.open, k.FlowID)
+	case len(t.open) > maxOpen:
+		t.thin()
+	}
+}
+
+// thin lets go of the half of the connections that was silent for longest: their ends may have been lost. What is certain of them is
+// reported.
+func (t *Tracker) thin() {
+	all := slices.SortedFunc(maps.Values(t.open), func(a, b *track) int {
+		return cmp.Or(cmp.Compare(a.Last, b.Last), cmp.Compare(a.FlowID, b.FlowID))
+	})
+	for _, k := range all[:len(all)/2] {
+		t.report(k.ownTrouble(t.now))
+		t.unlink(k.own)
+		k.own, k.over = nil, k.dial != nil
+		delete(t.open, k.FlowID)
 	}
 }
 
@@ -261,9 +287,10 @@ func (t *Tracker) close(k *track) {
 	t.report(k.ownTrouble(t.now))
 	t.unlink(k.own)
 	k.own = nil
-	delete(t.recent, k.FlowID)
-	if k.Late != nil {
-		delete(t.late, k.FlowID)
+	for _, m := range [...]map[uint64]*track{t.recent, t.late} {
+		if m[k.FlowID] == k {
+			delete(m, k.FlowID)
+		}
 	}
 	if key := (ends{k.Client, k.Server}); t.loose[key] == k {
 		delete(t.loose, key)
@@ -273,22 +300,35 @@ func (t *Tracker) close(k *track) {
 // Settle reports what is left at the end of the log, or of a run, and forgets it all. Of connections that live it tells what is
 // certain.
 func (t *Tracker) Settle() {
-	var left []Case
-	found := t.found
-	t.found = func(c *Case) { left = append(left, *c) }
+	t.Pending(t.found)
+	t.forget()
+}
+
+// Pending tells found of the cases that Settle would report now, and changes nothing: of a log that is still being written they may
+// yet turn out otherwise.
+func (t *Tracker) Pending(found func(*Case)) {
+	var cases []Case
+	add := func(c Case, ok bool) {
+		if ok {
+			cases = append(cases, c)
+		}
+	}
 	for _, w := range t.waiting {
-		t.close(w.k)
+		if w.k.dial != nil {
+			add(w.k.look(t.now, (*Facts).failedDial))
+		}
+		if w.k.over {
+			add(w.k.ownTrouble(t.now))
+		}
 	}
 	for _, k := range t.open {
-		t.report(k.ownTrouble(t.now))
+		add(k.ownTrouble(t.now))
 	}
-	t.found = found
-	t.forget()
-	slices.SortFunc(left, func(a, b Case) int {
+	slices.SortFunc(cases, func(a, b Case) int {
 		return cmp.Or(a.At.Compare(b.At.Time), cmp.Compare(a.FlowID, b.FlowID), a.Client.Compare(b.Client))
 	})
-	for i := range left {
-		t.found(&left[i])
+	for i := range cases {
+		found(&cases[i])
 	}
 }
 

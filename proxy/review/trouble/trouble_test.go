@@ -203,7 +203,7 @@ var cases = []struct {
 	{"a RST after a FIN is no trouble", stands + `
 		+1s 1 < F. 501 101 0 forward/fin ESTABLISHED>FIN_WAIT
 		+1s 1 > R 101 0 0 forward/rst FIN_WAIT>CLOSE
-		+10s 1 end reset client-rst why=rst`, nil},
+		+10s 1 end reset client-rst why=rst hist=ShAfR`, nil},
 	{"nor is the RST of a client that has forgotten", stands + "+1s 1 > R 101 0 0 forward/rst-for-probe ESTABLISHED>CLOSE\n+10s 1 end reset client-rst why=rst", nil},
 
 	{"cut off", stands + `
@@ -214,6 +214,17 @@ var cases = []struct {
 	{"late, and let through", "+0s 0 > P. 101 501 10 forward/late-after-expiry NONE>NONE tomb=1,412s,idle", nil},
 	{"late after a close", "+0s 0 > . 101 501 0 drop/late-after-expiry NONE>NONE tomb=1,130s,fin", nil},
 	{"never known", "+0s 0 > P. 101 501 10 drop/data-no-state NONE>NONE", []string{"late/unknown 0 data-no-state"}},
+	{"denied from the first SYN on", `
+		+0s 1 new
+		+0s 1 > S 100 0 0 drop/new NONE>DENIED reply=rst
+		+1s 1 > S 100 0 0 drop/denied DENIED>DENIED
+		+1m 1 end denied denied why=denied`, []string{"never-connected/gateway-refused 1 syns=2 denied"}},
+	{"denied in its middle", stands + `
+		+1s 1 end forgotten deleted why=deleted
+		+0s 2 new pred=1
+		+0s 2 > P. 101 501 10 drop/urgent ESTABLISHED>DENIED rule=no-urgent
+		+1s 2 > P. 101 501 10 drop/denied DENIED>DENIED
+		+1m 2 end denied denied why=denied`, []string{"late/denied 2 denied"}},
 	{"a stray ACK", "+0s 0 > . 101 501 0 drop/ack-no-state NONE>NONE\n+0s 0 < R 501 0 0 drop/rst-no-state NONE>NONE", nil},
 }
 
@@ -285,6 +296,59 @@ func TestFactsKeep(t *testing.T) {
 	}
 }
 
+// TestSave: a Tracker that is put away after each record finds the same, and its pending cases are what Settle reports.
+func TestSave(t *testing.T) {
+	for _, c := range cases {
+		want := found(t, c.log)
+		var got []string
+		var cases []Case
+		take := func(c *Case) { cases = append(cases, *c) }
+		tr := NewTracker(take)
+		for _, e := range script(t, c.log) {
+			tr.Add(e)
+			data, err := tr.Save()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tr, err = LoadTracker(data, take); err != nil {
+				t.Fatalf("%s: %v\n%s", c.name, err, data)
+			}
+		}
+		before := len(cases)
+		var pending []Case
+		tr.Pending(func(c *Case) { pending = append(pending, *c) })
+		if len(cases) != before {
+			t.Errorf("%s: Pending reports to the wrong one", c.name)
+		}
+		if tr.Settle(); !reflect.DeepEqual(append([]Case{}, cases[before:]...), append([]Case{}, pending...)) {
+			t.Errorf("%s: pending %+v, settled %+v", c.name, pending, cases[before:])
+		}
+		for _, k := range cases {
+			b, err := json.Marshal(&k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var back Case
+			if err := json.Unmarshal(b, &back); err != nil || !back.At.Equal(k.At.Time) || !back.Until.Equal(k.Until.Time) {
+				t.Errorf("%s: %+v came back as %+v, %v", c.name, k, back, err)
+			}
+			if back.At, back.Until = k.At, k.Until; back != k {
+				t.Errorf("%s: %+v came back as %+v", c.name, k, back)
+			}
+			got = append(got, brief(&k))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s:\n got %q\nwant %q", c.name, got, want)
+		}
+	}
+	for _, bad := range []string{"", "{}", `{"version":1,"waiting":[{"track":0}]}`, `{"version":1,"tries":[{"track":-1}]}`,
+		`{"version":1,"tracks":[{"facts":{"client":"","server":""}}],"tries":[{"track":0}]}`, `{"version":9}`} {
+		if tr, err := LoadTracker([]byte(bad), nil); err == nil || tr != nil {
+			t.Errorf("%s is a tracker", bad)
+		}
+	}
+}
+
 // TestTrackerIsBounded: what waits does not grow without end, and early reports are complete.
 func TestTrackerIsBounded(t *testing.T) {
 	n := 0
@@ -301,6 +365,19 @@ func TestTrackerIsBounded(t *testing.T) {
 	if tr.Settle(); n != floods {
 		t.Errorf("%d cases of %d", n, floods)
 	}
+	// Connections whose ends are lost, in trouble and out of it.
+	for _, line := range []string{"+0s 1 > S 100 0 0 forward/new NONE>SYN_SENT", "+0s 1 > . 101 501 10 drop/seq-above ESTABLISHED>ESTABLISHED",
+		"+0s 1 > . 101 501 10 forward/fin ESTABLISHED>FIN_WAIT"} {
+		e := script(t, line)[0]
+		for i := range maxOpen + 5000 {
+			e.FlowID, e.SrcPort = uint64(i+1), uint16(i)
+			tr.Add(e)
+			if len(tr.open) > maxOpen {
+				t.Fatalf("%d are open", len(tr.open))
+			}
+		}
+	}
+	tr.Settle()
 	// One client, one server: not all attempts can be linked, and none is lost.
 	n = 0
 	for i := range 10 * maxTries {

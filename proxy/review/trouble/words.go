@@ -31,6 +31,7 @@ var words = map[Kind]wording{
 		map[string]string{
 			"dropped": "It had forgotten the connection, and dropped what came.",
 			"refused": "It had forgotten the connection, and answered with a RST.",
+			"denied":  "The policy had denied these ends for a while.",
 			"unknown": "It never knew the connection: it is older than the gateway, or its beginning went another way.",
 		}},
 	Stalled: {"stalled and died",
