@@ -10,6 +10,7 @@ font-family:system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;f
 .hol .hol-title{font-size:18px;font-weight:650}
 .hol .hol-lead{font-size:14px}
 .hol .hol-name{font-size:11px;fill:var(--muted);letter-spacing:.04em;text-transform:uppercase}
+.hol .hol-value{font-weight:500}
 .hol .hol-party{font-weight:650;font-size:14px}
 .hol .hol-time{fill:var(--muted);font-variant-numeric:tabular-nums}
 .hol .hol-label,.hol .hol-head,.hol .hol-number{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:12px}

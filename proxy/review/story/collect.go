@@ -111,7 +111,7 @@ func (c *Collector) Find(e *decisionlog.Event) {
 	if e.FlowID != c.Flow || c.Flow == 0 {
 		return
 	}
-	if e.SrcIP != "" {
+	if e.SrcIP != "" && !c.found {
 		c.found, c.ends = true, endsOf(e)
 	}
 	if e.Flow != nil && e.Flow.Predecessor != 0 {

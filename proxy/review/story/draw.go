@@ -97,7 +97,10 @@ func (s *Story) title() string {
 func (s *Story) lines() []string {
 	lines := []string{s.Headline}
 	if c := s.Trouble; c != nil {
-		lines = append(lines, "Trouble: "+c.Title()+". "+c.Sentence(), upper(c.What))
+		lines = append(lines, "Trouble: "+c.Title()+". "+c.Sentence())
+		if !strings.Contains(strings.ToLower(s.Headline), c.What) {
+			lines = append(lines, upper(c.What))
+		}
 	}
 	return lines
 }

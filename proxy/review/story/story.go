@@ -60,8 +60,8 @@ type Policy struct {
 // Relative is a neighbour on the same ports.
 type Relative struct {
 	FlowID uint64           `json:"flow_id"`
-	From   decisionlog.Time `json:"from"` // zero where the log does not have it
-	Ended  decisionlog.Time `json:"ended"`
+	From   decisionlog.Time `json:"from,omitzero"` // zero where the log does not have it
+	Ended  decisionlog.Time `json:"ended,omitzero"`
 	Held   bool             `json:"held,omitempty"` // the gateway remembered it until this one took its place
 	Text   string           `json:"text"`           // in words
 }

@@ -154,6 +154,8 @@ func (t *teller) tell(e *decisionlog.Event) {
 	}
 	if e.FlowID == t.FlowID {
 		t.own(e)
+	} else if d := e.Decision; d != nil && d.Tombstone != nil && d.Tombstone.FlowID == t.FlowID && e.TCP != nil && !strings.Contains(e.TCP.Flags, "S") {
+		t.facts.Add(e) // late
 	}
 	switch {
 	case e.Flow != nil:

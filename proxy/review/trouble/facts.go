@@ -180,7 +180,7 @@ func (f *Facts) decision(e *decisionlog.Event) {
 	}
 	switch {
 	case (e.FlowID == 0 || denied) && !syn && !rst:
-		f.late(e, finding)
+		f.late(e)
 		f.Late.Denied = f.Late.Denied || denied
 	case syn && !ack && e.Direction != "to_client":
 		f.syn(e)
@@ -271,7 +271,7 @@ func (f *Facts) life(e *decisionlog.Event, finding conntrack.Finding) {
 }
 
 // late takes down a segment of a connection that the gateway does not know.
-func (f *Facts) late(e *decisionlog.Event, finding conntrack.Finding) {
+func (f *Facts) late(e *decisionlog.Event) {
 	d, at := e.Decision, e.Timestamp.UnixNano()
 	if f.Late == nil {
 		f.Late = &Late{First: at}
@@ -282,7 +282,7 @@ func (f *Facts) late(e *decisionlog.Event, finding conntrack.Finding) {
 	if e.TCP.Len > 0 {
 		l.Data++
 	}
-	if finding == conntrack.LateAfterExpiry && d.Tombstone != nil {
+	if d.Tombstone != nil {
 		l.Old = oldOf(d.Tombstone)
 		f.FlowID = l.Old.FlowID
 	}

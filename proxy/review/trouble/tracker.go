@@ -141,7 +141,7 @@ func (t *Tracker) thin() {
 func (t *Tracker) unknown(e *decisionlog.Event) {
 	var k *track
 	d := e.Decision
-	if f, ok := conntrack.FindingByWord(d.Reason); ok && f.Base() == conntrack.LateAfterExpiry && d.Tombstone != nil {
+	if d.Tombstone != nil && !strings.Contains(e.TCP.Flags, "S") {
 		if k = t.late[d.Tombstone.FlowID]; k == nil {
 			k = &track{over: true}
 			t.late[d.Tombstone.FlowID] = k

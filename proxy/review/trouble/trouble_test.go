@@ -211,6 +211,8 @@ var cases = []struct {
 		+412s 0 > P. 101 501 10 drop/late-after-expiry NONE>NONE tomb=1,412s,idle
 		+1s 0 > P. 101 501 10 drop/late-after-expiry NONE>NONE tomb=1,413s,idle`, []string{"late/dropped 1 late-after-expiry"}},
 	{"cut off with a RST", "+0s 0 < P. 501 101 10 drop/late-after-expiry NONE>NONE tomb=1,412s,evicted reply=rst", []string{"late/refused 1 late-after-expiry"}},
+	{"cut off, in the words of a policy that has no memory of what it forgot", "+0s 0 > P. 101 501 10 drop/data-no-state NONE>NONE tomb=1,1h,idle",
+		[]string{"late/dropped 1 data-no-state"}},
 	{"late, and let through", "+0s 0 > P. 101 501 10 forward/late-after-expiry NONE>NONE tomb=1,412s,idle", nil},
 	{"late after a close", "+0s 0 > . 101 501 0 drop/late-after-expiry NONE>NONE tomb=1,130s,fin", nil},
 	{"never known", "+0s 0 > P. 101 501 10 drop/data-no-state NONE>NONE", []string{"late/unknown 0 data-no-state"}},
