@@ -39,6 +39,8 @@ type reviewOptions struct {
 	limit   int
 	reverse bool
 	follow  bool
+	trouble bool
+	svg     bool
 }
 
 // newReviewCmd is `halfopen review`.
@@ -51,10 +53,16 @@ func newReviewCmd() *cobra.Command {
 		Long: "review lists the records of a decision log, one line each. LOGDIR is a directory, one of its files, or - for stdin.\n" +
 			"Filters combine: a record must fit all of them, and of several values of one (separated by commas) it must fit one. They are\n" +
 			"given as flags or as words: --reason syn-established and reason:syn-established are the same.\n" +
-			"Beside a directory's logs review keeps an index (" + index.FileName + "), so that the first records are there at once.",
+			"Beside a directory's logs review keeps an index (" + index.FileName + "), so that the first records are there at once.\n" +
+			"With --flow alone it tells that connection's life: who sent what, what the gateway did with it and why, what it made itself.\n" +
+			"With --trouble it says what went wrong for the users of connections, grouped, the most telling first; it then ends with status 1\n" +
+			"where something did.",
 		Example: "  halfopen review /var/log/halfopen --verdict drop --since 1h\n" +
 			"  halfopen review /var/log/halfopen reason:syn-established,late-after-expiry src:10.0.0.0/8 since:1h\n" +
 			"  halfopen review /var/log/halfopen -f --verdict drop\n" +
+			"  halfopen review /var/log/halfopen --trouble --since 24h\n" +
+			"  halfopen review /var/log/halfopen --flow 1234567890123\n" +
+			"  halfopen review /var/log/halfopen --flow 1234567890123 --svg > connection.svg\n" +
 			"  halfopen review /var/log/halfopen --flow 1234567890123 -o json | jq .decision\n" +
 			"  halfopen review verify /var/log/halfopen",
 		Args: reviewArgs,
@@ -66,6 +74,14 @@ func newReviewCmd() *cobra.Command {
 			if err := opt.check(args[0]); err != nil {
 				return err
 			}
+			switch flow, story := oneFlow(f, opt); {
+			case opt.trouble:
+				return listTrouble(c, args[0], f, opt)
+			case story:
+				return tellFlow(c, args[0], flow, opt.svg)
+			case opt.svg:
+				return usagef("--svg draws one connection: it wants --flow with its number, and no other filter")
+			}
 			return listRecords(c, args[0], f, opt)
 		},
 	}
@@ -76,6 +92,8 @@ func newReviewCmd() *cobra.Command {
 	fl.IntVar(&opt.limit, "limit", 0, "at most so many records (0: all; with -f: how many of those that are there, 10)")
 	fl.BoolVar(&opt.reverse, "reverse", false, "newest first (directories only)")
 	fl.BoolVarP(&opt.follow, "follow", "f", false, "print records as they come, across files, until interrupted (directories only)")
+	fl.BoolVar(&opt.trouble, "trouble", false, "say what went wrong for users, grouped; filters pick cases then")
+	fl.BoolVar(&opt.svg, "svg", false, "with --flow: draw the connection's life as SVG")
 	fl.StringVarP(&opt.output, "output", "o", "text", "text, json for the log's own lines, or csv")
 	c.AddCommand(newReviewVerifyCmd())
 	return c

@@ -3,6 +3,7 @@ package story
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"halfopen/proxy/decisionlog"
@@ -73,7 +74,10 @@ type end struct {
 }
 
 func endsOf(e *decisionlog.Event) [2]end {
-	a, b := end{e.SrcIP, e.SrcPort}, end{e.DestIP, e.DestPort}
+	return inOrder(end{e.SrcIP, e.SrcPort}, end{e.DestIP, e.DestPort})
+}
+
+func inOrder(a, b end) [2]end {
 	if b.ip < a.ip || b.ip == a.ip && b.port < a.port {
 		a, b = b, a
 	}
@@ -104,6 +108,14 @@ func (k *kept) add(r numbered, first, last int) {
 		k.last[k.at] = r
 		k.at = (k.at + 1) % last
 	}
+}
+
+// NewCollector returns a Collector that knows the connection's ends and its predecessor (0 for none): it need not be shown what
+// [Collector.Find] would look for.
+func NewCollector(flow uint64, client, server netip.AddrPort, predecessor uint64) *Collector {
+	c := &Collector{Flow: flow, found: true, predecessor: predecessor}
+	c.ends = inOrder(end{client.Addr().String(), client.Port()}, end{server.Addr().String(), server.Port()})
+	return c
 }
 
 // Find looks for the connection's ends and its predecessor.

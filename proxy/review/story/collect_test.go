@@ -1,8 +1,10 @@
 package story
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -54,6 +56,13 @@ func TestCollector(t *testing.T) {
 			k.Add(e)
 		}
 		r := k.Records()
+		known := NewCollector(2, netip.MustParseAddrPort("10.0.0.1:721"), netip.MustParseAddrPort("10.0.0.2:515"), 1)
+		for _, e := range events {
+			known.Add(e)
+		}
+		if !known.Found() || !reflect.DeepEqual(known.Records(), r) {
+			t.Error("one that is told the ends collects other records")
+		}
 		count := map[uint64]int{}
 		line := 0
 		for _, e := range r.Events {

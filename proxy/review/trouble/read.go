@@ -3,22 +3,9 @@ package trouble
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"halfopen/proxy/decisionlog"
 )
-
-// Filter picks cases. An empty field picks all; those that are set must all fit.
-type Filter struct {
-	Since  time.Time // of which something happened from then on
-	Reason string    // of the decision that says most about it
-	Arm    string
-}
-
-// Match says whether the filter picks the case.
-func (f *Filter) Match(c *Case) bool {
-	return !c.Until.Before(f.Since) && (f.Reason == "" || c.Reason == f.Reason) && (f.Arm == "" || c.Arm == f.Arm)
-}
 
 // Read finds the trouble in the log at path: a directory, a file, or - for stdin. Lines that are no records are returned, and what
 // can be read is read.

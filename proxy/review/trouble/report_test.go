@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,7 +123,7 @@ func TestReport(t *testing.T) {
 
 func TestFilter(t *testing.T) {
 	all := everything(t, Filter{})
-	some := everything(t, Filter{Reason: "syn-established"})
+	some := everything(t, Filter{Reason: []string{"syn-established"}})
 	if some.Troubled == 0 || some.Troubled >= all.Troubled {
 		t.Errorf("%d of %d", some.Troubled, all.Troubled)
 	}
@@ -135,8 +136,23 @@ func TestFilter(t *testing.T) {
 	if r := everything(t, Filter{Since: last}); r.Troubled == 0 || r.Troubled >= all.Troubled {
 		t.Errorf("since: %d of %d", r.Troubled, all.Troubled)
 	}
-	if r := everything(t, Filter{Arm: "B"}); r.Troubled != 0 {
-		t.Errorf("an arm that nobody is in: %d", r.Troubled)
+	if r := everything(t, Filter{Until: all.From.Time}); r.Troubled != 0 {
+		t.Errorf("until: %d", r.Troubled)
+	}
+	net := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
+	for _, c := range []struct {
+		f    Filter
+		want uint64
+	}{
+		{Filter{Addr: net("10.2.0.0/16"), Src: net("10.0.0.0/8"), Dst: net("192.0.2.9/32"), DstPort: []uint16{515}}, all.Troubled},
+		{Filter{Addr: net("192.0.2.0/24"), Port: []uint16{1, 515}}, all.Troubled},
+		{Filter{Src: net("192.0.2.0/24")}, 0}, {Filter{Dst: net("10.0.0.0/8")}, 0}, {Filter{Addr: net("11.0.0.0/8")}, 0}, {Filter{DstPort: []uint16{721}}, 0},
+		{Filter{SrcPort: []uint16{723}}, 1}, {Filter{Port: []uint16{723}}, 1}, {Filter{Arm: []string{"B"}}, 0}, {Filter{Rule: []string{"no-urgent"}}, 1},
+		{Filter{Verdict: []string{"hold"}}, 0}, {Filter{Kind: []Kind{OldConnection}}, 2}, {Filter{Flow: []uint64{1 << 40}}, 0},
+	} {
+		if r := everything(t, c.f); r.Troubled != c.want {
+			t.Errorf("%+v: %d, want %d", c.f, r.Troubled, c.want)
+		}
 	}
 }
 
