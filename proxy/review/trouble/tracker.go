@@ -15,16 +15,15 @@ import (
 // retryWindow is how long after an attempt's last SYN another one of the same client to the same server counts as its continuation.
 const retryWindow = 30 * time.Second
 
-// maxWaiting bounds what waits for that; beyond it the oldest is reported early.
-const maxWaiting = 1 << 17
-
-// maxOpen bounds the connections under observation that have no end so far.
-const maxOpen = 1 << 17
+// maxTracked bounds what waits for that, beyond which the oldest is reported early, and the connections under observation that have no
+// end so far.
+const maxTracked = 1 << 17
 
 // Tracker finds the trouble in a log, in one pass. It remembers the facts of connections that live and are not plain, and for half a
 // minute of log time those of attempts that failed, both within bounds. [NewTracker] makes one.
 type Tracker struct {
 	found func(*Case)
+	limit int // maxTracked
 
 	run         string
 	first, now  int64
@@ -48,7 +47,7 @@ type waiting struct {
 
 // NewTracker returns a Tracker that tells found of each case once it is certain. The case is found's to keep.
 func NewTracker(found func(*Case)) *Tracker {
-	t := &Tracker{found: found}
+	t := &Tracker{found: found, limit: maxTracked}
 	t.forget()
 	return t
 }
@@ -75,7 +74,7 @@ func (t *Tracker) Add(e *decisionlog.Event) {
 		}
 		t.run = e.Header.Run
 	}
-	if !e.Timestamp.IsZero() {
+	if e.Header == nil && e.Trailer == nil && !e.Timestamp.IsZero() { // a replay's header has the time of the replay
 		at := e.Timestamp.UnixNano()
 		if t.first == 0 {
 			t.first = at
@@ -118,7 +117,7 @@ func (t *Tracker) known(e *decisionlog.Event) {
 		t.over(k)
 	case k.plain():
 		delete(t.open, k.FlowID)
-	case len(t.open) > maxOpen:
+	case len(t.open) > t.limit:
 		t.thin()
 	}
 }
@@ -236,7 +235,7 @@ func (t *Tracker) wait(k *track) {
 	}
 	k.waits = true
 	t.waiting = append(t.waiting, waiting{k, t.now + int64(retryWindow)})
-	if len(t.waiting) > maxWaiting {
+	if len(t.waiting) > t.limit {
 		w := t.waiting[0]
 		t.waiting = t.waiting[1:]
 		t.close(w.k)

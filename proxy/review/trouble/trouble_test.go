@@ -38,7 +38,7 @@ var cases = []struct {
 		+0s 1 > S 100 0 0 forward/new NONE>SYN_SENT
 		+1s 1 > S 100 0 0 forward/syn-retransmit SYN_SENT>SYN_SENT
 		+2m 1 end unanswered idle why=idle`, []string{"never-connected/unanswered 1 syns=2"}},
-	{"unanswered so far", "+0s 1 new\n+0s 1 > S 100 0 0 forward/new NONE>SYN_SENT\n+4s run R", []string{"never-connected/unanswered 1 syns=1"}},
+	{"unanswered so far", "+0s 1 new\n+0s 1 > S 100 0 0 forward/new NONE>SYN_SENT\n+4s 2 new\n+0s run R", []string{"never-connected/unanswered 1 syns=1"}},
 	{"unanswered, its records held back", "+0s 1 new\n+2m 1 end unanswered idle why=idle again=4", []string{"never-connected/unanswered 1 syns=5"}},
 	{"refused", `
 		+0s 1 new
@@ -355,12 +355,13 @@ func TestSave(t *testing.T) {
 func TestTrackerIsBounded(t *testing.T) {
 	n := 0
 	tr := NewTracker(func(c *Case) { n++ })
+	tr.limit = 1000
 	line := script(t, "+0s 0 > S 100 0 0 drop/new NONE>NONE")[0]
-	const floods = maxWaiting + 5000
+	const floods = 5000
 	for i := range floods {
 		line.SrcIP = fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)
 		tr.Add(line)
-		if len(tr.waiting) > maxWaiting || len(tr.loose) > maxWaiting || len(tr.pairs) > maxWaiting {
+		if len(tr.waiting) > tr.limit || len(tr.loose) > tr.limit || len(tr.pairs) > tr.limit {
 			t.Fatalf("%d wait", len(tr.waiting))
 		}
 	}
@@ -371,10 +372,10 @@ func TestTrackerIsBounded(t *testing.T) {
 	for _, line := range []string{"+0s 1 > S 100 0 0 forward/new NONE>SYN_SENT", "+0s 1 > . 101 501 10 drop/seq-above ESTABLISHED>ESTABLISHED",
 		"+0s 1 > . 101 501 10 forward/fin ESTABLISHED>FIN_WAIT"} {
 		e := script(t, line)[0]
-		for i := range maxOpen + 5000 {
+		for i := range 5000 {
 			e.FlowID, e.SrcPort = uint64(i+1), uint16(i)
 			tr.Add(e)
-			if len(tr.open) > maxOpen {
+			if len(tr.open) > tr.limit {
 				t.Fatalf("%d are open", len(tr.open))
 			}
 		}
