@@ -89,7 +89,7 @@ func (x *Index) Refresh(ctx context.Context) error {
 
 // forget drops what is known of the database, so that the next refresh reads it again.
 func (x *Index) forget() {
-	x.gen, x.files, x.words, x.flows = 0, make(map[string]*fileState), newWords(), nil
+	x.gen, x.files, x.words, x.flows, x.watch = 0, make(map[string]*fileState), newWords(), nil, nil
 }
 
 // explain adds what the user can do about an error of SQLite's.
@@ -130,7 +130,7 @@ func (b *builder) run(ctx context.Context) error {
 		b.tx = nil
 		return nil
 	}
-	return b.commit()
+	return b.commit(true)
 }
 
 // begin opens a transaction and makes sure that what is known is what the database holds.
@@ -177,8 +177,11 @@ func (b *builder) begin() (err error) {
 	return nil
 }
 
-// commit writes everything that is pending.
-func (b *builder) commit() error {
+// commit writes everything that is pending; last: no more is to come soon.
+func (b *builder) commit(last bool) error {
+	if err := b.saveCases(last); err != nil {
+		return err
+	}
 	if err := b.flush(); err != nil {
 		return err
 	}
@@ -227,9 +230,19 @@ func (b *builder) flush() error {
 // reconcile drops what the log no longer holds, and everything if the log is not the one that was indexed.
 func (b *builder) reconcile(now []listed) error {
 	here := make(map[string]bool, len(now))
+	newest := ""
+	for _, f := range b.x.files {
+		if f.pos.Offset > 0 {
+			newest = max(newest, f.stem)
+		}
+	}
 	for _, l := range now {
 		here[l.stem] = true
 		f := b.x.files[l.stem]
+		if f == nil && l.stem < newest {
+			b.x.opt.Warn(fmt.Sprintf("index: %s is older than what is indexed; the index is made anew", l.path))
+			return b.rebuild()
+		}
 		if f == nil || f.size == l.size && f.mtime == l.mtime && f.name == l.name && b.x.checked {
 			continue
 		}
@@ -276,6 +289,9 @@ func (b *builder) remove(f *fileState) error {
 	if _, err := b.tx.Exec("DELETE FROM files WHERE id = ?", f.id); err != nil {
 		return err
 	}
+	if _, err := b.tx.Exec("DELETE FROM cases WHERE until < (SELECT ifnull(min(first_at), 0) FROM files)"); err != nil {
+		return err
+	}
 	delete(b.x.files, f.stem)
 	for k, row := range b.flows.rows {
 		if row.lastFile == f.id {
@@ -288,7 +304,7 @@ func (b *builder) remove(f *fileState) error {
 // rebuild empties the index.
 func (b *builder) rebuild() error {
 	b.touched = true
-	for _, t := range append([]string{"columns", "files", "flow_rows", "flow_chunks", "revisions", "words", "runs"}, tablesByFile...) {
+	for _, t := range append([]string{"columns", "files", "flow_rows", "flow_chunks", "cases", "tracker", "revisions", "words", "runs"}, tablesByFile...) {
 		if _, err := b.tx.Exec("DELETE FROM " + t); err != nil {
 			return fmt.Errorf("index: %w", err)
 		}
@@ -323,6 +339,9 @@ func (b *builder) indexFile(ctx context.Context, l *listed) error {
 		return nil
 	}
 	b.touched = true
+	if err := b.watching(); err != nil {
+		return err
+	}
 	if err := b.enter(f, l); err != nil {
 		return err
 	}
@@ -383,7 +402,7 @@ func (b *builder) readFile(ctx context.Context, l *listed) error {
 
 // turn ends a transaction and begins the next.
 func (b *builder) turn(ctx context.Context, l *listed) error {
-	if err := b.commit(); err != nil {
+	if err := b.commit(false); err != nil {
 		return err
 	}
 	if b.full() {

@@ -474,6 +474,30 @@ func TestTwoAtOnce(t *testing.T) {
 	agrees(t, open(t, dir), dir)
 }
 
+// One that indexes holds up others that want to, and nobody else: they wait until it is done, or their time is.
+func TestLock(t *testing.T) {
+	dir, _ := generate(t, loggen.Config{Seed: 15, Decisions: 500})
+	x, y := open(t, dir), open(t, dir)
+	unlock, err := x.takeLock(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _ := decisionlog.Files(dir)
+	os.Remove(files[0])
+	soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if err := y.Refresh(soon); err == nil {
+		t.Error("two index at once")
+	}
+	if n, err := y.Count(ctx, Filter{}); err != nil || n == 0 {
+		t.Errorf("a reader was held up: %d, %v", n, err)
+	}
+	unlock()
+	if err := y.Refresh(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // A full disk ends indexing with a message that names file and byte; what is indexed can be asked, and with room it goes on.
 func TestFullDisk(t *testing.T) {
 	dir, _ := generate(t, loggen.Config{Seed: 11, Decisions: 20000, Flows: 4000})

@@ -2,12 +2,14 @@ package index
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"halfopen/proxy/decisionlog"
 )
@@ -78,6 +80,10 @@ func (f *fileState) save(tx *sql.Tx) error {
 
 // number is a count as SQLite sums it without overflow: no number of a log is above 2^53 - 1 (docs/log.md), unless somebody wrote it.
 func number(n uint64) int64 { return int64(min(n, 1<<53-1)) }
+
+func sortFiles(fs []*fileState) {
+	slices.SortFunc(fs, func(a, b *fileState) int { return cmp.Compare(a.stem, b.stem) })
+}
 
 // listed is a log file as the directory has it.
 type listed struct {

@@ -174,10 +174,13 @@ func (b *builder) line(raw []byte, at, next decisionlog.Position) error {
 	}
 	b.pending++
 	b.file.pos = next
-	if f.Has(slots.header) {
-		return b.header(at)
+	if err := b.show(f); err != nil {
+		return err
 	}
-	if f.Has(slots.trailer) {
+	switch {
+	case f.Has(slots.header):
+		return b.header(at)
+	case f.Has(slots.trailer):
 		return nil
 	}
 	r := b.takeRecord(f, at.Offset)

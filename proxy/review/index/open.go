@@ -65,8 +65,9 @@ type Index struct {
 	files    map[string]*fileState
 	words    *words // the builder's own
 	flows    *flowBook
-	gen      int64 // of the database that files, words and flows know
-	checked  bool  // the files were held against the index since it was opened
+	gen      int64  // of the database that files, words and flows know
+	watch    *watch // nil: not needed yet
+	checked  bool   // the files were held against the index since it was opened
 
 	viewing sync.Mutex // held while the view is brought up to date
 	view    *view

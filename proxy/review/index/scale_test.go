@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"halfopen/proxy/review/loggen"
+	"halfopen/proxy/review/trouble"
 )
 
 var (
@@ -211,6 +212,17 @@ func ask(t *testing.T, x *Index, middle File) []timing {
 		}
 		add("count: "+f.String(), func() (int, error) { n, err := x.Count(ctx, f); return int(n), err })
 	}
+	for range 2 { // the first time the search's state is loaded
+		add("trouble, grouped", func() (int, error) { r, err := x.Trouble(ctx, trouble.Filter{}); return int(r.Troubled), err })
+	}
+	add("trouble of the last hour, grouped", func() (int, error) {
+		files, err := x.Files(ctx)
+		if err != nil {
+			return 0, err
+		}
+		r, err := x.Trouble(ctx, trouble.Filter{Since: files[len(files)-1].Last.Add(-time.Hour)})
+		return int(r.Troubled), err
+	})
 	add("flow", func() (int, error) { f, err := x.Flow(ctx, r.FlowID); return f.Decisions, err })
 	add("lineage", func() (int, error) {
 		f, err := x.Flow(ctx, r.FlowID)

@@ -133,6 +133,32 @@ SELECT f.id, r.run, f.flow_id, f.community_id, f.client_ip, f.client_port, f.ser
   f.reasons, f.first_file, f.first_offset, f.last_file, f.last_offset
 FROM flow_rows f LEFT JOIN runs r ON r.id = f.run;
 
+-- What went wrong for users of connections (docs/review.md, Trouble), once it is certain.
+CREATE TABLE cases (
+  id        INTEGER PRIMARY KEY,
+  at        INTEGER NOT NULL, until INTEGER NOT NULL, -- when it began to go wrong, and its last sign
+  kind_w    INTEGER NOT NULL, variant_w INTEGER NOT NULL,
+  verdict_w INTEGER NOT NULL, reason_w INTEGER NOT NULL, rule_w INTEGER NOT NULL, -- the decision that says most about it
+  arm_w     INTEGER NOT NULL,
+  flow_id   INTEGER NOT NULL, -- the connection to look at; 0: the gateway made no entry
+  client    TEXT NOT NULL, server TEXT NOT NULL,
+  syns      INTEGER NOT NULL,
+  connect_s REAL NOT NULL,    -- retries: seconds from the first SYN to the handshake's end
+  what      TEXT NOT NULL     -- what happened, in words
+);
+CREATE INDEX cases_at ON cases (at);
+
+CREATE VIEW troubles AS
+SELECT id, at, until,
+  (SELECT word FROM words WHERE id = c.kind_w) AS kind, (SELECT word FROM words WHERE id = c.variant_w) AS variant,
+  (SELECT word FROM words WHERE id = c.verdict_w) AS verdict, (SELECT word FROM words WHERE id = c.reason_w) AS reason,
+  (SELECT word FROM words WHERE id = c.rule_w) AS rule, (SELECT word FROM words WHERE id = c.arm_w) AS arm,
+  flow_id, client, server, syns, connect_s, what
+FROM cases c;
+
+-- The search for trouble, as far as it has read: a start goes on from there.
+CREATE TABLE tracker (id INTEGER PRIMARY KEY, stem TEXT NOT NULL, offset INTEGER NOT NULL, last_case INTEGER NOT NULL, state BLOB NOT NULL);
+
 -- What filters and orders ask of every flow, 1024 flows a chunk by id; docs/review.md says how it is coded.
 CREATE TABLE flow_chunks (chunk INTEGER PRIMARY KEY, data BLOB NOT NULL);
 
