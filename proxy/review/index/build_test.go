@@ -172,6 +172,17 @@ func TestIncremental(t *testing.T) {
 		t.Fatal(err)
 	}
 	agrees(t, y, dir)
+	for _, i := range []*Index{x, y} {
+		files, _ := x.Files(ctx)
+		blocks := 0
+		for _, f := range files {
+			blocks += (f.Records + i.opt.blockMax - 1) / i.opt.blockMax
+		}
+		var n int
+		if err := i.SQL().QueryRow("SELECT count(*) FROM blocks").Scan(&n); err != nil || n != blocks {
+			t.Errorf("%d blocks, want %d: they do not grow (%v)", n, blocks, err)
+		}
+	}
 	x.Close()
 	agrees(t, open(t, dir), dir)
 }
