@@ -164,24 +164,25 @@ func TestIncremental(t *testing.T) {
 				t.Fatalf("a file that is full was indexed again: %+v, then %+v", before[k], after[k])
 			}
 		}
-		if i%10 == 9 {
+		switch {
+		case i%10 == 9:
 			agrees(t, x, dir)
+		case i == 25: // what is known of the last block is lost
+			x.forget()
 		}
 	}
 	if err := y.Refresh(ctx); err != nil {
 		t.Fatal(err)
 	}
 	agrees(t, y, dir)
-	for _, i := range []*Index{x, y} {
-		files, _ := x.Files(ctx)
-		blocks := 0
-		for _, f := range files {
-			blocks += (f.Records + i.opt.blockMax - 1) / i.opt.blockMax
-		}
-		var n int
-		if err := i.SQL().QueryRow("SELECT count(*) FROM blocks").Scan(&n); err != nil || n != blocks {
-			t.Errorf("%d blocks, want %d: they do not grow (%v)", n, blocks, err)
-		}
+	files, _ := x.Files(ctx)
+	blocks := 0
+	for _, f := range files {
+		blocks += (f.Records + x.opt.blockMax - 1) / x.opt.blockMax
+	}
+	var n int
+	if err := x.SQL().QueryRow("SELECT count(*) FROM blocks").Scan(&n); err != nil || n != blocks {
+		t.Errorf("%d blocks, want %d: they do not grow (%v)", n, blocks, err)
 	}
 	x.Close()
 	agrees(t, open(t, dir), dir)
