@@ -140,7 +140,8 @@ func (d *decoder) optionValues(n *node, o *OptionSpec) {
 		v := OptionValueSpec{Word: e.key, text: d.src.comment(e.at.line), Then: &Spec{Name: d.src.name, src: d.src}}
 		d.section(e.value, fmt.Sprintf("the value %s of the option %s", e.key, o.Name), pieceKeys(), func(k *key, e *entry) { d.fileKey(v.Then, k, e) })
 		for key, note := range v.Then.notes {
-			note.Text = strings.TrimPrefix(note.Text+"; option "+o.Name+"="+v.Word, "; ")
+			note.Option = o.Name + "=" + v.Word
+			note.Text = strings.TrimPrefix(note.Text+"; option "+note.Option, "; ")
 			v.Then.notes[key] = note
 		}
 		o.Values = append(o.Values, v)

@@ -41,6 +41,8 @@ type Note struct {
 	Text string // the comment, "" for none
 	From string // the name of the file or preset whose word holds, or the flag
 	Line int    // in From, from 1; 0 for a flag
+	// Option is the choice OPTION=VALUE that the word depends on, "" for none.
+	Option string
 }
 
 // String returns "FILE:LINE", with .yaml behind a preset's name; "" where no file says anything.

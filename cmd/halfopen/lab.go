@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -98,24 +99,26 @@ func newLabMatrixCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "matrix",
 		Short: "Play every phase of every scenario under every preset, and print who connected and how soon",
+		Long: `matrix plays every phase of every scenario under every policy, each in a topology of its own, and prints who connected and how
+soon, or who gave up. With -o html the result is one self-contained page: behind each cell stand the ladder of what passed, the
+decisions that it turned on and the lines of the policy that are responsible.`,
 		Example: `  halfopen lab matrix
+  halfopen lab matrix -o html > matrix.html
   halfopen lab matrix --policy lpd-case-2015 --policy my.yaml --scenario silence-on-the-wire -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return usagef("-o %q: want text or json", output)
+			if output != "text" && output != "json" && output != "html" {
+				return usagef("-o %q: want text, json or html", output)
 			}
 			if len(o.Policies) == 0 {
 				o.Policies = policy.Presets()
 			}
+			o.Version = version()
 			m, err := lab.RunMatrix(c.Context(), o)
 			if err != nil {
 				return err
 			}
-			write := m.WriteText
-			if output == "json" {
-				write = m.WriteJSON
-			}
+			write := map[string]func(io.Writer) error{"text": m.WriteText, "json": m.WriteJSON, "html": m.WriteHTML}[output]
 			if err := write(c.OutOrStdout()); err != nil {
 				return err
 			}
@@ -130,6 +133,6 @@ func newLabMatrixCmd() *cobra.Command {
 	f.StringArrayVar(&o.Scenarios, "scenario", nil, "only this `SCENARIO` (repeatable)")
 	f.IntVar(&o.Parallel, "parallel", 0, "cells at a time (0: default)")
 	f.StringVar(&o.Out, "out", "", "keep captures and logs of every cell in `DIR`")
-	f.StringVarP(&output, "output", "o", "text", "text or json")
+	f.StringVarP(&output, "output", "o", "text", "text, json or html (one file, with a ladder and the lines of policy behind each cell)")
 	return c
 }

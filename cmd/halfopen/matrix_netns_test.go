@@ -21,6 +21,10 @@ func TestMatrixOfEverything(t *testing.T) {
 				Seconds   float64
 				GaveUp    string `json:"gave_up"`
 				Error     string
+				Decisive  []struct {
+					Finding, Event string
+					Lines          []struct{ Key, Value string }
+				}
 			}
 		}
 		LeftOut []string `json:"left_out"`
@@ -49,6 +53,14 @@ func TestMatrixOfEverything(t *testing.T) {
 			}
 			if !c.Connected && c.GaveUp == "" {
 				t.Errorf("%s: not connected, and nobody gave up", at)
+			}
+			if len(c.Decisive) == 0 {
+				t.Errorf("%s: nothing decided", at)
+			}
+			for _, d := range c.Decisive {
+				if d.Finding+d.Event == "" || len(d.Lines) == 0 || d.Lines[0].Key == "" || d.Lines[0].Value == "" {
+					t.Errorf("%s: no line of policy behind %+v", at, d)
+				}
 			}
 			if c.Policy == "transparent-resync" && row.Scenario == "silence-on-the-wire" && (!c.Connected || c.Seconds > 3) {
 				t.Errorf("%s: %+v", at, c)

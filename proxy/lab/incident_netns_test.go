@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"halfopen/policy"
 )
 
 // farPolicy is the customer's own firewall of the case: it lets the new SYN through and drops what is no answer to it.
@@ -150,7 +152,7 @@ func checkTombstone(t *testing.T, r *Report, p *Phase) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := compact(p.Facts["old_connection"]); string(got) != want || tomb.Why != "idle" || tomb.Forgotten == "" {
+		if want := compact(p.Facts["old_connection"]); string(got) != want || tomb.Why != "idle" || tomb.Forgotten.IsZero() {
 			t.Errorf("tombstone %+v, want numbers %s", tomb, want)
 		}
 		return
@@ -231,5 +233,24 @@ func TestMatrix(t *testing.T) {
 	// FreeBSD's classic pf drops the SYN silently (reference: behaviours, matrix row one): nobody is told, and the client gives up.
 	if c := remembered[3]; c.Connected || c.GaveUp != "client" || c.Seconds < 5 {
 		t.Errorf("remembered under %s: %+v", c.Policy, c)
+	}
+	checkPage(t, page(t, m), 8)
+	// Behind a cell stands the line that decided, wherever it is inherited from.
+	for col, from := range map[int]string{1: "lpd-case-2015", 2: "openbsd-pf", 3: "freebsd-pf-classic"} {
+		c := remembered[col]
+		if len(c.Decisive) == 0 || c.Decisive[0].Finding != "syn-established" || len(c.Decisive[0].Lines) == 0 || c.ladder == nil {
+			t.Errorf("%s: decisive %+v", c.Policy, c.Decisive)
+			continue
+		}
+		l := c.Decisive[0].Lines[0]
+		text, _ := policy.Preset(from)
+		lines := strings.Split(string(text), "\n")
+		if l.File != from+".yaml" || l.Line < 1 || l.Line > len(lines) || !strings.HasPrefix(strings.TrimSpace(lines[l.Line-1]), "syn-established:") || l.Text[0] != strings.TrimSpace(lines[l.Line-1]) {
+			t.Errorf("%s: %+v", c.Policy, l)
+		}
+	}
+	if forgotten := m.Rows[1].Cells[2].Decisive; len(forgotten) == 0 || forgotten[0].Event == "" || len(forgotten[0].Lines) < 2 ||
+		forgotten[0].Lines[0].File != "--set" || !forgotten[0].Lines[1].Overruled {
+		t.Errorf("forgotten under openbsd-pf: %+v", forgotten)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"halfopen/proxy/decisionlog"
 )
 
 // entry is what the lab reads of a decision log's line (ARCHITECTURE.md, "The decision record").
@@ -26,28 +28,39 @@ type entry struct {
 		Ack   uint32 `json:"ack"`
 		Len   int    `json:"len"`
 	} `json:"tcp"`
-	Decision struct {
-		Verdict string `json:"verdict"`
-		Reason  string `json:"reason"`
-		Rule    string `json:"rule"`
-		Reply   *made  `json:"reply"`
-		Peer    *made  `json:"peer"`
-		Tomb    *struct {
-			Forgotten string  `json:"forgotten"`
-			Why       string  `json:"why"`
-			IdleS     float64 `json:"idle_s"`
-			ClientSeq uint32  `json:"client_seq"`
-			ServerSeq uint32  `json:"server_seq"`
-		} `json:"tombstone"`
-	} `json:"decision"`
-	Flow struct {
+	FlowID    uint64      `json:"flow_id"`
+	Direction string      `json:"direction"`
+	Decision  decidedPart `json:"decision"`
+	Flow      struct {
 		Event  string `json:"event"`
 		Reason string `json:"reason"`
+		State  string `json:"state"`
 	} `json:"flow"`
 	Inject struct {
 		Kind  string `json:"kind"`
 		Error string `json:"error"`
 	} `json:"inject"`
+}
+
+// decidedPart is a record's decision.
+type decidedPart struct {
+	Verdict     string                     `json:"verdict"`
+	Reason      string                     `json:"reason"`
+	Rule        string                     `json:"rule"`
+	StateBefore string                     `json:"state_before"`
+	IdleS       float64                    `json:"idle_s"`
+	RemainingS  *float64                   `json:"remaining_s"`
+	Reply       *made                      `json:"reply"`
+	Peer        *made                      `json:"peer"`
+	Expected    *decisionlog.ExpectedEvent `json:"expected"`
+	Tomb        *struct {
+		Forgotten stamp   `json:"forgotten"`
+		Why       string  `json:"why"`
+		State     string  `json:"state"`
+		TimeoutS  float64 `json:"timeout_s"`
+		ClientSeq uint32  `json:"client_seq"`
+		ServerSeq uint32  `json:"server_seq"`
+	} `json:"tombstone"`
 }
 
 // made is a segment that a decision caused.

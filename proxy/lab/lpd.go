@@ -26,6 +26,8 @@ func lpdScenario() Scenario {
 	return Scenario{
 		Name:    "lpd",
 		Summary: "a real print job from rlpr to a real LPD server, then the incident on that pair of ports",
+		About: "The same silence with the programs that met it first: rlpr prints 200,000 random bytes to a BSD lpd. A client that vanished in mid-job left its connection " +
+			"behind, and rlpr prints from the port that it had. Whether the job arrives whole is compared byte by byte.",
 		Phases: []PhaseSpec{
 			{
 				Name:  "print",

@@ -11,10 +11,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"halfopen/policy"
+	"halfopen/proxy/review/ladder"
 )
 
 // matrixParallel is the default number of cells that play at the same time. A cell mostly waits.
-const matrixParallel = 8
+const matrixParallel = 16
 
 // MatrixOptions say which policies meet which phases.
 type MatrixOptions struct {
@@ -22,34 +27,59 @@ type MatrixOptions struct {
 	Scenarios []string              // nil means all
 	Binary    string                // as Options.Binary
 	Parallel  int                   // cells at the same time; 0 means matrixParallel
+	Version   string                // of the program, for the result
 	Out       string                // keep each cell's captures and logs in Out/SCENARIO.PHASE.COLUMN-POLICY; "" keeps none
 	Progress  func(done, total int) // called after each cell, never concurrently; may be nil
 }
 
 // Matrix is the result: one cell for each policy and phase.
 type Matrix struct {
-	Policies []string `json:"policies"`
-	Rows     []Row    `json:"rows"`
-	Seconds  float64  `json:"seconds"`            // how long it all took
-	LeftOut  []string `json:"left_out,omitempty"` // scenarios that could not be played here, and why
+	Policies  []string     `json:"policies"`
+	Rows      []Row        `json:"rows"`
+	Seconds   float64      `json:"seconds"`            // how long it all took
+	LeftOut   []string     `json:"left_out,omitempty"` // scenarios that could not be played here, and why
+	Began     time.Time    `json:"began"`
+	Version   string       `json:"version,omitempty"` // of the program
+	Kernel    string       `json:"kernel"`            // whose TCP the ends are, as uname -sr says
+	Incidents []Incident   `json:"incidents"`         // the scenarios of the rows
+	Presets   []PolicyInfo `json:"policy_info"`       // in the order of Policies
+}
+
+// Incident says what a scenario is about.
+type Incident struct {
+	Scenario string `json:"scenario"`
+	Summary  string `json:"summary"` // one sentence
+	About    string `json:"about"`   // one paragraph
+}
+
+// PolicyInfo says what a policy of the matrix is.
+type PolicyInfo struct {
+	Policy      string `json:"policy"`
+	Rev         string `json:"policy_rev,omitempty"`
+	Description string `json:"description,omitempty"`
 }
 
 // Row is one phase under every policy, in the order of Matrix.Policies.
 type Row struct {
-	Scenario string `json:"scenario"`
-	Phase    string `json:"phase"`
-	Cells    []Cell `json:"cells"`
+	Scenario string   `json:"scenario"`
+	Phase    string   `json:"phase"`
+	Title    string   `json:"title"`         // what happens in the phase
+	Set      []string `json:"set,omitempty"` // what the lab sets in every policy for it, PATH=VALUE
+	Cells    []Cell   `json:"cells"`
 }
 
 // Cell is one phase under one policy.
 type Cell struct {
-	Policy    string  `json:"policy"`
-	Connected bool    `json:"connected"`
-	Seconds   float64 `json:"seconds"`           // to recover, or until somebody gave up
-	GaveUp    string  `json:"gave_up,omitempty"` // who: "client" or "server"; "" if nobody
-	SYNSent   int     `json:"syn_sent"`
-	Why       string  `json:"why,omitempty"`
-	Error     string  `json:"error,omitempty"` // the lab's own failure: nothing is known about this cell
+	Policy    string      `json:"policy"`
+	Connected bool        `json:"connected"`
+	Seconds   float64     `json:"seconds"`           // to recover, or until somebody gave up
+	GaveUp    string      `json:"gave_up,omitempty"` // who: "client" or "server"; "" if nobody
+	SYNSent   int         `json:"syn_sent"`
+	Why       string      `json:"why,omitempty"`
+	Error     string      `json:"error,omitempty"`    // the lab's own failure: nothing is known about this cell
+	Decisive  []*Decision `json:"decisive,omitempty"` // what it turned on, in the order of time
+
+	ladder *ladder.Ladder // nil where nothing was seen
 }
 
 // Failed reports whether any cell could not be played.
@@ -65,8 +95,8 @@ func (m *Matrix) Failed() bool {
 }
 
 // RunMatrix plays every phase under every policy, each in a topology of its own. A cell that fails is in the table; an error is returned
-// only if nothing could be played or ctx ended. Dials give up after giveUpSeconds, so that the whole of six policies and all phases
-// takes between one and three minutes. It needs root.
+// only if nothing could be played or ctx ended. Dials give up after giveUpSeconds, so that the whole of two dozen policies and all
+// phases takes between one and two minutes. It needs root.
 func RunMatrix(ctx context.Context, o MatrixOptions) (*Matrix, error) {
 	if !isRoot() {
 		return nil, errNotRoot
@@ -75,9 +105,12 @@ func RunMatrix(ctx context.Context, o MatrixOptions) (*Matrix, error) {
 		return nil, errors.New("lab: a matrix needs at least one policy")
 	}
 	start := time.Now()
-	m := &Matrix{Policies: o.Policies}
+	m := &Matrix{Policies: o.Policies, Began: start.UTC().Truncate(time.Second), Version: o.Version, Kernel: kernel()}
 	if err := m.rows(o); err != nil {
 		return nil, err
+	}
+	for _, ref := range o.Policies {
+		m.Presets = append(m.Presets, policyInfo(ref))
 	}
 	if o.Out == "" {
 		dir, err := os.MkdirTemp("", "halfopen-matrix-")
@@ -112,8 +145,9 @@ func (m *Matrix) rows(o MatrixOptions) error {
 				continue
 			}
 		}
+		m.Incidents = append(m.Incidents, Incident{sc.Name, sc.Summary, sc.About})
 		for _, p := range sc.Phases {
-			row := Row{Scenario: sc.Name, Phase: p.Name, Cells: make([]Cell, len(o.Policies))}
+			row := Row{Scenario: sc.Name, Phase: p.Name, Title: p.Title, Set: p.overrides(), Cells: make([]Cell, len(o.Policies))}
 			for i, policy := range o.Policies {
 				row.Cells[i].Policy = policy
 			}
@@ -176,6 +210,32 @@ func (c *Cell) play(ctx context.Context, row *Row, binary, out string) {
 	c.Connected, c.Seconds, c.SYNSent = p.Client.Connected, p.Client.Seconds, p.Client.SYNSent
 	c.GaveUp, _ = p.Facts["gave_up"].(string)
 	c.Why, _ = p.Facts["why"].(string)
+	c.Decisive = p.decisive
+	if len(p.trace) > 0 {
+		c.ladder = p.ladder()
+	}
+}
+
+// kernel is what uname -sr says.
+func kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
+}
+
+// policyInfo describes a policy; one that cannot be opened has errors in its cells.
+func policyInfo(ref string) PolicyInfo {
+	info := PolicyInfo{Policy: ref}
+	if ref == PlainForwarding {
+		info.Description = "no halfopen at all: the kernel forwards, as a control"
+		return info
+	}
+	if p, err := policy.Open(ref, os.ReadFile); err == nil {
+		info.Rev, info.Description = p.Rev(), p.Description()
+	}
+	return info
 }
 
 // WriteJSON prints the matrix as one object.

@@ -40,6 +40,8 @@ type Phase struct {
 	fromTrace  bool // whether and when the client connected is read from the trace: a program dialled, not the lab
 	translated bool // addresses are translated: the facts list injected segments as each end sees them
 
+	decisive []*Decision // what the incident turned on at the gateway
+
 	title    string     // what happens in this phase
 	trace    []*passage // all of the phase
 	incident time.Time  // when the incident began

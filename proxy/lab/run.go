@@ -343,8 +343,15 @@ func (r *rig) report() (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range r.windows {
+	for i, w := range r.windows {
 		w.phase.fill(w, packets, len(r.captures), log, farLog)
+		if r.Policy != PlainForwarding {
+			files, err := openPolicyFiles(r.Policy, append(r.phases[i].overrides(), r.Set...))
+			if err != nil {
+				return nil, err
+			}
+			w.phase.source(files)
+		}
 		rep.Phases = append(rep.Phases, w.phase)
 	}
 	return rep, nil
@@ -369,6 +376,7 @@ func (p *Phase) fill(w window, packets []packet, links int, log, farLog []entry)
 		p.annotate(farLog, 0, "[far] ", p.FarGateway, w.from, w.until)
 	}
 	p.annotate(log, near, name, &p.Gateway, w.from, w.until)
+	p.decide(log, w.from, w.until)
 	if p.expiry {
 		p.Facts["gateway_forgot"] = p.forgot(log, w.from)
 	}

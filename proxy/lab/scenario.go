@@ -12,6 +12,7 @@ import (
 type Scenario struct {
 	Name    string
 	Summary string // one sentence
+	About   string // one paragraph: what the incident is, and who meets it
 	Phases  []PhaseSpec
 
 	needs   func() error                  // what must be installed; nil: nothing
@@ -65,6 +66,10 @@ func silenceOnTheWire() Scenario {
 	return Scenario{
 		Name:    "silence-on-the-wire",
 		Summary: "a client falls silent without a FIN and dials again from the same port",
+		About: "A host that crashes, loses its link or is switched off says nothing: the gateway and the server go on holding the connection. " +
+			"When the client is back and takes the same port again (LPD has eleven of them, NFS and rsh clients reserve theirs as well), its SYN meets an old " +
+			"connection. Two Linux ends heal themselves, by an ACK of the old numbers that the client answers with a RST, if whatever " +
+			"stands between them lets both pass.",
 		Phases: []PhaseSpec{
 			{
 				Name:  "remembered",
@@ -108,6 +113,9 @@ func portReuse() Scenario {
 	return Scenario{
 		Name:    "port-reuse",
 		Summary: "a client takes the port of a connection that has just ended, or half ended",
+		About: "Ports come back sooner than timers end: behind address translation, on a busy proxy, with a program that binds its source port. " +
+			"The gateway remembers the old connection in some state of closing. A firewall that takes the new SYN for a stray of the old " +
+			"connection delays it or refuses it; RFC 6191 and RFC 9293 say when the ends themselves would accept it.",
 		Phases: []PhaseSpec{
 			{
 				Name:  "after-fin",
@@ -171,6 +179,9 @@ func serverReboot() Scenario {
 	return Scenario{
 		Name:    "server-reboot",
 		Summary: "the server loses its connections without a word and is back at once",
+		About: "A server that crashes or fails over to a peer without shared connections knows nothing of them when it is back. The client finds out by the RST that " +
+			"answers its next data, if the gateway lets it through. A client that restarted as well dials anew, and then the gateway is " +
+			"the only one that still holds the old connection.",
 		Phases: []PhaseSpec{
 			{
 				Name:  "client-sends",
@@ -219,6 +230,9 @@ func idleExpiry() Scenario {
 	return Scenario{
 		Name:    "idle-expiry",
 		Summary: "the gateway's idle timer runs out on a connection that both ends still hold",
+		About: "Database pools, SSH sessions and message brokers hold connections that say nothing for hours, and no end tells the gateway. After its idle timer the gateway has forgotten them while both " +
+			"ends still hold them. What it does with the next segment, and whether it told anybody, decides between a connection that goes on, " +
+			"one that fails at once and one that hangs.",
 		Phases: []PhaseSpec{
 			{
 				Name:    "client-sends",

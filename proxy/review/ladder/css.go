@@ -12,7 +12,7 @@ font-family:system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;f
 .hol .hol-name{font-size:11px;fill:var(--muted);letter-spacing:.04em;text-transform:uppercase}
 .hol .hol-value{font-weight:500}
 .hol .hol-party{font-weight:650;font-size:14px}
-.hol .hol-time{fill:var(--muted);font-variant-numeric:tabular-nums}
+.hol .hol-time{text-anchor:end;fill:var(--muted);font-variant-numeric:tabular-nums}
 .hol .hol-label,.hol .hol-head,.hol .hol-number{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:12px}
 .hol .hol-label{paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round}
 .hol .hol-head{font-weight:700}

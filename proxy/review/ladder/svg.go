@@ -15,6 +15,8 @@ type SVG struct {
 	ID string
 	// Bare leaves out the style sheet: the page around it has [CSS], as where its Content-Security-Policy allows no styles inline.
 	Bare bool
+	// Headless leaves out the drawn title, lines and facts: the page around it has them. They stay the drawing's name and description.
+	Headless bool
 }
 
 // Measures of the drawing, in user units (CSS pixels at scale 1).
@@ -49,8 +51,9 @@ func (l *Ladder) WriteSVG(w io.Writer, o SVG) error {
 		o.ID = "ladder"
 	}
 	d := &svgLadder{Ladder: l, SVG: o, marks: map[string]int{}}
-	d.y = margin
-	d.head()
+	if d.y = margin; !d.Headless {
+		d.head()
+	}
 	d.parties()
 	top := d.y
 	d.since = top
@@ -159,7 +162,7 @@ func (d *svgLadder) facts() {
 
 // parties writes the names.
 func (d *svgLadder) parties() {
-	d.text("hol-time", timeEdge, d.y, "end", "seconds")
+	d.text("hol-time", timeEdge, d.y, "", "seconds")
 	for i, name := range d.Parties {
 		d.text("hol-party", d.x(i), d.y, "middle", name)
 	}
@@ -196,7 +199,7 @@ func (d *svgLadder) remember(knows bool, y int) {
 // pause draws a break.
 func (d *svgLadder) pause(text string) {
 	y := d.y + 16
-	d.text("hol-time", timeEdge, y+4, "end", "⋮ "+text)
+	d.text("hol-time", timeEdge, y+4, "", "⋮ "+text)
 	for i := range d.Parties {
 		x := d.x(i)
 		fmt.Fprintf(&d.b, "<rect class=\"hol-paper\" x=\"%d\" y=\"%d\" width=\"16\" height=\"10\"/><path class=\"hol-break\" d=\"M%d %dl12 -6M%d %dl12 -6\"/>\n",
@@ -248,7 +251,7 @@ func (d *svgLadder) sentence(r *Row) string {
 // time writes when a row was.
 func (d *svgLadder) time(r *Row, y int) {
 	if r.At >= 0 {
-		d.text("hol-time", timeEdge, y, "end", fmt.Sprintf("%.3f", r.At.Seconds()))
+		d.text("hol-time", timeEdge, y, "", fmt.Sprintf("%.3f", r.At.Seconds()))
 	}
 }
 
@@ -308,7 +311,7 @@ func (d *svgLadder) stroke(r *Row, start, tip, y int) {
 	if r.Cross || r.Held {
 		end = tip - dir*14
 	}
-	fmt.Fprintf(&d.b, "<line class=\"hol-sent%s\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/>\n", class, start, y, end, y)
+	fmt.Fprintf(&d.b, "<path class=\"hol-sent%s\" d=\"M%d %dH%d\"/>\n", class, start, y, end)
 	c := tip - dir*8
 	switch {
 	case r.Cross:
