@@ -23,6 +23,7 @@ type ReplayConfig struct {
 	Shadows   []string // further policies that decide the same segments, each with a table of its own
 
 	Interface       string // only frames of this interface, "" for all
+	Inbound         bool   // only frames that came in: of a gateway's capture, what it was asked about
 	IgnoreChecksums bool   // take no checksum for wrong
 	Fresh           bool   // adopt nothing: connections older than the capture are not known
 
@@ -181,14 +182,16 @@ func (r *replay) frame(src *capture.Reader, f *capture.Frame) {
 	if r.cfg.explain != nil {
 		r.cfg.explain.look(f, r)
 	}
-	switch {
-	case why == SkipLinkType:
+	switch why {
+	case SkipLinkType:
 		r.unknownLink(src, f)
-		fallthrough
-	case why != "":
+	case SkipOutbound:
+		r.directionless(src, f)
+	}
+	if why != "" {
 		r.report.Skipped[why]++
 		r.shown.Verdict, r.shown.Reason = "skip", why
-	default:
+	} else {
 		r.report.TCP++
 		r.segment(f)
 	}
@@ -205,10 +208,19 @@ func (r *replay) unknownLink(src *capture.Reader, f *capture.Frame) {
 	}
 }
 
+// directionless reports, once, a frame of which nobody knows whether it came in.
+func (r *replay) directionless(src *capture.Reader, f *capture.Frame) {
+	if f.InOut() == capture.Unknown && !r.report.directionless {
+		r.report.directionless = true
+		r.report.problem(f.N, fmt.Sprintf("%s: frame %d: the capture does not say whether it came in (neither flags of pcapng nor a Linux cooked header); such frames are skipped", src.Place(), f.N))
+	}
+}
+
 // Why a frame is skipped: the gateway's rules queue TCP only, and no fragment but a first one.
 const (
 	SkipInterface = "other-interface" // of another interface than the one asked for
 	SkipOwnDeed   = "gateways-own"    // made or released by the gateway that captured it: it never reached that gateway's queue
+	SkipOutbound  = "outbound"        // sent by the host that captured it, where only what came in was asked for
 	SkipLinkType  = "link-type"       // of a link type that cannot be opened
 	SkipNotIP     = "not-ip"          // carries no IP packet, or is too short to
 	SkipNotTCP    = "not-tcp"         // another protocol
@@ -219,6 +231,9 @@ const (
 func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 	if r.cfg.Interface != "" && f.Interface != r.cfg.Interface {
 		return SkipInterface
+	}
+	if r.cfg.Inbound && f.InOut() != capture.Inbound {
+		return SkipOutbound
 	}
 	if src.OwnDeed(f) {
 		return SkipOwnDeed

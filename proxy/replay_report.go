@@ -55,8 +55,9 @@ type Replay struct {
 	Problems       []Problem      `json:"problems"`
 	ProblemsInAll  int            `json:"problems_in_all"`
 
-	unknown map[capture.LinkType]bool
-	places  map[place]int
+	unknown       map[capture.LinkType]bool // reported
+	directionless bool                      // reported
+	places        map[place]int
 }
 
 // PolicyName identifies a policy.

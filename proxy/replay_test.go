@@ -105,6 +105,55 @@ func TestReplaySkipsAndCuts(t *testing.T) {
 	}
 }
 
+// Of a capture that shows both directions of an interface, inbound frames are what a gateway was asked about. A frame of which nobody
+// knows is skipped and reported.
+func TestReplayInbound(t *testing.T) {
+	c := conversation(t, clientEnd, serverEnd)
+	packets := frames(c...)
+	for i := range packets {
+		packets[i].dir = capture.Inbound
+	}
+	made := mustEncode(t, &conntrack.Segment{Tuple: tuple(serverEnd, clientEnd), Flags: conntrack.RST, Seq: 501}, nil)
+	packets = slices.Insert(packets, 3, captured{at: packets[2].at, packet: made, dir: capture.Outbound})
+	got := mustReplay(t, ReplayConfig{Capture: ng(t, packets, nil, capture.LinkRaw), Inbound: true})
+	if want := slices.Insert(slices.Clone(plainCourse), 3, "skip/outbound"); !slices.Equal(got.texts, want) || len(got.Problems) > 0 {
+		t.Errorf("%v, problems %v", got.texts, got.Problems)
+	}
+
+	packets[0].dir = capture.Unknown
+	got = mustReplay(t, ReplayConfig{Capture: ng(t, packets, nil, capture.LinkRaw), Inbound: true})
+	if got.Skipped[SkipOutbound] != 2 || got.ProblemsInAll != 1 || !strings.Contains(got.Problems[0].Text, "does not say whether it came in") {
+		t.Errorf("%v, problems %v", got.texts, got.Problems)
+	}
+
+	sent := 0 // every other frame, by its cooked header
+	for _, head := range []func(byte) string{
+		func(kind byte) string {
+			return "\x00" + string(kind) + "\x00\x01\x00\x06\x02\x00\x00\x00\x00\x01\x00\x00\x08\x00"
+		},
+		func(kind byte) string {
+			return "\x08\x00\x00\x00\x00\x00\x00\x01\x00\x01" + string(kind) + "\x06\x02\x00\x00\x00\x00\x01\x00\x00"
+		},
+	} {
+		wrap := func(p []byte) []byte {
+			kind := byte(0)
+			if sent++; sent%2 == 0 {
+				kind = 4
+			}
+			return append([]byte(head(kind)), p...)
+		}
+		link := capture.LinkSLL
+		if len(head(0)) == 20 {
+			link = capture.LinkSLL2
+		}
+		sent = 0
+		got := mustReplay(t, ReplayConfig{Capture: ng(t, frames(c...), wrap, link), Inbound: true})
+		if got.Skipped[SkipOutbound] != len(c)/2 || got.TCP != (len(c)+1)/2 || len(got.Problems) > 0 {
+			t.Errorf("%v: %v, problems %v", link, got.texts, got.Problems)
+		}
+	}
+}
+
 func TestReplayClock(t *testing.T) {
 	c := conversation(t, clientEnd, serverEnd)
 	packets := frames(c...)

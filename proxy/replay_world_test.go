@@ -18,6 +18,7 @@ type captured struct {
 	at     time.Duration // after captureStart
 	packet []byte        // IP packet
 	iface  int
+	dir    capture.Direction
 }
 
 var captureStart = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
@@ -67,7 +68,7 @@ func ng(t testing.TB, packets []captured, wrap func([]byte) []byte, links ...cap
 		if wrap != nil {
 			data = wrap(data)
 		}
-		if err := w.WritePacket(p.iface, captureStart.Add(p.at), data, 0, capture.Options{}); err != nil {
+		if err := w.WritePacket(p.iface, captureStart.Add(p.at), data, 0, capture.Options{Direction: p.dir}); err != nil {
 			t.Fatal(err)
 		}
 	}

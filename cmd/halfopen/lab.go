@@ -131,6 +131,7 @@ decisions that it turned on and the lines of the policy that are responsible.`,
 	f := c.Flags()
 	f.StringArrayVar(&o.Policies, "policy", nil, "a column (`NAME|FILE`, repeatable; default: every preset)")
 	f.StringArrayVar(&o.Scenarios, "scenario", nil, "only this `SCENARIO` (repeatable)")
+	f.StringArrayVar(&o.Set, "set", nil, "override one key of every policy (`PATH=VALUE`, repeatable)")
 	f.IntVar(&o.Parallel, "parallel", 0, "cells at a time (0: default)")
 	f.StringVar(&o.Out, "out", "", "keep captures and logs of every cell in `DIR`")
 	f.StringVarP(&output, "output", "o", "text", "text, json or html (one file, with a ladder and the lines of policy behind each cell)")

@@ -53,6 +53,7 @@ It ends with status 1 where the capture is damaged, empty or of an unknown link 
 	f.StringArrayVar(&cfg.Shadows, "shadow", nil, "compare with this policy (`NAME|FILE`, repeatable)")
 	f.BoolVar(&frames, "frames", false, "tell what became of each frame")
 	f.StringVar(&cfg.Interface, "interface", "", "only frames of the interface of this `NAME` (pcapng)")
+	f.BoolVar(&cfg.Inbound, "inbound", false, "only frames that came in: of a gateway's own capture of both its sides, what it was asked about")
 	f.BoolVar(&cfg.IgnoreChecksums, "ignore-checksums", false, "take no TCP checksum for wrong")
 	f.BoolVar(&cfg.Fresh, "fresh", false, "adopt nothing: connections older than the capture are unknown")
 	f.StringVar(&cfg.LogDir, "log", "", "write a decision log to this `DIR`, or - for stdout (the summary then goes to stderr)")

@@ -31,6 +31,29 @@ type Frame struct {
 // IP returns the IP packet inside the frame; see the function [IP].
 func (f *Frame) IP() ([]byte, bool) { return IP(f.LinkType, f.Data) }
 
+// InOut returns the frame's direction at the interface where it was captured: epb_flags's (pcapng), or what a Linux cooked
+// header says (4: sent by the host that captured it). Unknown where the file has neither.
+func (f *Frame) InOut() Direction {
+	var kind uint16
+	switch {
+	case f.Options.Direction != Unknown:
+		return f.Options.Direction
+	case f.LinkType == LinkSLL && len(f.Data) >= 16:
+		kind = binary.BigEndian.Uint16(f.Data)
+	case f.LinkType == LinkSLL2 && len(f.Data) >= 20:
+		kind = uint16(f.Data[10])
+	default:
+		return Unknown
+	}
+	if kind == cookedOutgoing {
+		return Outbound
+	}
+	return Inbound
+}
+
+// cookedOutgoing is the packet type of a cooked header (PACKET_OUTGOING) of what the capturing host has sent.
+const cookedOutgoing = 4
+
 // source is one file format: pcap or pcapng. next reuses f's memory.
 type source interface {
 	next(f *Frame) error

@@ -25,6 +25,7 @@ const matrixParallel = 16
 type MatrixOptions struct {
 	Policies  []string              // names or files, in the order of the table's columns
 	Scenarios []string              // nil means all
+	Set       []string              // further PATH=VALUE overrides of every policy
 	Binary    string                // as Options.Binary
 	Parallel  int                   // cells at the same time; 0 means matrixParallel
 	Version   string                // of the program, for the result
@@ -177,7 +178,7 @@ func (m *Matrix) play(ctx context.Context, o MatrixOptions) {
 			for at := range todo {
 				r := &m.Rows[at.row]
 				dir := fmt.Sprintf("%s.%s.%d-%s", r.Scenario, r.Phase, at.col, filepath.Base(m.Policies[at.col]))
-				r.Cells[at.col].play(ctx, r, o.Binary, filepath.Join(o.Out, dir)) // each cell is one worker's
+				r.Cells[at.col].play(ctx, r, o, filepath.Join(o.Out, dir)) // each cell is one worker's
 				mu.Lock()
 				done++
 				if o.Progress != nil {
@@ -196,12 +197,12 @@ func (m *Matrix) play(ctx context.Context, o MatrixOptions) {
 	wg.Wait()
 }
 
-func (c *Cell) play(ctx context.Context, row *Row, binary, out string) {
+func (c *Cell) play(ctx context.Context, row *Row, o MatrixOptions, out string) {
 	if err := ctx.Err(); err != nil {
 		c.Error = err.Error()
 		return
 	}
-	r, err := Run(ctx, Options{Scenario: row.Scenario, Phase: row.Phase, Policy: c.Policy, Binary: binary, Out: out})
+	r, err := Run(ctx, Options{Scenario: row.Scenario, Phase: row.Phase, Policy: c.Policy, Set: o.Set, Binary: o.Binary, Out: out})
 	if err != nil {
 		c.Error = err.Error()
 		return

@@ -284,7 +284,7 @@ type placedConfig struct {
 // somebody else.
 func (r *rig) gatewayConfigs(spec PhaseSpec) []placedConfig {
 	near := placedConfig{r.top.Gateway, gatewayConfig{
-		binary: r.Binary, policy: r.Policy, set: append(spec.overrides(), r.Set...),
+		binary: r.Binary, policy: r.Policy, set: append(spec.Overrides(), r.Set...),
 		logDir: r.logDir(), pcapDir: r.Pcap, stderr: filepath.Join(r.Out, "gateway.stderr"), runDir: filepath.Join(r.scratch, "g"),
 	}}
 	out := []placedConfig{near}

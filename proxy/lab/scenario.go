@@ -35,8 +35,8 @@ const idleTimer = 2 * time.Second
 // unasked switches off what a policy may ask the ends before it forgets a connection: the old one must outlive the gateway's memory.
 func unasked() []string { return []string{"probes.tries=0"} }
 
-// overrides returns the policy overrides that the phase's gateway runs with.
-func (p PhaseSpec) overrides() []string {
+// Overrides returns the policy overrides (PATH=VALUE) that the phase's gateway runs with.
+func (p PhaseSpec) Overrides() []string {
 	if !p.expires {
 		return p.set
 	}
