@@ -40,6 +40,28 @@ func (c Clock) Offset() int64 {
 	return now.UnixNano() - int64(c.at.Add(now.Sub(c.base)))
 }
 
+// wallSlack is how far the wall clock may stray from an offset before it is another one.
+const wallSlack = 100 * time.Microsecond
+
+// Follow returns the offset that last has become: the same one until the wall clock has really strayed from it, so that instants that
+// are converted over some time stay as far apart as they were. The two clocks cannot be read at once, and a thread that loses its
+// processor in between would see another offset by as much: an odd reading is taken again, and the one of the tightest bracket counts.
+func (c Clock) Follow(last int64) int64 {
+	off := c.Offset()
+	best := time.Duration(1<<63 - 1)
+	for range 8 {
+		if time.Duration(off-last).Abs() <= wallSlack {
+			return last
+		}
+		before := c.Now()
+		again := c.Offset()
+		if width := c.Now().Sub(before); width < best {
+			best, off = width, again
+		}
+	}
+	return off
+}
+
 // Wall returns an instant as Unix nanoseconds, as the wall clock stands at present; 0 for [conntrack.Never].
 func (c Clock) Wall(i conntrack.Instant) int64 {
 	if i == conntrack.Never {

@@ -35,3 +35,17 @@ func TestClockWall(t *testing.T) {
 		t.Error("never has a wall time")
 	}
 }
+
+// The offset stays what it was while the wall clock keeps within the slack, and follows it where it does not.
+func TestClockFollow(t *testing.T) {
+	c := NewClock()
+	now := c.Follow(0)
+	if d := time.Duration(now - c.Offset()); d.Abs() > time.Millisecond {
+		t.Errorf("an offset of long ago becomes one that is %v off", d)
+	}
+	for range 10000 {
+		if again := c.Follow(now); again != now && time.Duration(again-now).Abs() <= wallSlack {
+			t.Fatalf("the offset moved by %v", time.Duration(again-now))
+		}
+	}
+}

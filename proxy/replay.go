@@ -259,9 +259,12 @@ func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 	case r.seg.Defect == conntrack.DefectFragment && !r.header.first:
 		return SkipFragment
 	}
-	if r.seg.Checksum == conntrack.ChecksumBad && unfinished(&r.seg.Tuple, r.header.transport) {
+	if r.seg.Defect == conntrack.DefectNone && r.seg.Checksum != conntrack.ChecksumGood && unfinished(&r.seg.Tuple, &r.header) {
+		if r.seg.Checksum == conntrack.ChecksumBad {
+			r.report.Unfinished++
+		}
 		r.seg.Checksum = conntrack.ChecksumUnverified
-		r.report.Unfinished++
+		r.seg.GSO = true // what is not summed yet is not cut yet either: its length says nothing of the segments on the wire
 	}
 	return ""
 }
@@ -269,7 +272,7 @@ func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 // unfinished reports whether a TCP checksum field holds what a system leaves there for its network card to finish: the pseudo
 // header's sum, with or without the length (tcp_v4_check and tcp_gso_make_writable in Linux, NDIS's task offload). A capture taken on
 // the sending host shows such sums.
-func unfinished(tu *conntrack.Tuple, segment []byte) bool {
-	sum := uint16(segment[16])<<8 | uint16(segment[17])
-	return sum == foldSum(pseudoSum(tu, len(segment))) || sum == foldSum(pseudoSum(tu, 0))
+func unfinished(tu *conntrack.Tuple, f *frame) bool {
+	sum := uint16(f.transport[16])<<8 | uint16(f.transport[17])
+	return sum == foldSum(pseudoSum(tu, f.length)) || sum == foldSum(pseudoSum(tu, 0))
 }

@@ -412,6 +412,24 @@ func TestReplayChecksums(t *testing.T) {
 	}
 }
 
+// More data than a receiver takes in a segment is a finding, but not where the sum is left to a network card, which has yet to cut it.
+func TestReplayUncutSegments(t *testing.T) {
+	packets := conversation(t, clientEnd, serverEnd)
+	packets[1] = mustEncode(t, &conntrack.Segment{Tuple: tuple(serverEnd, clientEnd), Flags: conntrack.SYN | conntrack.ACK, Seq: 500, Ack: 101, Window: 64240,
+		Options: conntrack.Options{Has: conntrack.OptMSS, MSS: 3}}, nil) // "print" is more
+	want := append(slices.Clone(plainCourse[:3]), "forward/mss-exceeded")
+	if got := mustReplay(t, ReplayConfig{Capture: ng(t, frames(packets...), nil, capture.LinkRaw)}); !slices.Equal(got.texts[:4], want) {
+		t.Errorf("%v", got.texts)
+	}
+	var d Decoder
+	var s conntrack.Segment
+	d.Decode(packets[3], len(packets[3]), PacketInfo{}, &s)
+	binary.BigEndian.PutUint16(packets[3][36:], foldSum(pseudoSum(&s.Tuple, len(packets[3])-20)))
+	if got := mustReplay(t, ReplayConfig{Capture: ng(t, frames(packets...), nil, capture.LinkRaw)}); !slices.Equal(got.texts, plainCourse) || got.Unfinished != 1 {
+		t.Errorf("%v, %d unfinished", got.texts, got.Unfinished)
+	}
+}
+
 // A connection that begins anew on the same ports is judged for itself, by the policy and by a shadow.
 func TestReplayBeginsAfresh(t *testing.T) {
 	first, again := conversation(t, clientEnd, serverEnd), conversation(t, clientEnd, serverEnd)

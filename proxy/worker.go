@@ -251,16 +251,10 @@ func (w *Worker) Stop() {
 	w.waiter.Wake()
 }
 
-// wallSlack is how far the wall clock may stray before the records follow it. Without it the records' times would be apart by some
-// nanoseconds more or less than the instants that decided: the two clocks cannot be read at once.
-const wallSlack = 100 * time.Microsecond
-
 // tick reads the clock: once per turn.
 func (w *Worker) tick() {
 	w.now = w.shared.clock.Now()
-	if off := w.shared.clock.Offset(); time.Duration(off-w.offset).Abs() > wallSlack {
-		w.offset = off
-	}
+	w.offset = w.shared.clock.Follow(w.offset)
 }
 
 // decide appends the record of the packet at hand.

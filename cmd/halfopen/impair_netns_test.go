@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"maps"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -49,14 +50,14 @@ func TestTransparentUnderImpairment(t *testing.T) {
 // endures plays the workload, but for one kind, over the impaired links. Every connection must be completed.
 func (w *world) endures(pool []netip.Addr, without string) {
 	w.t.Helper()
-	began := time.Now()
-	l := w.runWorkload(pool, without)
+	began, all := time.Now(), kinds(1)
+	l := w.runWorkload(pool, all, math.MaxInt, enduring, without)
 	h := w.Harm()
 	w.t.Logf("%v in %.1f s; wires: %+v", l.done, time.Since(began).Seconds(), h)
 	for _, err := range l.errs {
 		w.t.Errorf("%s\n%s", err, w.said())
 	}
-	for _, k := range kinds() {
+	for _, k := range all {
 		if got, want := l.done[k.name], k.times*len(pool); got != want && k.name != without {
 			w.t.Errorf("%s: %d connections completed, want %d", k.name, got, want)
 		}

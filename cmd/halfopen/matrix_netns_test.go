@@ -3,36 +3,81 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
+// matrix is what `halfopen lab matrix -o json` prints.
+type matrix struct {
+	Policies []string
+	Rows     []struct {
+		Scenario, Phase string
+		Cells           []struct {
+			Policy    string
+			Connected bool
+			Seconds   float64
+			GaveUp    string `json:"gave_up"`
+			Error     string
+			Decisive  []struct {
+				Finding, Event string
+				Lines          []struct{ Key, Value string }
+			}
+		}
+	}
+	LeftOut []string `json:"left_out"`
+
+	dir  string        // captures and logs of every cell
+	took time.Duration // to play it
+}
+
+// packetDetail makes a gateway write a record of every packet.
+var packetDetail = []string{"log.detail=packet", "log.rate=unlimited"}
+
+// playEverything plays every phase under every preset once, for all tests that look at it.
+var playEverything = sync.OnceValues(func() (*matrix, error) {
+	m := &matrix{dir: filepath.Join(filepath.Dir(program), "matrix")}
+	args := []string{"lab", "matrix", "-o", "json", "--out", m.dir}
+	for _, s := range packetDetail {
+		args = append(args, "--set", s)
+	}
+	began := time.Now()
+	cmd := exec.Command(program, args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("lab matrix: %w\n%s", err, out)
+	}
+	m.took = time.Since(began)
+	return m, json.Unmarshal(out, m)
+})
+
+func everything(t *testing.T) *matrix {
+	t.Helper()
+	m, err := playEverything()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// cell is the directory of what a cell has left.
+func (m *matrix) cell(scenario, phase string, col int, policy string) string {
+	return filepath.Join(m.dir, fmt.Sprintf("%s.%s.%d-%s", scenario, phase, col, policy))
+}
+
 // TestMatrixOfEverything plays every phase under every preset. Three minutes is what the program promises.
 func TestMatrixOfEverything(t *testing.T) {
 	t.Parallel()
-	var m struct {
-		Policies []string
-		Rows     []struct {
-			Scenario, Phase string
-			Cells           []struct {
-				Policy    string
-				Connected bool
-				Seconds   float64
-				GaveUp    string `json:"gave_up"`
-				Error     string
-				Decisive  []struct {
-					Finding, Event string
-					Lines          []struct{ Key, Value string }
-				}
-			}
-		}
-		LeftOut []string `json:"left_out"`
-	}
-	began := time.Now()
-	halfopenJSON(t, &m, "lab", "matrix", "-o", "json")
-	if took := time.Since(began); took > 3*time.Minute {
-		t.Errorf("the matrix took %v", took)
+	m := everything(t)
+	if m.took > 3*time.Minute {
+		t.Errorf("the matrix took %v", m.took)
 	}
 	presets, _, _ := halfopen(t, "policy", "list")
 	for _, p := range m.Policies {

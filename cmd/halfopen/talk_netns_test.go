@@ -39,7 +39,7 @@ func newTalk(c *net.TCPConn, j *job, client bool) *talk {
 // step does something within the time that a step has.
 func (t *talk) step(what string, do func() error) *talk {
 	if t.err == nil {
-		t.err = t.SetDeadline(time.Now().Add(enduring))
+		t.err = t.SetDeadline(time.Now().Add(t.j.step))
 	}
 	if t.err == nil {
 		if err := do(); err != nil {

@@ -21,7 +21,8 @@ import (
 // what the other must have sent.
 type workload struct {
 	w    *world
-	jobs sync.Map // number -> *job
+	step time.Duration // how long each step of a connection may take
+	jobs sync.Map      // number -> *job
 	last uint64
 	errs []string
 	mu   sync.Mutex
@@ -31,6 +32,7 @@ type workload struct {
 // job is one connection, or one series of them from the same port.
 type job struct {
 	number uint64
+	step   time.Duration // of the workload
 	kind   *kind
 	from   netip.AddrPort
 	server chan error // how the server's end went, for each connection of the job
@@ -44,8 +46,8 @@ type kind struct {
 	server func(*talk) error
 }
 
-// enduring is how long each step of a connection may take that loses segments: many retransmissions, of which each waits twice as long
-// as the one before.
+// enduring is how long a step may take of a connection that must be completed though it loses segments: many retransmissions, of which
+// each waits twice as long as the one before.
 const enduring = 150 * time.Second
 
 // workPort is where the server of a workload listens; nobody listens at closedPort.
@@ -57,8 +59,9 @@ const (
 // silentAndBackName is the kind that is the incident.
 const silentAndBackName = "silent and back"
 
-// kinds are the connections of a workload.
-func kinds() []*kind {
+// kinds are the connections of a workload. Of the long transfers only a part is played, one in so many bytes.
+func kinds(part int) []*kind {
+	long := func(n int) int { return n / part }
 	return []*kind{
 		{"short", 6,
 			calls(func(t *talk) error { return t.give(700).take(2500).fin().end() }),
@@ -70,29 +73,29 @@ func kinds() []*kind {
 			calls(func(t *talk) error { return t.give(9000).fin().take(9000).end() }),
 			func(t *talk) error { return t.give(9000).fin().take(9000).end() }},
 		{"client half-closes", 1,
-			calls(func(t *talk) error { return t.give(40e3).fin().take(200e3).end() }),
-			func(t *talk) error { return t.take(40e3).hear().give(200e3).fin().err }},
+			calls(func(t *talk) error { return t.give(long(40e3)).fin().take(long(200e3)).end() }),
+			func(t *talk) error { return t.take(long(40e3)).hear().give(long(200e3)).fin().err }},
 		{"server half-closes", 1,
-			calls(func(t *talk) error { return t.take(40e3).hear().give(200e3).fin().err }),
-			func(t *talk) error { return t.give(40e3).fin().take(200e3).end() }},
+			calls(func(t *talk) error { return t.take(long(40e3)).hear().give(long(200e3)).fin().err }),
+			func(t *talk) error { return t.give(long(40e3)).fin().take(long(200e3)).end() }},
 		{"upload", 1,
-			calls(func(t *talk) error { return t.give(1 << 20).fin().end() }),
-			func(t *talk) error { return t.take(1 << 20).hear().fin().err }},
+			calls(func(t *talk) error { return t.give(long(1 << 20)).fin().end() }),
+			func(t *talk) error { return t.take(long(1 << 20)).hear().fin().err }},
 		{"download", 1,
-			calls(func(t *talk) error { return t.take(2 << 20).hear().fin().err }),
-			func(t *talk) error { return t.give(2 << 20).fin().end() }},
+			calls(func(t *talk) error { return t.take(long(2 << 20)).hear().fin().err }),
+			func(t *talk) error { return t.give(long(2 << 20)).fin().end() }},
 		{"both ways", 1,
-			calls(func(t *talk) error { return t.both(500e3).fin().end() }),
-			func(t *talk) error { return t.both(500e3).fin().end() }},
+			calls(func(t *talk) error { return t.both(long(500e3)).fin().end() }),
+			func(t *talk) error { return t.both(long(500e3)).fin().end() }},
 		{"trickle", 2,
 			calls(func(t *talk) error { return t.trickle(25).fin().end() }),
 			func(t *talk) error { return t.trickle(25).fin().end() }},
 		{"slow reader", 1, // the window closes, and opens again
 			calls(func(t *talk) error {
 				time.Sleep(700 * time.Millisecond)
-				return t.take(300e3).hear().fin().err
+				return t.take(long(300e3)).hear().fin().err
 			}),
-			func(t *talk) error { return t.give(300e3).fin().end() }},
+			func(t *talk) error { return t.give(long(300e3)).fin().end() }},
 		{"client resets", 1,
 			calls(func(t *talk) error { return t.give(500).take(500).reset() }),
 			func(t *talk) error { return t.take(500).give(500).untilReset() }},
@@ -117,7 +120,7 @@ func kinds() []*kind {
 func (l *workload) call(j *job, port uint16) (*talk, error) {
 	var c net.Conn
 	err := l.w.Client.Do(func() (err error) {
-		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(j.from), KeepAlive: -1, Timeout: enduring, Control: func(_, _ string, c syscall.RawConn) error {
+		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(j.from), KeepAlive: -1, Timeout: l.step, Control: func(_, _ string, c syscall.RawConn) error {
 			return c.Control(func(fd uintptr) {
 				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 				if j.kind.name == "slow reader" {
@@ -163,8 +166,8 @@ func (j *job) served(n int) error {
 			if err != nil {
 				return fmt.Errorf("server: %w", err)
 			}
-		case <-time.After(enduring):
-			return fmt.Errorf("the server's end is not done within %v", enduring)
+		case <-time.After(j.step):
+			return fmt.Errorf("the server's end is not done within %v", j.step)
 		}
 	}
 	return nil
@@ -204,7 +207,7 @@ func samePort(l *workload, j *job) error {
 
 // callAgain is call for a port whose last connection may still be on its way out.
 func (l *workload) callAgain(j *job) (*talk, error) {
-	for end := time.Now().Add(enduring); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(l.step); ; time.Sleep(20 * time.Millisecond) {
 		t, err := l.call(j, workPort)
 		if !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EADDRNOTAVAIL) || time.Now().After(end) {
 			return t, err
@@ -232,35 +235,40 @@ func silentAndBack(l *workload, j *job) error {
 	return j.served(2)
 }
 
-// runWorkload plays every kind but one from every address of the client and returns how many of each kind both ends completed.
-func (w *world) runWorkload(pool []netip.Addr, without string) *workload {
+// runWorkload plays every kind but one from every address of the client and tells how many of each kind both ends completed. Each kind
+// is played at most rounds times from an address, and each step of a connection may take as long as step says.
+func (w *world) runWorkload(pool []netip.Addr, all []*kind, rounds int, step time.Duration, without string) *workload {
 	w.t.Helper()
-	l := &workload{w: w, done: map[string]int{}}
+	l := &workload{w: w, step: step, done: map[string]int{}}
 	for _, at := range []netip.Addr{station4.Addr(), station6.Addr()} {
 		l.serve(netip.AddrPortFrom(at, workPort))
 	}
-	var all sync.WaitGroup
+	var running sync.WaitGroup
 	room := make(chan struct{}, 64)
 	port := uint16(30000)
-	for round := range 6 {
+	most := 0
+	for _, k := range all {
+		most = max(most, k.times)
+	}
+	for round := range min(rounds, most) {
 		for _, from := range pool {
-			for _, k := range kinds() {
+			for _, k := range all {
 				if round >= k.times || k.name == without {
 					continue
 				}
 				l.last++
 				port++
-				j := &job{number: l.last, kind: k, from: netip.AddrPortFrom(from, port), server: make(chan error, 8)}
+				j := &job{number: l.last, step: l.step, kind: k, from: netip.AddrPortFrom(from, port), server: make(chan error, 8)}
 				l.jobs.Store(j.number, j)
 				room <- struct{}{}
-				all.Go(func() {
+				running.Go(func() {
 					defer func() { <-room }()
 					l.finish(j, k.client(l, j))
 				})
 			}
 		}
 	}
-	all.Wait()
+	running.Wait()
 	return l
 }
 

@@ -1,0 +1,94 @@
+//go:build netns
+
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"testing"
+
+	"halfopen/proxy/decisionlog"
+)
+
+// course is what a log says of one pair of ends, line by line.
+type course []string
+
+// clocks says which of a log's times are compared.
+type clocks int
+
+const (
+	sameClock  clocks = iota // all but the timestamps of records that segments have not caused
+	otherClock               // none, and nothing that is reckoned from them
+)
+
+// What is not compared, and why: docs/replay.md.
+var (
+	ownMembers = regexp.MustCompile(`,"(?:latency_ns|queue|pcap_cnt|in_iface|out_iface)":(?:\d+|"[^"]*")|,"checksum":"unverified"|,"wire":\{[^}]*\}`)
+	stamps     = regexp.MustCompile(`"timestamp":"[^"]*",`)
+	times      = regexp.MustCompile(`("(?:idle_s|remaining_s|age_s|start|end|forgotten)"):(?:[0-9.-]+|"[^"]*")`)
+	ids        = regexp.MustCompile(`"(id|settles|cause|flow_id|predecessor)":(\d+|"[^"]*")`)
+)
+
+// courses reads the records of decisions, flows and injected segments from a log.
+func courses(t *testing.T, log string, c clocks) map[string]course {
+	t.Helper()
+	out := map[string]course{}
+	names := map[string]map[string]string{}
+	for e, err := range decisionlog.Read(log) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Decision == nil && e.Flow == nil && e.Inject == nil {
+			continue
+		}
+		from, to := fmt.Sprint(e.SrcIP, " ", e.SrcPort), fmt.Sprint(e.DestIP, " ", e.DestPort)
+		ends := min(from, to) + " - " + max(from, to)
+		if names[ends] == nil {
+			names[ends] = map[string]string{}
+		}
+		line := ownMembers.ReplaceAllString(string(e.Raw), "")
+		if c == otherClock || e.Decision == nil || e.Decision.Trigger != "" || e.Decision.Settles != "" {
+			line = stamps.ReplaceAllString(line, "")
+		}
+		if c == otherClock {
+			line = times.ReplaceAllString(line, `$1:"-"`)
+		}
+		out[ends] = append(out[ends], ids.ReplaceAllStringFunc(line, func(member string) string { return place(names[ends], member) }))
+	}
+	return out
+}
+
+// place puts in place of an id, which is each run's own, its place among those of the course.
+func place(known map[string]string, member string) string {
+	m := ids.FindStringSubmatch(member)
+	if known[m[2]] == "" {
+		known[m[2]] = fmt.Sprintf("%q", fmt.Sprint("#", len(known)+1))
+	}
+	return fmt.Sprintf("%q:%s", m[1], known[m[2]])
+}
+
+// sameCourses compares what two logs say, and reports the first line of each pair of ends at which they part.
+func sameCourses(t *testing.T, live, replay map[string]course) {
+	t.Helper()
+	for ends, want := range live {
+		got := replay[ends]
+		for i := range max(len(want), len(got)) {
+			w, g := "nothing more", "nothing more"
+			if i < len(want) {
+				w = want[i]
+			}
+			if i < len(got) {
+				g = got[i]
+			}
+			if w != g {
+				t.Errorf("%s, record %d\ngateway %s\nreplay  %s", ends, i+1, w, g)
+				break
+			}
+		}
+	}
+	for ends := range replay {
+		if live[ends] == nil {
+			t.Errorf("the replay tells of %s, the gateway does not", ends)
+		}
+	}
+}
