@@ -205,7 +205,7 @@ func (j *judgement) refineRST() Finding {
 // sent before it may come late; but not what is new.
 func (j *judgement) refineAfterRST() Finding {
 	s, snd, rcv := j.s, j.snd, j.rcv
-	further := snd.End.Less(s.End()) || snd.Flags&SideMaxAck != 0 && snd.MaxAck.Less(s.Ack)
+	further := snd.Flags&SideKnown != 0 && snd.End.Less(s.End()) || snd.Flags&SideMaxAck != 0 && snd.MaxAck.Less(s.Ack)
 	switch {
 	case s.Flags&FIN != 0:
 		return FinAfterRst

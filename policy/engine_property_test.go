@@ -359,6 +359,9 @@ func TestInterleaving(t *testing.T) {
 	const roomy = "  - name: roomy\n    match: {src_port: 1}\n"
 	interleaving(t, policyOf(t, hostile+roomy))
 	interleaving(t, policyOf(t, hostile+roomy+"window: {check: kernel}\n"))
+	for _, name := range Presets() { // each with no bound that its connections share
+		interleaving(t, policyOf(t, "preset: "+name+"\ninject: {acks: unlimited, rsts: unlimited}\n"))
+	}
 }
 
 func interleaving(t *testing.T, p *Policy) {
@@ -396,7 +399,7 @@ func interleaving(t *testing.T, p *Policy) {
 			}
 			i := at[f]
 			if got := decision(e.Step(conntrack.Instant(i)*1e8, &segs[f][i])); got != alone[f][i] {
-				t.Fatalf("seed %d flow %d segment %d: %s, alone %s", seed, f, i, got, alone[f][i])
+				t.Fatalf("%s: seed %d flow %d segment %d: %s, alone %s", p.Name(), seed, f, i, got, alone[f][i])
 			}
 			at[f]++
 		}
