@@ -195,7 +195,10 @@ func (l *ledger) time(ev *TimeEvent) {
 	}
 }
 
-func (l *ledger) step(now conntrack.Instant, s *conntrack.Segment) {
+func (l *ledger) step(now conntrack.Instant, s *conntrack.Segment) { l.decide(now, s) }
+
+// decide is step for whoever needs the outcome.
+func (l *ledger) decide(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	out := l.e.Step(now, s)
 	l.steps++
 	l.found[out.Finding]++
@@ -220,6 +223,7 @@ func (l *ledger) step(now conntrack.Instant, s *conntrack.Segment) {
 	if l.e.Len() > limits.Flows && begun || l.e.Len() != len(l.live) || l.e.Embryonic() > limits.Embryonic && begun {
 		l.t.Fatalf("%d flows, %d told of, %d embryonic, limits %+v, at %s %s from %s", l.e.Len(), len(l.live), l.e.Embryonic(), limits, out.Finding, out.Effect, out.Before)
 	}
+	return out
 }
 
 // wrong returns what is never right about an outcome.
