@@ -61,7 +61,7 @@ func TestTestVerb(t *testing.T) {
 	if out, err := runTest(t, bare, "--update", "--fmt"); err != nil || !strings.Contains(out, "as written") {
 		t.Errorf("%v %s", err, out)
 	}
-	if out, err := runTest(t, filepath.Join(dir, "none.scn")); err == nil || !strings.Contains(err.Error(), "none.scn") {
+	if out, err := runTest(t, filepath.Join(dir, "none.scn")); err == nil || !strings.Contains(out, "none.scn") {
 		t.Errorf("%v %s", err, out)
 	}
 }
