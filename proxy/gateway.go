@@ -29,10 +29,10 @@ type Gateway struct {
 	shared   *shared
 	start    conntrack.Instant
 
-	reloading sync.Mutex // one reload at a time
-	mu        sync.Mutex // what follows, up to the next blank line
-	workers   []*Worker
-	retired   []Counts      // of workers that were replaced, by their place in the list
+	reloading sync.Mutex    // one reload at a time
+	mu        sync.Mutex    // what follows, up to the next blank line
+	workers   []*Worker     // by place; a retired one keeps its place until another is bound to its queues
+	retired   []Counts      // of workers that were retired, by their place in the list
 	ghosts    []*Worker     // abandoned and not ended when they were replaced; the supervisor's
 	lookEvery time.Duration // between the supervisor's looks
 	stopLimit time.Duration // for workers to settle what they received
@@ -249,7 +249,7 @@ func (g *Gateway) arm(w *Worker, fresh bool) {
 // serve runs the workers until ctx ends, then settles everything.
 func (g *Gateway) serve(ctx context.Context) error {
 	for _, w := range g.workers {
-		go w.run()
+		w.start()
 	}
 	closeSide, err := g.openSide()
 	if err == nil {

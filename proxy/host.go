@@ -72,8 +72,10 @@ func (g *Gateway) Counters() Counters {
 		c.PcapPackets = g.recorder.Counters().Packets
 	}
 	for i, w := range g.workers {
-		n := *w.copied.Load()
-		n.add(&g.retired[i])
+		n := g.retired[i]
+		if !w.retired {
+			n.add(w.copied.Load())
+		}
 		c.Queues = append(c.Queues, w.queueCounters(&n))
 		for s, m := range n.Flows {
 			c.Flows[s] += m

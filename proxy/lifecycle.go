@@ -126,7 +126,7 @@ func (w *Worker) report() {
 	w.counts = *w.copied.Load()
 }
 
-// close gives back the queues and sockets.
+// close gives back the queues and sockets. The descriptor that wakes the worker stays with a thread that hangs, and may yet wait for it.
 func (w *Worker) close() {
 	for _, s := range [...]Source{w.main, w.second} {
 		if s == nil {
@@ -135,6 +135,9 @@ func (w *Worker) close() {
 		if err := s.Close(); err != nil {
 			w.shared.slog.Warn("closing a queue", "queue", w.queue, "err", err)
 		}
+	}
+	if w.waiter != nil && w.ended() {
+		_ = w.waiter.Close()
 	}
 	if w.injector != nil {
 		_ = w.injector.Close()

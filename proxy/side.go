@@ -63,8 +63,8 @@ func (g *Gateway) statusLine() string {
 	return fmt.Sprintf("%d queues, %d flows, policy %s", g.cfg.workers(), flows, g.policy().Name())
 }
 
-// watchdog tells the service manager that the gateway is alive: called only while every worker makes progress or has just been
-// replaced.
+// watchdog tells the service manager that the gateway is alive: called only while every queue has a worker that makes progress or has
+// just been replaced.
 func (g *Gateway) watchdog() {
 	_ = g.notify.Alive()
 }

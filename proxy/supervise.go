@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"halfopen/conntrack"
@@ -30,9 +31,7 @@ func (g *Gateway) supervise(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := g.watch(); err != nil {
-			return err
-		}
+		served := g.watch()
 		c := g.balance(ctx)
 		if time.Since(lastStats) >= g.cfg.StatsEvery {
 			lastStats = time.Now()
@@ -44,24 +43,38 @@ func (g *Gateway) supervise(ctx context.Context) error {
 			g.flushCounted(ctx)
 		}
 		g.shared.pending.Expire(g.clock.Now())
-		g.watchdog()
+		if served {
+			g.watchdog()
+		}
 	}
 }
 
-// watch replaces workers that have ended, whose queue is gone, or that make no progress.
-func (g *Gateway) watch() error {
-	for i, w := range g.workerList() {
-		why := g.trouble(w)
-		if why == "" {
-			continue
+// watch replaces workers that have ended, whose queue is gone, or that make no progress, and reports whether every queue is served.
+func (g *Gateway) watch() (served bool) {
+	served = true
+	for i, w := range g.places() {
+		if !w.retired {
+			why := g.trouble(w)
+			if why == "" {
+				continue
+			}
+			g.cfg.Logger.Error("replacing a worker", "queue", w.queue, "why", why)
+			g.retire(i, w)
 		}
-		g.cfg.Logger.Error("replacing a worker", "queue", w.queue, "why", why)
-		if err := g.replace(i, w); err != nil {
-			return fmt.Errorf("proxy: queue %d: %s; binding it again: %w", w.queue, why, err)
+		if err := g.refill(i); err != nil {
+			served = false
+			if w.refused%refusedLooks == 0 {
+				g.cfg.Logger.Error("a queue is not served, and cannot be bound; trying again", "queue", w.queue, "err", err)
+			}
+			w.refused++
 		}
 	}
-	return nil
+	g.reap()
+	return served
 }
+
+// refusedLooks is how many looks pass between words about a queue that cannot be bound.
+const refusedLooks = 30
 
 // trouble says what is wrong with a worker, "" for nothing.
 func (g *Gateway) trouble(w *Worker) string {
@@ -84,18 +97,28 @@ func (g *Gateway) trouble(w *Worker) string {
 	return fmt.Sprintf("no turn for %v while packets wait", g.clock.Now().Sub(conntrack.Instant(beat)).Round(time.Millisecond))
 }
 
-// replace gives a worker's queue to a new one. The old thread, should it ever wake, finds itself abandoned. The flows of the old
-// table are lost, so the new one adopts what it meets mid-stream, as after a start.
-func (g *Gateway) replace(i int, old *Worker) error {
+// retire takes a worker out of service. The old thread, should it ever wake, finds itself abandoned. Its numbers are kept.
+func (g *Gateway) retire(i int, old *Worker) {
 	old.abandon()
+	var c Counts
 	select {
 	case <-old.done:
 		old.close()
-		g.retire(i, old.finalCounts())
+		c = old.finalCounts()
 	case <-time.After(idleWait): // it may never end
-		g.retire(i, old.writeOff())
+		c = old.writeOff()
 		g.ghosts = append(g.ghosts, old)
 	}
+	c.Flows, c.Tombstones = [conntrack.NumStates]uint64{}, 0 // its table is gone
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.retired[i].add(&c)
+	old.retired = true
+}
+
+// refill puts a new worker in a retired one's place. The flows of the old table are lost, so the new one adopts what it meets
+// mid-stream, as after a start.
+func (g *Gateway) refill(i int) error {
 	w, err := g.newWorker(i, false)
 	if err != nil {
 		return err
@@ -103,15 +126,33 @@ func (g *Gateway) replace(i int, old *Worker) error {
 	g.mu.Lock()
 	g.workers[i] = w
 	g.mu.Unlock()
-	go w.run()
+	w.start()
 	return nil
 }
 
-// workerList is a copy of the list of workers.
+// reap gives back what abandoned threads held that have ended after all.
+func (g *Gateway) reap() {
+	g.ghosts = slices.DeleteFunc(g.ghosts, func(w *Worker) bool {
+		if !w.ended() {
+			return false
+		}
+		w.close()
+		return true
+	})
+}
+
+// places is a copy of the list of workers, retired ones and all.
+func (g *Gateway) places() []*Worker {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.workers)
+}
+
+// workerList is a copy of the list of workers that serve their queues.
 func (g *Gateway) workerList() []*Worker {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return append([]*Worker(nil), g.workers...)
+	return slices.DeleteFunc(slices.Clone(g.workers), func(w *Worker) bool { return w.retired })
 }
 
 // each runs fn on every worker's thread, one after the other. A worker that has ended or hangs is left out.
@@ -137,14 +178,6 @@ func (g *Gateway) counts(ctx context.Context) (sum Counts, all bool) {
 		cancel()
 	}
 	return sum, all
-}
-
-// retire keeps the numbers of a worker that was replaced; its table is gone.
-func (g *Gateway) retire(i int, c Counts) {
-	c.Flows, c.Tombstones = [conntrack.NumStates]uint64{}, 0
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.retired[i].add(&c)
 }
 
 // retiredSum sums up the workers that were replaced.
@@ -198,13 +231,7 @@ func (g *Gateway) stop() error {
 		}
 		c.add(&last)
 	}
-	for _, w := range g.ghosts {
-		select {
-		case <-w.done:
-			w.close()
-		default:
-		}
-	}
+	g.reap()
 	errs = append(errs, g.saveState())
 	for _, w := range g.workerList() {
 		w.close()

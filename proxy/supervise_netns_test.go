@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -141,7 +142,7 @@ func (s *site) until(what string, met func() bool) {
 // replaced waits until the worker of the only queue is another one.
 func (s *site) replaced(old *Worker) {
 	s.t.Helper()
-	s.until("the worker is replaced", func() bool { return s.workerList()[0] != old })
+	s.until("the worker is replaced", func() bool { list := s.workerList(); return len(list) == 1 && list[0] != old })
 }
 
 // goesOn proves that traffic passes and is decided, that the log says what happened, and that it adds up after the stop.
@@ -248,6 +249,81 @@ func TestPanickingWorkerIsReplaced(t *testing.T) {
 	go old.Do(context.Background(), func(conntrack.Instant, *Worker) { panic("out of order") })
 	s.replaced(old)
 	s.goesOn("out of order")
+}
+
+// eventDescriptors counts the descriptors by which something in this process is woken.
+func eventDescriptors(t *testing.T) (n int) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(filepath.Join("/proc/self/fd", fd.Name())); err == nil && to == "anon_inode:[eventfd]" {
+			n++
+		}
+	}
+	return n
+}
+
+// Workers that were replaced leave nothing open, whether their threads ended at once or later.
+func TestReplacedWorkersLeaveNothingOpen(t *testing.T) {
+	s := newSite(t, nil)
+	before := eventDescriptors(t)
+	for range 4 {
+		old := s.workerList()[0]
+		go old.Do(context.Background(), func(conntrack.Instant, *Worker) { panic("once more") })
+		s.replaced(old)
+	}
+	old := s.workerList()[0]
+	release := s.block(old)
+	s.say(s.live)
+	s.replaced(old)
+	release() // a thread that hung and ends after all
+	s.until("as many descriptors as before", func() bool { return eventDescriptors(t) == before })
+	s.goesOn("once more")
+}
+
+// A queue that another program has taken when it is to be bound again does not end the gateway: it goes on, says so, and serves the
+// queue once it can. What the other let pass meanwhile is admitted.
+func TestTakenQueueIsAwaited(t *testing.T) {
+	s := newSite(t, nil)
+	var thief *nfqueue.Queue
+	s.until("the queue is taken", func() bool {
+		if list := s.workerList(); len(list) == 1 {
+			_ = list[0].kernel.Abandon()
+		}
+		err := s.top.Gateway.Do(func() (err error) {
+			thief, err = nfqueue.Open(nfqueue.Config{Number: 0, FailOpen: true})
+			return err
+		})
+		return err == nil
+	})
+	s.until("the gateway has noticed", func() bool {
+		return len(s.workerList()) == 0 && strings.Contains(s.words.String(), "a queue is not served, and cannot be bound")
+	})
+	if !strings.Contains(s.words.String(), nfqueue.ErrInUse.Error()) {
+		t.Errorf("the words do not say that the queue is in use:\n%s", s.words)
+	}
+	waits := make(chan error, 1)
+	go func() { waits <- s.live.Say("is anybody there?\n", patienceLimit) }() // lies in the thief's queue
+	s.until("a packet waits", func() bool { st, ok, err := thief.Kernel(); return err == nil && ok && st.Waiting > 0 })
+	if c, all := s.counts(t.Context()); c.Received == 0 || !all {
+		t.Errorf("%d packets received so far, all %v", c.Received, all)
+	}
+	if q := s.Counters().Queues; len(q) != 1 || q[0].Received == 0 {
+		t.Errorf("counters of %d queues", len(q))
+	}
+	if err := thief.Close(); err != nil {
+		t.Error(err)
+	}
+	s.until("the queue is served again", func() bool { return len(s.workerList()) == 1 })
+	if err := <-waits; err != nil {
+		t.Errorf("the connection: %v", err)
+	}
+	if gaps := s.goesOn("cannot be bound"); gaps[decisionlog.GapFailOpen] == 0 {
+		t.Errorf("gap records admit %v; what the other program let pass is missing", gaps)
+	}
 }
 
 // A queue that the kernel took away is bound again. Everything that was decided stays explained, record by record.

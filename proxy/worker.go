@@ -63,6 +63,9 @@ type Worker struct {
 	done      chan struct{} // closed when the thread has ended
 	err       error         // why it ended, valid after done
 
+	started  bool  // it has a thread; the supervisor's
+	retired  bool  // its queues are given up and its numbers kept elsewhere; the gateway's mutex
+	refused  int   // how often its queues could not be bound again; the supervisor's
 	seenBeat int64 // beat when the supervisor last looked; the supervisor's
 	still    int   // how many looks in a row found it unchanged while packets waited; the supervisor's
 }
@@ -82,6 +85,22 @@ type shared struct {
 type call struct {
 	fn   func(now conntrack.Instant, w *Worker)
 	done chan struct{}
+}
+
+// start gives the worker its thread.
+func (w *Worker) start() {
+	w.started = true
+	go w.run()
+}
+
+// ended reports whether no thread uses the worker.
+func (w *Worker) ended() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return !w.started
+	}
 }
 
 // run serves the queues until the worker is stopped and everything received has its verdict.

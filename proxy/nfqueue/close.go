@@ -2,6 +2,7 @@ package nfqueue
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -98,6 +99,9 @@ type Waiter struct {
 	queues []*Queue
 	fds    []unix.PollFd
 	wake   int
+
+	mu     sync.RWMutex // of Wake, which any goroutine may call, against Close: the descriptor's number may soon be another's
+	closed bool
 }
 
 // NewWaiter makes a Waiter. The queues must stay open while it is in use.
@@ -129,11 +133,24 @@ func (w *Waiter) Wait(timeout time.Duration) (woken bool, err error) {
 	return n == 8, nil
 }
 
-// Wake ends a Wait, the present one or the next. Every goroutine may call it until Close.
+// Wake ends a Wait, the present one or the next. Every goroutine may call it, at any time.
 func (w *Waiter) Wake() {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return
+	}
 	one := [8]byte{1}
 	_, _ = unix.Write(w.wake, one[:])
 }
 
-// Close frees the descriptor. Nobody may be in Wait or call Wake any more.
-func (w *Waiter) Close() error { return unix.Close(w.wake) }
+// Close frees the descriptor. Nobody may be in Wait any more.
+func (w *Waiter) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	return unix.Close(w.wake)
+}
