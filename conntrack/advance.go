@@ -137,9 +137,21 @@ func (e *Entry) advanceData(dir Direction, s *Segment) {
 		snd.End = end
 		snd.Flags |= SideProgress
 	}
+	snd.fragment(s)
 	if s.Flags&FIN != 0 && (snd.Flags&SideFIN == 0 || snd.FINEnd.Less(end)) {
 		snd.FINEnd = end
 		snd.Flags = snd.Flags&^SideFINAck | SideFIN
+	}
+}
+
+// maxDatagram is the longest IP packet, in bytes (RFC 791 section 3.1; RFC 8200 section 4.5 for what fragments make up).
+const maxDatagram = 65535
+
+// fragment notes that the end has sent more than was seen: the other end may acknowledge as much as a datagram can carry.
+func (snd *Side) fragment(s *Segment) {
+	if s.Fragment {
+		snd.near = s.Seq.Add(maxDatagram)
+		snd.Flags |= sideNear
 	}
 }
 

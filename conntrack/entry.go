@@ -39,7 +39,7 @@ type Side struct {
 	// Retrans counts how often this end has repeated itself since the other was last heard, up to 255.
 	Retrans uint8
 
-	near Seq // end of a segment a little above the window, which the other end may acknowledge
+	near Seq // what the other end may acknowledge beyond End: the end of a segment a little above the window, or that of the longest datagram whose first fragment was seen
 	// TSRecent is the timestamp below which the other end takes this end's segments for old (RFC 7323 section 4.3).
 	TSRecent uint32
 

@@ -81,6 +81,7 @@ func (k *kernelTracker) window(dir Direction, s *Segment) kernelVerdict {
 func (k *kernelTracker) meet(dir Direction, s *Segment, sack Seq) {
 	snd, rcv := &k.side[dir], &k.side[dir.Other()]
 	snd.End = s.End()
+	snd.fragment(s)
 	snd.Win = uint32(s.Window) << snd.Scale
 	snd.MaxWin = max(snd.Win, 1)
 	snd.MaxEnd = snd.End.Add(snd.MaxWin)
@@ -96,7 +97,7 @@ func (k *kernelTracker) meet(dir Direction, s *Segment, sack Seq) {
 
 // kernelFit compares numbers with the windows. The distances are netfilter's before and after, to the bit.
 func kernelFit(snd, rcv *Side, seq, end, sack Seq) fit {
-	ackFits := sack.Less(rcv.End.Add(1))
+	ackFits := sack.Less(rcv.highest().Add(1)) // more than End only after a fragment: the kernel sees datagrams whole
 	ackRecent := rcv.End.Add(-lag(snd) - 1).Less(sack)
 	inReceive := snd.End.Add(-rcv.MaxWin - 1).Less(end)
 	if !seq.Less(snd.MaxEnd.Add(1)) {
@@ -130,6 +131,7 @@ func (k *kernelTracker) follow(dir Direction, s *Segment, seq, end, ack, sack Se
 		snd.End = end
 		snd.Flags |= SideProgress | sideUnacked
 	}
+	snd.fragment(s)
 	if s.Flags&ACK != 0 && (snd.Flags&SideMaxAck == 0 || snd.MaxAck.Less(ack)) {
 		if snd.Flags&SideMaxAck != 0 {
 			snd.Flags |= SideProgress

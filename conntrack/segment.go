@@ -115,6 +115,7 @@ type Segment struct {
 	Defect   Defect
 	Checksum Checksum
 	GSO      bool // it stands for several segments, so its length says nothing of theirs
+	Fragment bool // the first fragment of a datagram: the segment is longer than Len, by what the others carry
 	Options  Options
 }
 

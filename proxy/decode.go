@@ -70,7 +70,7 @@ type frame struct {
 //
 // The payload's length is from the IP length, so link padding does not count; where that is zero (segmentation offload,
 // "BIG TCP", IPv6 jumbograms) it is from the jumbo option or origLen. Of a fragmented datagram the first
-// fragment is decoded, with the payload that it holds itself.
+// fragment is decoded, with the payload that it holds itself, and Fragment set.
 func (d *Decoder) Decode(data []byte, origLen int, info PacketInfo, seg *conntrack.Segment) {
 	var f frame
 	d.decode(data, origLen, info, &f, seg)
@@ -103,7 +103,7 @@ func (d *Decoder) decode(data []byte, origLen int, info PacketInfo, f *frame, se
 	if seg.Defect = d.transport(f, seg); seg.Defect != conntrack.DefectNone {
 		return
 	}
-	seg.GSO = info.GSO
+	seg.GSO, seg.Fragment = info.GSO, f.fragment
 	if !info.Partial && !info.GSO && !f.fragment && !f.unsummed && len(f.transport) == f.length {
 		seg.Checksum = judgeChecksum(&seg.Tuple, f.transport)
 	}

@@ -196,12 +196,14 @@ func TestPayloadLength(t *testing.T) {
 		{"v6 super-packet above 64 KiB", edit(p6, 4, 0, 0), 180060, 180000, 180060},
 		{"v6 jumbogram", jumbo[:68], 40 + 0x20000 + 5, 0x20000 - 28, 40 + 0x20000},
 		{"first fragment", edit(p4, 6, 0x20, 0), 0, 10, 50},
+		{"v6 first fragment", with(p6, extension{44, []byte{0, 0, 0, 1, 0, 0, 0, 1}}), 0, 10, 78},
+		{"v6 all in one", with(p6, extension{44, []byte{0, 0, 0, 0, 0, 0, 0, 1}}), 0, 10, 78},
 		{"v6 extension header", with(p6, extension{60, []byte{0, 1, 15: 0}}), 0, 10, 86},
 	} {
 		var s conntrack.Segment
 		NewDecoder().Decode(c.data, c.orig, PacketInfo{GSO: c.orig > 0}, &s)
-		if s.Defect != conntrack.DefectNone || s.Len != c.len || s.Bytes != c.bytes {
-			t.Errorf("%s: defect %q, payload %d, packet %d; want %d, %d", c.name, s.Defect, s.Len, s.Bytes, c.len, c.bytes)
+		if s.Defect != conntrack.DefectNone || s.Len != c.len || s.Bytes != c.bytes || s.Fragment != strings.Contains(c.name, "fragment") {
+			t.Errorf("%s: defect %q, payload %d, packet %d, fragment %v; want %d, %d", c.name, s.Defect, s.Len, s.Bytes, s.Fragment, c.len, c.bytes)
 		}
 	}
 }
