@@ -73,6 +73,8 @@ func (r remembered) String() string {
 
 // tally counts comparisons by class.
 type tally struct {
+	again []string // why batches were played again: the machine's doing, never a disagreement's
+
 	segments, flows, invalid, differ, ends, timers int
 	classes                                        map[string]*class
 }

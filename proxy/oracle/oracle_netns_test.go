@@ -90,6 +90,7 @@ func compare(k *kernel, e *engine, flows []*flow, r *rand.Rand, ports *portSourc
 		if verdicts, states, err = k.batch(steps); err == nil {
 			break
 		}
+		sum.again = append(sum.again, err.Error())
 	}
 	if err != nil {
 		return err
@@ -131,6 +132,9 @@ func (t *tally) report(tb testing.TB, k *kernel, e *engine, ports *portSource, s
 	agreed := 1 - float64(t.differ)/float64(t.segments)
 	tb.Logf("seed %d: %d segments over %d flows, %d INVALID to the kernel; agreement on INVALID %.4f %% (%d differ); state at the end %.4f %% (%d flows differ, %d more by their timer)",
 		seed, t.segments, t.flows, t.invalid, 100*agreed, t.differ, 100*(1-float64(t.ends)/float64(t.flows)), t.ends, t.timers)
+	for _, why := range t.again {
+		tb.Logf("a batch was played again: %s", why)
+	}
 	for i, c := range t.sorted() {
 		if i >= maxClasses {
 			tb.Logf("(%d more classes)", len(t.classes)-i)
