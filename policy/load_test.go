@@ -250,11 +250,11 @@ on:
 		got  Note
 		want Note
 	}{
-		{p.TimeoutNote(conntrack.Established), Note{"a minute is enough", "x.yaml", 7}},
-		{p.TimeoutNote(conntrack.Close), Note{`"quoted # not here" but this is`, "x.yaml", 8}},
-		{p.TimeoutNote(conntrack.SynRecv), Note{"`tcp.opening`", "openbsd-pf", lineOf(t, "openbsd-pf", "syn_recv: 30s")}},
-		{p.FindingNote(conntrack.Rst), Note{"why", "x.yaml", 10}},
-		{p.FindingNote(conntrack.New), Note{"", "x.yaml", 11}},
+		{p.TimeoutNote(conntrack.Established), Note{"a minute is enough", "x.yaml", 7, ""}},
+		{p.TimeoutNote(conntrack.Close), Note{`"quoted # not here" but this is`, "x.yaml", 8, ""}},
+		{p.TimeoutNote(conntrack.SynRecv), Note{"`tcp.opening`", "openbsd-pf", lineOf(t, "openbsd-pf", "syn_recv: 30s"), ""}},
+		{p.FindingNote(conntrack.Rst), Note{"why", "x.yaml", 10, ""}},
+		{p.FindingNote(conntrack.New), Note{"", "x.yaml", 11, ""}},
 		{p.FindingNote(conntrack.InWindow), Note{}},
 	} {
 		if c.got != c.want {

@@ -98,11 +98,11 @@ func TestOptionsShown(t *testing.T) {
 		t.Fatal(problems)
 	}
 	for key, want := range map[string]Note{
-		"on.fin-no-state":      {"the zone's; option tcp-rst=on", "box.yaml", 10},
-		"timeouts.close":       {"the zone's; option tcp-rst=on", "box.yaml", 10},
-		"timeouts.established": {"option net.idle=60", "box.yaml", 16},
-		"window.check":         {"option net.idle=60", "box.yaml", 16},
-		"caps.one_way":         {"option net.idle=60", "box.yaml", 16},
+		"on.fin-no-state":      {"the zone's; option tcp-rst=on", "box.yaml", 10, "tcp-rst=on"},
+		"timeouts.close":       {"the zone's; option tcp-rst=on", "box.yaml", 10, "tcp-rst=on"},
+		"timeouts.established": {"option net.idle=60", "box.yaml", 16, "net.idle=60"},
+		"window.check":         {"option net.idle=60", "box.yaml", 16, "net.idle=60"},
+		"caps.one_way":         {"option net.idle=60", "box.yaml", 16, "net.idle=60"},
 	} {
 		if got := p.Note(key); got != want {
 			t.Errorf("%s: %+v, want %+v", key, got, want)

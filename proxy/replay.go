@@ -259,7 +259,7 @@ func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 	case r.seg.Defect == conntrack.DefectFragment && !r.header.first:
 		return SkipFragment
 	}
-	if r.seg.Defect == conntrack.DefectNone && r.seg.Checksum != conntrack.ChecksumGood && unfinished(&r.seg.Tuple, &r.header) {
+	if r.seg.Defect == conntrack.DefectNone && r.seg.Checksum != conntrack.ChecksumGood && unfinished(&r.seg.Tuple, r.header.transport, r.header.length) {
 		if r.seg.Checksum == conntrack.ChecksumBad {
 			r.report.Unfinished++
 		}
@@ -271,8 +271,8 @@ func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 
 // unfinished reports whether a TCP checksum field holds what a system leaves there for its network card to finish: the pseudo
 // header's sum, with or without the length (tcp_v4_check and tcp_gso_make_writable in Linux, NDIS's task offload). A capture taken on
-// the sending host shows such sums.
-func unfinished(tu *conntrack.Tuple, f *frame) bool {
-	sum := uint16(f.transport[16])<<8 | uint16(f.transport[17])
-	return sum == foldSum(pseudoSum(tu, f.length)) || sum == foldSum(pseudoSum(tu, 0))
+// the sending host shows such sums. length is the segment's with its header.
+func unfinished(tu *conntrack.Tuple, header []byte, length int) bool {
+	sum := uint16(header[16])<<8 | uint16(header[17])
+	return sum == foldSum(pseudoSum(tu, length)) || sum == foldSum(pseudoSum(tu, 0))
 }

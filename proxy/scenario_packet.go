@@ -82,7 +82,7 @@ func spoil(tu *conntrack.Tuple, segment []byte) {
 	sum := binary.BigEndian.Uint16(segment[16:])
 	for wrong := uint16(1); ; wrong++ {
 		binary.BigEndian.PutUint16(segment[16:], sum^wrong)
-		if judgeChecksum(tu, segment) == conntrack.ChecksumBad && !unfinished(tu, segment) {
+		if judgeChecksum(tu, segment) == conntrack.ChecksumBad && !unfinished(tu, segment, len(segment)) {
 			return
 		}
 	}

@@ -148,7 +148,7 @@ func (m *Matrix) rows(o MatrixOptions) error {
 		}
 		m.Incidents = append(m.Incidents, Incident{sc.Name, sc.Summary, sc.About})
 		for _, p := range sc.Phases {
-			row := Row{Scenario: sc.Name, Phase: p.Name, Title: p.Title, Set: p.overrides(), Cells: make([]Cell, len(o.Policies))}
+			row := Row{Scenario: sc.Name, Phase: p.Name, Title: p.Title, Set: p.Overrides(), Cells: make([]Cell, len(o.Policies))}
 			for i, policy := range o.Policies {
 				row.Cells[i].Policy = policy
 			}

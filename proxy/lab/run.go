@@ -346,7 +346,7 @@ func (r *rig) report() (*Report, error) {
 	for i, w := range r.windows {
 		w.phase.fill(w, packets, len(r.captures), log, farLog)
 		if r.Policy != PlainForwarding {
-			files, err := openPolicyFiles(r.Policy, append(r.phases[i].overrides(), r.Set...))
+			files, err := openPolicyFiles(r.Policy, append(r.phases[i].Overrides(), r.Set...))
 			if err != nil {
 				return nil, err
 			}

@@ -46,8 +46,8 @@ func TestTrouble(t *testing.T) {
 		if r.Troubled < 100 || len(r.Groups) < 3 {
 			t.Errorf("%d cases in %d groups: the test shows little", r.Troubled, len(r.Groups))
 		}
-		sameTrouble(t, x, dir, trouble.Filter{Reason: "syn-established"})
-		sameTrouble(t, x, dir, trouble.Filter{Since: r.From.Add(12 * time.Hour), Arm: "A"})
+		sameTrouble(t, x, dir, trouble.Filter{Reason: []string{"syn-established"}})
+		sameTrouble(t, x, dir, trouble.Filter{Since: r.From.Add(12 * time.Hour), Arm: []string{"A"}})
 		for _, g := range r.Groups {
 			p, err := x.Cases(ctx, g.Kind, trouble.Filter{}, 0, 5)
 			if err != nil || uint64(p.Total) > g.Cases || p.Total == 0 || len(p.Cases) != min(5, p.Total) || p.Cases[0].Kind != g.Kind || p.Cases[0].What == "" {
