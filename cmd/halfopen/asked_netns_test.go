@@ -120,7 +120,7 @@ func inbound(t *testing.T, name string, waiting map[look][][]byte) {
 	dec := proxy.NewDecoder()
 	for i := range frames {
 		ip, ok := frames[i].IP()
-		if !ok || frames[i].Direction() != capture.Inbound {
+		if !ok || frames[i].Options.Direction != capture.Inbound {
 			continue
 		}
 		var s conntrack.Segment
