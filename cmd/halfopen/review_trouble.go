@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -22,10 +25,7 @@ func listTrouble(c *cobra.Command, path string, f index.Filter, opt reviewOption
 	if opt.limit != 0 || opt.reverse || opt.follow || opt.svg || format == review.CSV {
 		return usagef("--trouble prints groups: --limit, --reverse, -f, --svg and -o csv do not go with it")
 	}
-	r, bad, err := trouble.Read(path, pick)
-	for _, b := range bad {
-		fmt.Fprintln(c.ErrOrStderr(), b)
-	}
+	r, err := findTrouble(c, path, pick)
 	if err != nil {
 		return err
 	}
@@ -38,6 +38,47 @@ func listTrouble(c *cobra.Command, path string, f index.Filter, opt reviewOption
 		err = errFound
 	}
 	return err
+}
+
+// findTrouble asks the index of a directory, which searches for trouble as it is made; of anything else, all is read.
+func findTrouble(c *cobra.Command, path string, pick trouble.Filter) (*trouble.Report, error) {
+	if st, err := os.Stat(path); path != "-" && err == nil && st.IsDir() {
+		r, err := troubleIndexed(c, path, pick)
+		if err == nil || errors.Is(err, index.ErrNoLog) || c.Context() != nil && c.Context().Err() != nil {
+			return r, explainFlow(err, path, 0)
+		}
+		fmt.Fprintln(c.ErrOrStderr(), err)
+		fmt.Fprintln(c.ErrOrStderr(), "review: reading the log itself, which takes longer")
+	}
+	r, bad, err := trouble.Read(path, pick)
+	for _, b := range bad {
+		fmt.Fprintln(c.ErrOrStderr(), b)
+	}
+	return r, err
+}
+
+func troubleIndexed(c *cobra.Command, dir string, pick trouble.Filter) (*trouble.Report, error) {
+	ctx := c.Context()
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	say := func(s string) { fmt.Fprintln(c.ErrOrStderr(), s) }
+	x, err := index.Open(ctx, dir, index.Options{Warn: say, Progress: progress(c.ErrOrStderr())})
+	if x != nil {
+		defer x.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := x.Trouble(ctx, pick)
+	if err != nil {
+		return nil, err
+	}
+	problems, err := x.Problems(ctx)
+	for _, p := range problems {
+		say(p.String())
+	}
+	return r, err
 }
 
 // caseFilter makes a filter of cases of one of records.

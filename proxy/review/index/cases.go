@@ -136,7 +136,7 @@ func (b *builder) catchUp(f *fileState, from int64) error {
 func (b *builder) show(f *decisionlog.Fields) error {
 	w := b.x.watch
 	w.since++
-	if f.Has(slots.header) {
+	if f.Has(slots.header) || f.Has(slots.trailer) {
 		e, err := f.Event()
 		if err == nil {
 			w.t.Add(e)
