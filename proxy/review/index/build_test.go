@@ -193,7 +193,7 @@ func TestKilledWhileIndexing(t *testing.T) {
 	if dir := os.Getenv("INDEX_KILL_DIR"); dir != "" {
 		var left int
 		fmt.Sscan(os.Getenv("INDEX_KILL_AFTER"), &left)
-		Open(ctx, dir, Options{blockMax: 300, Progress: func(Progress) {
+		Open(ctx, dir, Options{blockMax: 150, Progress: func(Progress) {
 			if left--; left == 0 {
 				syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
@@ -201,7 +201,7 @@ func TestKilledWhileIndexing(t *testing.T) {
 		}})
 		return
 	}
-	dir, _ := generate(t, loggen.Config{Seed: 6, Decisions: 9000})
+	dir, _ := generate(t, loggen.Config{Seed: 6, Decisions: 4500})
 	for after := 1; after < 6; after++ {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledWhileIndexing$")
 		cmd.Env = append(os.Environ(), "INDEX_KILL_DIR="+dir, fmt.Sprint("INDEX_KILL_AFTER=", after))
@@ -213,7 +213,7 @@ func TestKilledWhileIndexing(t *testing.T) {
 			t.Fatal(err)
 		}
 		n, err := x.Count(ctx, Filter{})
-		if err != nil || n == 0 || after > 1 && n < uint64(300*after) {
+		if err != nil || n == 0 || after > 1 && n < uint64(150*after) {
 			t.Errorf("after %d batches: %d records, %v", after, n, err)
 		}
 		x.Close()
@@ -512,10 +512,10 @@ func TestLock(t *testing.T) {
 
 // A full disk ends indexing with a message that names file and byte; what is indexed can be asked, and with room it goes on.
 func TestFullDisk(t *testing.T) {
-	dir, _ := generate(t, loggen.Config{Seed: 11, Decisions: 20000, Flows: 4000})
-	x, err := Open(ctx, dir, Options{maxPages: 200, blockMax: 500})
+	dir, _ := generate(t, loggen.Config{Seed: 11, Decisions: 6000, Flows: 1500})
+	x, err := Open(ctx, dir, Options{maxPages: 110, blockMax: 300})
 	if !Full(err) || x == nil {
-		t.Fatalf("a database of 200 pages: %v", err)
+		t.Fatalf("a database of 110 pages: %v", err)
 	}
 	for _, want := range []string{"decisions-", ": byte ", "full", "what is indexed so far can be asked"} {
 		if !strings.Contains(err.Error(), want) {
@@ -523,7 +523,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	n, err := x.Count(ctx, Filter{})
-	if err != nil || n < 500 {
+	if err != nil || n < 300 {
 		t.Errorf("%d records can be asked, %v", n, err)
 	}
 	if err := x.Refresh(ctx); !Full(err) {

@@ -190,14 +190,14 @@ func rowTells(r *Row, f *fact) string {
 
 // The index answers every question as reading the whole log does: pages in both orders, counts, roll-ups and flows.
 func TestAnswersAreTheLogs(t *testing.T) {
-	for _, c := range []loggen.Config{{Seed: 1, Decisions: 12000, Flows: 900, MaxFileBytes: 4 << 20}, {Seed: 2, Decisions: 4000, Flows: 500, Compress: true, MaxFileBytes: 2 << 20},
+	for _, c := range []loggen.Config{{Seed: 1, Decisions: 8000, Flows: 600, MaxFileBytes: 4 << 20}, {Seed: 2, Decisions: 4000, Flows: 500, Compress: true, MaxFileBytes: 2 << 20},
 		{Seed: 3, Decisions: 3000, Flows: 200, MaxFileBytes: 20 << 10, Runs: 2}} {
 		dir, _ := generate(t, c)
 		x := open(t, dir)
 		all := facts(t, dir)
 		rng := rand.New(rand.NewPCG(c.Seed, 9))
 		picked := 0
-		for i := range 120 {
+		for i := range 60 {
 			f := randomFilter(rng, all)
 			if i == 0 {
 				f = Filter{}
