@@ -127,7 +127,7 @@ func optionBits(has conntrack.OptionSet) (bits uint16) {
 // fillDecision writes what the engine found, decided and did.
 func (j *journal) fillDecision(r *decisionlog.Record, pol *policy.Policy, s *conntrack.Segment, out *policy.Outcome) {
 	r.FlowID = out.Flow
-	r.Dir = logDirection(out.Dir, out.Flow != 0 || out.HasTomb || s.Kind() == conntrack.KindSYN && s.Defect == conntrack.DefectNone)
+	r.Dir = decisionDirection(s, out)
 	d := &r.Decision
 	d.ID = j.cause
 	d.Verdict = out.Verdict.String()
@@ -150,6 +150,11 @@ func (j *journal) fillDecision(r *decisionlog.Record, pol *policy.Policy, s *con
 
 // checksumWords are the log's for what is known of a checksum.
 var checksumWords = [...]string{conntrack.ChecksumUnverified: "unverified", conntrack.ChecksumGood: "", conntrack.ChecksumBad: "bad"}
+
+// decisionDirection names the direction of the segment at hand. Without a flow its connection's tombstone tells, or that it is a SYN.
+func decisionDirection(s *conntrack.Segment, out *policy.Outcome) decisionlog.Direction {
+	return logDirection(out.Dir, out.Flow != 0 || out.HasTomb || s.Kind() == conntrack.KindSYN && s.Defect == conntrack.DefectNone)
+}
 
 // logDirection names the direction in EVE's words; without a flow nobody knows it.
 func logDirection(d conntrack.Direction, known bool) decisionlog.Direction {

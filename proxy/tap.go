@@ -142,7 +142,7 @@ func (t *tap) emitted(w *Worker, packet []byte, e *policy.Emit, why *injection, 
 
 // noteDecision writes what was decided about the segment at hand, in the words of its record.
 func (j *journal) noteDecision(n *capture.Note, s *conntrack.Segment, out *policy.Outcome) {
-	n.ID, n.Flow, n.Direction = j.cause, out.Flow, logDirection(out.Dir, out.Flow != 0)
+	n.ID, n.Flow, n.Direction = j.cause, out.Flow, decisionDirection(s, out)
 	n.Verdict, n.Reason, n.Rule = out.Verdict.String(), out.Finding.String(), out.Rule
 	n.State = out.Before.String()
 	if out.After != out.Before {

@@ -199,7 +199,7 @@ func TestTapCapturesHowAHoldEnds(t *testing.T) {
 	b.step()
 	got := b.captured()
 	b.expectLines(got,
-		"queue0 in: halfopen hold reason=new state=NONE",
+		"queue0 in: halfopen hold reason=new state=NONE direction=to_server",
 		"queue0 out: halfopen drop reason=new reply=icmp-port",
 		"emitted: halfopen inject kind=icmp-port to=client reason=new")
 	hold, end, icmp := &got[0], &got[1], &got[2]
