@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/review/trouble"
 )
 
 // labReport is what `halfopen lab run -o json` prints, field by field.
@@ -294,6 +296,42 @@ func TestIncidentBehindFarGateway(t *testing.T) {
 		t.Errorf("forgotten: the client got %d ACKs, %d SYN/ACKs; %+v", len(home.bareACKs()), len(home.synACKs()), r.Phases[1].Client)
 	}
 	checkTombstone(t, r.Log, client, server, behind.old[len(behind.old)-1].at)
+	checkTrouble(t, r.Log)
+}
+
+// checkTrouble asks the gateway's log what went wrong, without saying what to look for: both phases must be named first, each by what it
+// was, and their stories must tell it.
+func checkTrouble(t *testing.T, log string) {
+	t.Helper()
+	out, words, status := halfopen(t, "review", log, "--trouble", "-o", "json")
+	var r trouble.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil || status != 1 || words != "" {
+		t.Fatalf("review --trouble: status %d, %v, %s\n%s", status, err, words, out)
+	}
+	if r.Troubled != 2 || len(r.Groups) != 1 || r.Groups[0].Kind != trouble.OldConnection {
+		t.Fatalf("the incident is not what is named first, and alone:\n%s", out)
+	}
+	flows := map[string]uint64{}
+	for _, c := range r.Groups[0].Examples {
+		flows[c.Variant] = c.FlowID
+		if c.SYNs != 3 || c.Server.Port() != 515 {
+			t.Errorf("%+v", c)
+		}
+	}
+	for variant, tells := range map[string][]string{
+		"gateway": {"syn-established: dropped", "◀╌", "ACK A26 ack A26", "SYN B0", "response"},
+		"server":  {"Before it on these ports", "by its idle timer of 2 s", "exactly the numbers", "ACK A26 ack A26", "SYN B0"},
+	} {
+		told, words, status := halfopen(t, "review", log, "--flow", fmt.Sprint(flows[variant]))
+		if status != 0 || words != "" {
+			t.Errorf("review --flow: status %d, %s", status, words)
+		}
+		for _, w := range tells {
+			if !strings.Contains(told, w) {
+				t.Errorf("the story of the phase that the %s answered does not say %q:\n%s", variant, w, told)
+			}
+		}
+	}
 }
 
 // checkTombstone reads from the decision log of the phase `forgotten` when, why and at which numbers the old connection was forgotten.

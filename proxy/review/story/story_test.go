@@ -196,6 +196,28 @@ func TestStories(t *testing.T) {
 	}
 }
 
+// The manual's story is told so.
+func TestManual(t *testing.T) {
+	manual, err := os.ReadFile("../../../docs/review.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(manual), "<!-- story -->\n")
+	block, _, ended := strings.Cut(rest, "<!-- /story -->")
+	var shown strings.Builder
+	for line := range strings.Lines(block) {
+		shown.WriteString(strings.TrimPrefix(line, "    "))
+	}
+	if got := text(t, told(t, "day", 1), Text{Width: 100}); !found || !ended || shown.Len() == 0 || !strings.HasPrefix(got, shown.String()) {
+		t.Errorf("the manual shows\n%s\nand the story is\n%s", shown.String(), got)
+	}
+	for _, n := range []int{keepFirst + keepLast, keepFirst} {
+		if !strings.Contains(string(manual), fmt.Sprint(n)) {
+			t.Errorf("the manual does not say %d", n)
+		}
+	}
+}
+
 var ansi = regexp.MustCompile("\x1b\\[[0-9]*m")
 
 // Colours are never the only sign: without them the text is the same.

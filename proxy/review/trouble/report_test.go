@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -176,6 +177,45 @@ func TestHostileNames(t *testing.T) {
 	var text bytes.Buffer
 	if err := g.Report().WriteText(&text, nil); err != nil || strings.ContainsAny(text.String(), "\x1b\u0085") {
 		t.Errorf("%v %q", err, text.String())
+	}
+}
+
+// The manual's table is of these words.
+func TestManual(t *testing.T) {
+	manual, err := os.ReadFile("../../../docs/review.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(manual), "<!-- trouble -->\n| kind | variant | |\n|---|---|---|\n")
+	table, _, found := strings.Cut(rest, "<!-- /trouble -->")
+	want := map[string]bool{}
+	var order []string
+	for _, k := range kinds {
+		w := words[k]
+		order = append(order, fmt.Sprintf("| `%s` | %s | %s |\n", k, w.title, w.sentence))
+		want[order[len(order)-1]] = true
+		for v, sentence := range w.variants {
+			want[fmt.Sprintf("| | `%s` | %s |\n", v, sentence)] = true
+		}
+	}
+	n := 0
+	for line := range strings.Lines(table) {
+		if !want[line] {
+			t.Errorf("the manual has a line that is none: %s", line)
+		}
+		if strings.HasPrefix(line, "| `") {
+			if n == len(order) || line != order[n] {
+				t.Errorf("out of order: %s", line)
+			}
+			n++
+		}
+		delete(want, line)
+	}
+	for line := range want {
+		t.Errorf("the manual lacks %s", line)
+	}
+	if !found || !strings.Contains(string(manual), "within 30 s") || retryWindow != 30*time.Second || !strings.Contains(string(manual), "after 3 s") || patience != 3*time.Second {
+		t.Error("the manual's times are others")
 	}
 }
 
