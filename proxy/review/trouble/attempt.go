@@ -15,6 +15,7 @@ type Attempt struct {
 	Last        int64  `json:"last"`
 	SYNs        int    `json:"syns"`
 	Ports       int    `json:"ports,omitempty"`        // further attempts, from other ports or with other numbers, that this one took the place of
+	Met         bool   `json:"met,omitempty"`          // the gateway remembered an old connection that stood
 	Dropped     int    `json:"dropped,omitempty"`      // SYNs that the gateway dropped
 	GatewayACK  int    `json:"gateway_ack,omitempty"`  // SYNs that it answered with an old connection's numbers
 	GatewayRST  int    `json:"gateway_rst,omitempty"`  // SYNs that it refused, with a RST or ICMP
@@ -71,7 +72,7 @@ func (a *Attempt) syn(e *decisionlog.Event) {
 		}
 		a.SYNs = 1
 	default:
-		if a.ISN != e.TCP.Seq {
+		if f, ok := conntrack.FindingByWord(d.Reason); a.ISN != e.TCP.Seq && !(ok && f.Base() == conntrack.SynRetransmit) {
 			a.ISN = e.TCP.Seq
 			a.Ports++
 		}
@@ -120,8 +121,8 @@ func (a *Attempt) failing() bool {
 	return a.SYNs > 1 || a.Dropped+a.GatewayACK+a.GatewayRST+a.ServerACK+a.ServerRST+a.AnswerDrops > 0
 }
 
-// old reports whether an old connection's numbers answered it.
-func (a *Attempt) old() bool { return a.GatewayACK+a.ServerACK > 0 }
+// old reports whether an old connection was in its way.
+func (a *Attempt) old() bool { return a.Met || a.GatewayACK+a.ServerACK > 0 }
 
 // absorb takes over an earlier attempt of the same client, which this one goes on from.
 func (a *Attempt) absorb(earlier *Attempt) {
@@ -138,6 +139,7 @@ func (a *Attempt) absorb(earlier *Attempt) {
 	a.ServerACK += earlier.ServerACK
 	a.ServerRST += earlier.ServerRST
 	a.AnswerDrops += earlier.AnswerDrops
+	a.Met = a.Met || earlier.Met
 	a.Idle = max(a.Idle, earlier.Idle)
 	if a.Blame == (Blame{}) || earlier.old() && !a.old() {
 		a.Blame = earlier.Blame

@@ -131,6 +131,8 @@ func (a *Attempt) failure(c *Case) {
 		c.Variant, c.What = "refused", syns+", refused by the server"
 	case a.SYNACK > 0:
 		c.Variant, c.What = "unfinished", syns+", answered; the client did not complete the handshake"
+	case a.Met:
+		c.Kind, c.Variant, c.What = OldConnection, "forwarded", syns+", forwarded, and no SYN/ACK came back"+a.silence()
 	default:
 		c.Variant, c.What = "unanswered", syns+", no answer"
 	}
@@ -149,6 +151,14 @@ func (a *Attempt) held() string {
 		text += ", which had been silent for " + human.Duration(time.Duration(a.Idle))
 	}
 	return text
+}
+
+// silence tells for how long the old connection had been silent.
+func (a *Attempt) silence() string {
+	if a.Idle == 0 {
+		return ""
+	}
+	return "; the old connection had been silent for " + human.Duration(time.Duration(a.Idle))
 }
 
 // text tells how the gateway had forgotten a connection, as of a later time.
@@ -289,7 +299,7 @@ func (f *Facts) retried(c *Case, _ int64) bool {
 	case a.old():
 		c.Variant = "old-connection"
 		c.blame(&a.Blame)
-		c.What = took + "; an old connection answered first"
+		c.What = took + "; an old connection was in the way"
 	case a.Ports > 0:
 		c.Variant = "dialled-again"
 		c.blame(&a.Blame)

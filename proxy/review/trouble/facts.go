@@ -23,7 +23,7 @@ type Facts struct {
 	Own         *Attempt       `json:"own,omitempty"`       // the SYNs that began it. Nil once it stands and one SYN was enough
 	Dial        *Attempt       `json:"dial,omitempty"`      // SYNs that met it when it stood already
 	FIN         bool           `json:"fin,omitempty"`       // one has passed
-	Disowned    bool           `json:"disowned,omitempty"`  // its client has said, by a RST, that it holds no such connection
+	Disowned    bool           `json:"disowned,omitempty"`  // its client has said, by a RST or by dialling again, that it holds no such connection
 	Drops       int            `json:"drops,omitempty"`     // segments other than SYNs and RSTs that the gateway dropped while it stood
 	Drop        *Blame         `json:"drop,omitempty"`      // the last of them
 	Reset       *Blame         `json:"reset,omitempty"`     // the decision, or what time caused (reason only), by which the gateway reset it
@@ -211,8 +211,9 @@ func standing(state string) bool {
 // syn takes down a SYN: the connection's own, or of another that it is in the way of.
 func (f *Facts) syn(e *decisionlog.Event) {
 	if f.stands() {
+		f.Disowned = true
 		if f.Dial == nil {
-			f.Dial = &Attempt{}
+			f.Dial = &Attempt{Met: true}
 		}
 		f.Dial.syn(e)
 		return

@@ -149,7 +149,7 @@ func TestFilter(t *testing.T) {
 		{Filter{Addr: net("192.0.2.0/24"), Port: []uint16{1, 515}}, all.Troubled},
 		{Filter{Src: net("192.0.2.0/24")}, 0}, {Filter{Dst: net("10.0.0.0/8")}, 0}, {Filter{Addr: net("11.0.0.0/8")}, 0}, {Filter{DstPort: []uint16{721}}, 0},
 		{Filter{SrcPort: []uint16{723}}, 1}, {Filter{Port: []uint16{723}}, 1}, {Filter{Arm: []string{"B"}}, 0}, {Filter{Rule: []string{"no-urgent"}}, 1},
-		{Filter{Verdict: []string{"hold"}}, 0}, {Filter{Kind: []Kind{OldConnection}}, 2}, {Filter{Flow: []uint64{1 << 40}}, 0},
+		{Filter{Verdict: []string{"hold"}}, 0}, {Filter{Kind: []Kind{OldConnection}}, 3}, {Filter{Flow: []uint64{1 << 40}}, 0},
 	} {
 		if r := everything(t, c.f); r.Troubled != c.want {
 			t.Errorf("%+v: %d, want %d", c.f, r.Troubled, c.want)

@@ -110,7 +110,7 @@ var cases = []struct {
 		+0s 2 new pred=1
 		+0s 2 < S. 700 9001 0 forward/synack-resync ESTABLISHED>SYN_RECV
 		+1ms 2 > . 9001 701 0 forward/handshake SYN_RECV>ESTABLISHED
-		+1h 2 end closed client-fin`, []string{"retries/syn-again 2 syns=2"}},
+		+1h 2 end closed client-fin`, []string{"retries/old-connection 2 syns=2"}},
 	{"the gateway makes room at once", stands + `
 		+30m 1 end forgotten gateway-rst why=replaced
 		+0s 2 new pred=1
@@ -127,6 +127,18 @@ var cases = []struct {
 		+1s 1 > S 9000 0 0 drop/syn-established ESTABLISHED>ESTABLISHED
 		+1h 1 end forgotten idle why=idle stalled=90`, []string{"never-connected/dropped 1 syns=2 syn-established", "stalled/no-answer 1"}},
 
+	{"a SYN on a live connection is forwarded in vain", stands + `
+		+30m 1 > S 9000 0 0 forward/syn-established ESTABLISHED>ESTABLISHED idle=1800
+		+1s 1 > S 9000 0 0 forward/syn-established ESTABLISHED>ESTABLISHED idle=1
+		+1h 1 end forgotten idle why=idle`, []string{"old-connection/forwarded 1 syns=2"}},
+	{"the old connection's RST is exact, and no trouble of its own", stands + `
+		+30m 1 > S 9000 0 0 drop/syn-established ESTABLISHED>ESTABLISHED reply=ack-tracked idle=1800
+		+1ms 1 > R 101 0 0 forward/rst ESTABLISHED>CLOSE
+		+1s 1 end reset client-rst why=replaced
+		+0s 2 new pred=1
+		+0s 2 > S 9000 0 0 forward/syn-after-rst CLOSE>SYN_SENT
+		+1ms 2 < S. 700 9001 0 forward/syn-ack SYN_SENT>SYN_RECV
+		+1ms 2 > . 9001 701 0 forward/handshake SYN_RECV>ESTABLISHED`, []string{"retries/old-connection 2 syns=2 syn-established"}},
 	{"connected with the third SYN", `
 		+0s 1 new
 		+0s 1 > S 100 0 0 forward/new NONE>SYN_SENT

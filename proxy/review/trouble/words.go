@@ -13,8 +13,9 @@ var words = map[Kind]wording{
 	OldConnection: {"answered by an old connection",
 		"The client dialled from a port on which somebody still held an old connection, was answered with that connection's numbers instead of a SYN/ACK, and did not get through.",
 		map[string]string{
-			"gateway": "The gateway still remembered the old connection and answered the SYN itself, in the server's name.",
-			"server":  "The gateway forwarded the SYN; the server, or a box before it, still held the old connection and answered with a bare ACK of its numbers.",
+			"gateway":   "The gateway still remembered the old connection and answered the SYN itself, in the server's name.",
+			"forwarded": "The gateway still remembered the old connection and forwarded the SYN; what the server answered, if anything, was no SYN/ACK.",
+			"server":    "The gateway forwarded the SYN; the server, or a box before it, still held the old connection and answered with a bare ACK of its numbers.",
 		}},
 	NeverConnected: {"never connected",
 		"The client tried to connect and did not get through.",
@@ -51,7 +52,7 @@ var words = map[Kind]wording{
 		"The client got through, but not with its first SYN.",
 		map[string]string{
 			"syn-again":      "The client repeated its SYN.",
-			"old-connection": "An old connection on the client's port answered first.",
+			"old-connection": "An old connection on the client's port was in the way at first.",
 			"dialled-again":  "An attempt failed; the client dialled again, from another port or with other numbers.",
 		}},
 	EndReset: {"reset by an end",
