@@ -138,37 +138,50 @@ const maxConnections = 1 << 16
 
 // census counts the connections of a capture.
 type census struct {
-	choice *FlowChoice // nil for none
-	byKey  map[conntrack.Tuple]*Connection
-	order  []*Connection
-	beyond int              // frames of connections beyond the bound
-	chosen *conntrack.Tuple // canonical, what a flow id or a frame has led to
+	choices []*FlowChoice
+	byKey   map[conntrack.Tuple]*Connection
+	order   []*Connection
+	beyond  int // frames of connections beyond the bound
+	// By choice: what a flow id, a frame or ends have led to, nil for nothing yet.
+	chosen []*Connection
+}
+
+func newCensus(choices []*FlowChoice) *census {
+	return &census{choices: choices, byKey: map[conntrack.Tuple]*Connection{}, chosen: make([]*Connection, len(choices))}
 }
 
 // frame counts a decided frame.
 func (c *census) frame(f *ReplayFrame) error {
-	asked := c.choice != nil && c.choice.frame == f.N
-	if asked && f.Segment == nil {
-		return fmt.Errorf("frame %d %s: no gateway is asked about it", f.N, skipText(f.Reason))
+	var key conntrack.Tuple
+	if f.Segment != nil {
+		key, _ = f.Segment.Tuple.Canonical()
+	}
+	meant := -1 // the choice that this frame leads to
+	for i, choice := range c.choices {
+		switch asked := choice.frame == f.N; {
+		case asked && f.Segment == nil:
+			return fmt.Errorf("frame %d %s: no gateway is asked about it", f.N, skipText(f.Reason))
+		case asked && nameless(f.Segment):
+			return fmt.Errorf("frame %d does not tell its ends (%s)", f.N, f.Segment.Defect)
+		case f.Segment == nil:
+		case asked, choice.flow != 0 && choice.flow == f.Flow, choice.ends != nil && *choice.ends == key:
+			meant = i
+		}
 	}
 	if f.Segment == nil || nameless(f.Segment) {
-		if asked {
-			return fmt.Errorf("frame %d does not tell its ends (%s)", f.N, f.Segment.Defect)
-		}
 		return nil
-	}
-	key, _ := f.Segment.Tuple.Canonical()
-	if c.choice != nil && (c.choice.flow != 0 && c.choice.flow == f.Flow || c.choice.ends != nil && *c.choice.ends == key) || asked {
-		c.chosen = &key
 	}
 	con := c.byKey[key]
 	if con == nil {
-		if len(c.order) >= maxConnections && (c.chosen == nil || *c.chosen != key) {
+		if len(c.order) >= maxConnections && meant < 0 {
 			c.beyond++
 			return nil
 		}
 		con = &Connection{Tuple: f.Segment.Tuple, First: f.N}
 		c.byKey[key], c.order = con, append(c.order, con)
+	}
+	if meant >= 0 {
+		c.chosen[meant] = con
 	}
 	if !con.opened && f.Segment.Kind() == conntrack.KindSYN {
 		con.Tuple, con.opened = f.Segment.Tuple, true
@@ -181,13 +194,13 @@ func (c *census) frame(f *ReplayFrame) error {
 	return nil
 }
 
-// meant returns the connections that the choice means.
-func (c *census) meant() (list []*Connection) {
-	if c.chosen != nil {
-		return []*Connection{c.byKey[*c.chosen]}
+// meant returns the connections that choice number i means.
+func (c *census) meant(i int) (list []*Connection) {
+	if c.chosen[i] != nil {
+		return []*Connection{c.chosen[i]}
 	}
 	for _, con := range c.order {
-		if c.choice.means(con) {
+		if c.choices[i].means(con) {
 			list = append(list, con)
 		}
 	}

@@ -21,57 +21,63 @@ import (
 // IgnoreChecksums and Fresh count.
 type ScriptConfig struct {
 	Replay   ReplayConfig
-	Flow     *FlowChoice // nil: which connections there are is all that is asked
-	From, To int         // only frames from this one to that one; 0 for no bound
+	Flows    []*FlowChoice // none: which connections there are is all that is asked
+	From, To int           // only frames from this one to that one; 0 for no bound
 }
 
 // ScriptFrom is what [ScriptFromCapture] made.
 type ScriptFrom struct {
-	Text         []byte // the scenario, nil where no connection, or more than one, was meant
-	Segments     int
-	Meant        []*Connection // by the choice; without one all of the capture, in the order of their first frames
-	Connections  int           // of the capture, as far as they were told apart
-	Problems     []Problem     // of the capture; what could be read before is in Text
-	MoreProblems int           // problems beyond those
+	Text     []byte // the scenario, nil where it was not made
+	Segments int
+	// Unclear is the choice that means no connection, or several, which Meant then lists; nil for none. Without choices Meant lists all of
+	// the capture, in the order of their first frames.
+	Unclear      *FlowChoice
+	Meant        []*Connection
+	Problems     []Problem // of the capture; what could be read before is in Text
+	MoreProblems int       // problems beyond those
 }
 
 // maxScript bounds the segments of a scenario. Their lines stay far below the size that the language allows.
 const maxScript = 20000
 
-// ScriptFromCapture makes a scenario of one connection of a capture: what passed between its ends, with relative numbers and times,
-// and what the policy decides, in the words of the scenario language. The policy decides the connection alone; where it decides a
-// frame otherwise among all others of the capture, the prose says so. The capture is read twice; "-" is standard input.
+// ScriptFromCapture makes a scenario of one connection of a capture, or of several: what passed between their ends, with relative numbers
+// and times, and what the policy decides, in the words of the scenario language. The policy decides them without the others of the
+// capture; where it decides a frame otherwise among those, the prose says so. The capture is read twice; "-" is standard input.
 //
 // The error is for what keeps it from being made. Problems of the capture are no error.
 func ScriptFromCapture(ctx context.Context, cfg ScriptConfig) (*ScriptFrom, error) {
-	name := cfg.Replay.Capture
-	if name == "-" {
+	t := &scriptTake{cfg: &cfg, name: cfg.Replay.Capture, byKey: map[conntrack.Tuple]bool{}}
+	if t.name == "-" {
 		path, err := spooled()
 		if err != nil {
 			return nil, err
 		}
 		defer os.Remove(path)
-		cfg.Replay.Capture, name = path, "standard input"
+		cfg.Replay.Capture, t.name = path, "standard input"
 	}
-	cfg.Replay.Shadows, cfg.Replay.LogDir = nil, ""
-	all := &census{choice: cfg.Flow, byKey: map[conntrack.Tuple]*Connection{}}
+	cfg.Replay.Shadows, cfg.Replay.LogDir, cfg.Replay.PcapDir = nil, "", ""
+	all := newCensus(cfg.Flows)
 	rep, err := all.take(ctx, cfg.Replay)
 	if err != nil {
 		return nil, fmt.Errorf("scenario: %w", err)
 	}
-	out := &ScriptFrom{Connections: len(all.order), Problems: rep.Problems, MoreProblems: rep.ProblemsInAll - len(rep.Problems)}
-	if cfg.Flow == nil {
+	out := &ScriptFrom{Problems: rep.Problems, MoreProblems: rep.ProblemsInAll - len(rep.Problems)}
+	if len(cfg.Flows) == 0 {
 		out.Meant = all.order
 		return out, nil
 	}
-	if out.Meant = all.meant(); len(out.Meant) != 1 {
-		return out, nil
+	for i, choice := range cfg.Flows {
+		meant := all.meant(i)
+		if len(meant) != 1 {
+			out.Unclear, out.Meant = choice, meant
+			return out, nil
+		}
+		t.add(meant[0])
 	}
-	t := &scriptTake{con: *out.Meant[0], cfg: &cfg, name: name}
 	if err := t.take(ctx); err != nil {
 		return nil, err
 	}
-	out.Segments = len(t.segments)
+	out.Meant, out.Segments = t.cons, len(t.segments)
 	out.Text, err = t.write()
 	return out, err
 }
@@ -95,14 +101,25 @@ func (c *census) take(ctx context.Context, cfg ReplayConfig) (*Replay, error) {
 	return RunReplay(ctx, cfg)
 }
 
-// scriptTake is the connection that becomes a scenario.
+// scriptTake is what becomes a scenario.
 type scriptTake struct {
-	con      Connection
+	cons     []*Connection
+	byKey    map[conntrack.Tuple]bool
 	cfg      *ScriptConfig
 	name     string // of the capture
 	begin    conntrack.Instant
 	segments []takenSegment
+	many     int // segments, of which maxScript are kept
 	left     int // segments outside of the frames that were asked for
+}
+
+// add adds a connection, once.
+func (t *scriptTake) add(con *Connection) {
+	key, _ := con.Tuple.Canonical()
+	if !t.byKey[key] {
+		t.byKey[key] = true
+		t.cons = append(t.cons, con)
+	}
 }
 
 // takenSegment is a segment of the connection, and what the policy decided about it among all others.
@@ -114,45 +131,57 @@ type takenSegment struct {
 	deed    string
 }
 
-// take reads the capture again and keeps the connection's segments.
+// take reads the capture again and keeps the segments.
 func (t *scriptTake) take(ctx context.Context) error {
-	key, _ := t.con.Tuple.Canonical()
-	many := 0
 	cfg := t.cfg.Replay
 	cfg.options = true
 	cfg.Frame = func(f *ReplayFrame) error {
-		if t.begin == 0 {
-			t.begin = f.Time
-		}
-		if f.Segment == nil || nameless(f.Segment) {
-			return nil
-		}
-		if k, _ := f.Segment.Tuple.Canonical(); k != key {
-			return nil
-		}
-		if f.N < t.cfg.From || t.cfg.To != 0 && f.N > t.cfg.To {
-			t.left++
-			return nil
-		}
-		if many++; many > maxScript {
-			return nil
-		}
-		t.segments = append(t.segments, takenSegment{n: f.N, at: f.Time, seg: *f.Segment, options: f.options,
-			deed: deedText(f.Verdict, f.Reason, f.Reply, f.Peer)})
+		t.frame(f)
 		return nil
 	}
 	if _, err := RunReplay(ctx, cfg); err != nil {
 		return err
 	}
+	con := t.cons[0]
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case many > maxScript:
-		return fmt.Errorf("scenario: %d segments passed between %s; a scenario holds %d: choose some of them with --frames FIRST-LAST", many, t.con.Tuple, maxScript)
-	case many == 0:
-		return fmt.Errorf("scenario: none of the frames that were asked for is of %s, whose frames are from %d to %d", t.con.Tuple, t.con.First, t.con.Last)
+	case t.many > maxScript:
+		return fmt.Errorf("scenario: %d segments passed between %s; a scenario holds %d: choose some of them with --frames FIRST-LAST", t.many, t.ends(), maxScript)
+	case t.many == 0:
+		return fmt.Errorf("scenario: none of the frames that were asked for is of %s, whose frames are from %d to %d", t.ends(), con.First, con.Last)
 	}
 	return nil
+}
+
+// frame keeps a segment that belongs to the scenario.
+func (t *scriptTake) frame(f *ReplayFrame) {
+	if t.begin == 0 {
+		t.begin = f.Time
+	}
+	if f.Segment == nil || nameless(f.Segment) {
+		return
+	}
+	if key, _ := f.Segment.Tuple.Canonical(); !t.byKey[key] {
+		return
+	}
+	if f.N < t.cfg.From || t.cfg.To != 0 && f.N > t.cfg.To {
+		t.left++
+		return
+	}
+	if t.many++; t.many <= maxScript {
+		t.segments = append(t.segments, takenSegment{n: f.N, at: f.Time, seg: *f.Segment, options: f.options,
+			deed: deedText(f.Verdict, f.Reason, f.Reply, f.Peer)})
+	}
+}
+
+// ends names the connections.
+func (t *scriptTake) ends() string {
+	text := t.cons[0].Tuple.From().String() + " and " + t.cons[0].Tuple.To().String()
+	if n := len(t.cons) - 1; n > 0 {
+		text += fmt.Sprintf(", and %d more", n)
+	}
+	return text
 }
 
 // write makes the scenario. That the gateway is young is said where something is taken up because of it; then the script's time begins
@@ -200,8 +229,14 @@ func played(rec *scenario.Recording) (text []byte, decided []string, err error) 
 
 // recording is the script without its decisions.
 func (t *scriptTake) recording() (*scenario.Recording, error) {
-	rec := &scenario.Recording{Prose: t.prose(), Sets: t.cfg.Replay.Overrides,
-		Flows: []scenario.RecordedFlow{{Names: [2]string{"c", "s"}, Ends: [2]netip.AddrPort{t.con.Tuple.From(), t.con.Tuple.To()}}}}
+	rec := &scenario.Recording{Prose: t.prose(), Sets: t.cfg.Replay.Overrides}
+	for i, con := range t.cons {
+		number := ""
+		if len(t.cons) > 1 {
+			number = fmt.Sprint(i + 1)
+		}
+		rec.Flows = append(rec.Flows, scenario.RecordedFlow{Names: [2]string{"c" + number, "s" + number}, Ends: [2]netip.AddrPort{con.Tuple.From(), con.Tuple.To()}})
+	}
 	var err error
 	if rec.Policy, rec.Files, err = scripted.Along(t.cfg.Replay.Policy); err != nil {
 		return nil, err
@@ -222,15 +257,16 @@ func (t *scriptTake) prose() []string {
 		numbers = append(numbers, t.segments[i].n)
 	}
 	where := rangesText(numbers)
-	if flow := t.con.flowText(); flow != "" {
+	if flow := t.cons[0].flowText(); flow != "" && len(t.cons) == 1 {
 		where = flow + ", " + where
 	}
-	lines := []string{
-		fmt.Sprintf("From %s: what passed between %s and %s.", plainName(t.name), t.con.Tuple.From(), t.con.Tuple.To()),
-		fmt.Sprintf("%s, from %s on. Community ID %s.", strings.ToUpper(where[:1])+where[1:], stamp(t.segments[0].at), t.con.CommunityID()),
+	lines := []string{fmt.Sprintf("From %s: what passed between %s.", plainName(t.name), t.ends()),
+		fmt.Sprintf("%s, from %s on.", strings.ToUpper(where[:1])+where[1:], stamp(t.segments[0].at))}
+	if len(t.cons) == 1 {
+		lines[1] += " Community ID " + t.cons[0].CommunityID() + "."
 	}
 	if t.left > 0 {
-		lines = append(lines, fmt.Sprintf("%d other segments of the connection are left out.", t.left))
+		lines = append(lines, fmt.Sprintf("%d other segments between these ends are left out.", t.left))
 	}
 	return lines
 }

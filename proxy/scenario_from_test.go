@@ -15,6 +15,8 @@ import (
 	"halfopen/proxy/decisionlog"
 )
 
+func frameChoice(n int) []*FlowChoice { return []*FlowChoice{ChooseFrame(n)} }
+
 // scriptOf makes a scenario of one connection of a capture.
 func scriptOf(t testing.TB, cfg ReplayConfig, flow string) *ScriptFrom {
 	t.Helper()
@@ -22,7 +24,7 @@ func scriptOf(t testing.TB, cfg ReplayConfig, flow string) *ScriptFrom {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flow: choice})
+	got, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flows: []*FlowChoice{choice}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,7 @@ func TestScriptFromCapture(t *testing.T) {
 	for _, name := range []string{"2", "192.0.2.9:515>10.0.0.1:721", "src=10.0.0.0/24 dport=515", "id=2", "port=721 addr=192.0.2.9",
 		string(decisionlog.AppendCommunityID(nil, netip.MustParseAddrPort(serverEnd), netip.MustParseAddrPort(clientEnd)))} {
 		got := scriptOf(t, cfg, name)
-		if strings.Join(body(got.Text), "\n") != strings.Join(want, "\n") || got.Segments != 9 || len(got.Meant) != 1 || got.Connections != 2 {
+		if strings.Join(body(got.Text), "\n") != strings.Join(want, "\n") || got.Segments != 9 || len(got.Meant) != 1 {
 			t.Errorf("%s: %d segments\n%s", name, got.Segments, got.Text)
 		}
 		if head := "# From test.pcapng: what passed between 10.0.0.1:721 and 192.0.2.9:515.\n# Flow 2, frames 2-10, from 2026-03-01T08:00:00.001Z on. Community ID 1:"; !strings.HasPrefix(string(got.Text), head) {
@@ -70,8 +72,8 @@ func TestScriptFromCapture(t *testing.T) {
 		t.Errorf("%s", got.Text)
 	}
 	// A frame names its connection, and a part of the frames is a part of it.
-	part, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flow: ChooseFrame(5), From: 4, To: 6})
-	if err != nil || part.Segments != 3 || !strings.Contains(string(part.Text), "frames 4-6,") || !strings.Contains(string(part.Text), "# 6 other segments of the connection are left out.") {
+	part, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flows: frameChoice(5), From: 4, To: 6})
+	if err != nil || part.Segments != 3 || !strings.Contains(string(part.Text), "frames 4-6,") || !strings.Contains(string(part.Text), "# 6 other segments between these ends are left out.") {
 		t.Errorf("%v\n%s", err, part.Text)
 	}
 	if b := body(part.Text); b[2] != "adopt" || !strings.Contains(b[4], "forward/adopted") || !strings.HasPrefix(b[4], "+3ms ") {
@@ -81,7 +83,7 @@ func TestScriptFromCapture(t *testing.T) {
 		t.Error(b)
 	}
 	cfg.Fresh = true
-	if part, err = ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flow: ChooseFrame(5), From: 4, To: 6}); err != nil || strings.Contains(string(part.Text), "adopt") {
+	if part, err = ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flows: frameChoice(5), From: 4, To: 6}); err != nil || strings.Contains(string(part.Text), "adopt") {
 		t.Errorf("%v\n%s", err, part.Text)
 	}
 }
@@ -113,7 +115,7 @@ func TestScriptConnections(t *testing.T) {
 		udp := append([]byte(nil), packets[0].packet...)
 		udp[9] = 17
 		cfg.Capture = ng(t, append(packets, captured{packet: udp}, captured{packet: packets[0].packet[:16]}), nil, capture.LinkRaw)
-		got, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flow: ChooseFrame(n)})
+		got, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flows: frameChoice(n)})
 		if want == "" && (err != nil || len(got.Meant) != 0) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("frame %d: %v", n, err)
 		}
@@ -171,13 +173,13 @@ func TestScriptBounds(t *testing.T) {
 		many = append(many, c[3])
 	}
 	cfg := ReplayConfig{Capture: writeFile(t, classic(capture.LinkRaw, frames(many...)...)), Policy: "observe"}
-	if _, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flow: ChooseFrame(1)}); err == nil || !strings.Contains(err.Error(), "20001 segments") || !strings.Contains(err.Error(), "--frames") {
+	if _, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flows: frameChoice(1)}); err == nil || !strings.Contains(err.Error(), "20001 segments") || !strings.Contains(err.Error(), "--frames") {
 		t.Error(err)
 	}
-	if got, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flow: ChooseFrame(1), To: maxScript}); err != nil || got.Segments != maxScript {
+	if got, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flows: frameChoice(1), To: maxScript}); err != nil || got.Segments != maxScript {
 		t.Error(err)
 	}
-	if _, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flow: ChooseFrame(1), From: 30000, To: 30001}); err == nil || !strings.Contains(err.Error(), "from 1 to 20001") {
+	if _, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flows: frameChoice(1), From: 30000, To: 30001}); err == nil || !strings.Contains(err.Error(), "from 1 to 20001") {
 		t.Error(err)
 	}
 }
@@ -193,7 +195,7 @@ func TestScriptsOfCaptures(t *testing.T) {
 			continue // not a capture at all
 		}
 		for _, con := range all.Meant[:min(len(all.Meant), 2)] {
-			got, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flow: ChooseFrame(con.First)})
+			got, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: cfg, Flows: frameChoice(con.First)})
 			if err != nil {
 				t.Errorf("%s %s: %v", file, con, err)
 				continue
@@ -229,7 +231,7 @@ func FuzzScriptFromCapture(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: ReplayConfig{Capture: path, Policy: "openbsd-pf"}, Flow: ChooseFrame(n)})
+		got, err := ScriptFromCapture(t.Context(), ScriptConfig{Replay: ReplayConfig{Capture: path, Policy: "openbsd-pf"}, Flows: frameChoice(n)})
 		if err != nil || got.Text == nil {
 			return
 		}

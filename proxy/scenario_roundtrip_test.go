@@ -168,43 +168,79 @@ func replaysAlike(t *testing.T, s *scenario.Script) {
 	}
 }
 
-// apart reports whether a script's flows bear on each other: one alone may be decided otherwise.
-func apart(s *scenario.Script) bool { return strings.Contains(string(s.Format()), "limits") }
+// scriptOfAll makes a scenario of all connections of a capture.
+func scriptOfAll(t testing.TB, cfg ReplayConfig, flows []conntrack.Tuple) *ScriptFrom {
+	t.Helper()
+	sc := ScriptConfig{Replay: cfg}
+	for _, flow := range flows {
+		choice, err := ParseFlowChoice(flow.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sc.Flows = append(sc.Flows, choice)
+	}
+	got, err := ScriptFromCapture(t.Context(), sc)
+	if err != nil || got.Text == nil {
+		t.Fatal(err, got)
+	}
+	return got
+}
 
-// A scenario that was written as a capture, and made of the capture again, has the same segments and decisions, flow by flow.
+// A scenario that was written as a capture, and made of the capture again, has the same segments and decisions.
 func TestScriptRoundTrip(t *testing.T) {
-	var flows, alike atomic.Int32
+	var alike, steps atomic.Int32
 	t.Run("of", func(t *testing.T) {
 		for _, name := range scripts(t) {
 			t.Run(strings.TrimPrefix(name, "../policy/testdata/"), func(t *testing.T) {
 				t.Parallel()
 				s := readScript(t, name)
 				path, _ := writeScript(t, s)
-				cfg := ReplayConfig{Capture: path, Policy: scriptPolicy(t, s), Overrides: s.Settings(), Fresh: !s.Adopts()}
-				all, decisions := playSteps(t, s), unlike(s) == "" && !apart(s)
+				want := playSteps(t, s)
+				var flows []conntrack.Tuple // that have segments
 				for _, flow := range s.Flows() {
-					want := ofFlow(all, flow)
-					if len(want) == 0 {
-						continue
-					}
-					from := scriptOf(t, cfg, flow.String())
-					if d := differ(want, playedAgain(t, from.Text), decisions); d != "" || len(from.Problems) > 0 {
-						t.Errorf("%s: %s %v\n%s", flow, d, from.Problems, from.Text)
-					}
-					if decisions && strings.Contains(string(from.Text), "out otherwise") {
-						t.Errorf("%s: in the capture it is decided otherwise\n%s", flow, from.Text)
-					}
-					if flows.Add(1); decisions {
-						alike.Add(1)
+					if len(ofFlow(want, flow)) > 0 {
+						flows = append(flows, flow)
 					}
 				}
+				from := scriptOfAll(t, ReplayConfig{Capture: path, Policy: scriptPolicy(t, s), Overrides: s.Settings(), Fresh: !s.Adopts()}, flows)
+				if d := differ(want, playedAgain(t, from.Text), unlike(s) == ""); d != "" || len(from.Problems) > 0 {
+					t.Errorf("%s %v\n%s", d, from.Problems, from.Text)
+				}
+				if unlike(s) == "" {
+					alike.Add(1)
+					if strings.Contains(string(from.Text), "out otherwise") {
+						t.Errorf("it says that the capture is decided otherwise\n%s", from.Text)
+					}
+				}
+				steps.Add(int32(len(want)))
 			})
 		}
 	})
-	if flows.Load() < 200 || alike.Load() < 200 {
-		t.Errorf("%d flows, the decisions of %d of them compared", flows.Load(), alike.Load())
+	if n := len(scripts(t)); int(alike.Load()) < n-3 || int(steps.Load()) < 10*n {
+		t.Errorf("%d scenarios of %d, %d segments", alike.Load(), n, steps.Load())
 	}
 }
+
+// One flow of several has the same segments, and where no bound of the table counts, the same decisions.
+func TestScriptRoundTripOfOne(t *testing.T) {
+	for _, name := range scripts(t) {
+		s := readScript(t, name)
+		if filepath.Base(filepath.Dir(name)) != "regressions" || len(s.Flows()) < 2 {
+			continue
+		}
+		path, _ := writeScript(t, s)
+		all := playSteps(t, s)
+		for _, flow := range s.Flows() {
+			from := scriptOfAll(t, ReplayConfig{Capture: path, Policy: scriptPolicy(t, s), Overrides: s.Settings(), Fresh: !s.Adopts()}, []conntrack.Tuple{flow})
+			if d := differ(ofFlow(all, flow), playedAgain(t, from.Text), unlike(s) == "" && !apart(s)); d != "" {
+				t.Errorf("%s, %s: %s\n%s", name, flow, d, from.Text)
+			}
+		}
+	}
+}
+
+// apart reports whether a script's flows bear on each other: one alone may be decided otherwise.
+func apart(s *scenario.Script) bool { return strings.Contains(string(s.Format()), "limits") }
 
 // playedAgain plays a scenario that was made.
 func playedAgain(t *testing.T, text []byte) []step {
@@ -221,7 +257,7 @@ func differ(want, got []step, decisions bool) string {
 	if len(want) != len(got) {
 		return fmt.Sprintf("%d segments, want %d", len(got), len(want))
 	}
-	shift := map[string]uint32{} // by address of the end
+	shift := map[string]uint32{} // by end
 	moved := func(end string, a, b conntrack.Seq) bool {
 		if a == 0 || b == 0 {
 			return a == b
@@ -232,15 +268,15 @@ func differ(want, got []step, decisions bool) string {
 		return shift[end] == uint32(b-a)
 	}
 	same := func(a, b *conntrack.Segment) bool {
-		from, to := a.Tuple.From().String(), a.Tuple.To().String()
-		if a.Tuple != b.Tuple || a.Defect != b.Defect || a.Checksum != b.Checksum {
+		from, to := a.Tuple.String(), a.Tuple.Reverse().String() // ends of several flows may share an address and port
+		if a.Tuple != b.Tuple || a.Defect != b.Defect || (a.Checksum == conntrack.ChecksumBad) != (b.Checksum == conntrack.ChecksumBad) {
 			return false
 		}
 		if a.Defect != conntrack.DefectNone && a.Defect != conntrack.DefectOptions {
 			return true // the rest of it is nowhere
 		}
 		x, y := *a, *b
-		x.Seq, x.Ack, x.Options.SACK, x.TTL, x.Bytes = y.Seq, y.Ack, y.Options.SACK, y.TTL, y.Bytes
+		x.Seq, x.Ack, x.Options.SACK, x.TTL, x.Bytes, x.Checksum = y.Seq, y.Ack, y.Options.SACK, y.TTL, y.Bytes, y.Checksum
 		if a.Flags.Has(conntrack.ACK) && !moved(to, a.Ack, b.Ack) {
 			return false
 		}
@@ -266,6 +302,9 @@ func differ(want, got []step, decisions bool) string {
 			return fmt.Sprintf("%s: %s %s, want %s %s", a.text, b.deed, b.effect, a.deed, a.effect)
 		}
 		for j := range a.sent {
+			if x, y := &a.sent[j].Segment, &b.sent[j].Segment; a.sent[j].Kind == policy.PeerProbeSYN.String() && x.Ack == y.Ack {
+				x.Ack, y.Ack = 0, 0 // no number of that end is known, and the gateway has chosen one of its own
+			}
 			if !same(&a.sent[j].Segment, &b.sent[j].Segment) || a.sent[j].Twice != b.sent[j].Twice {
 				return fmt.Sprintf("%s: sent %+v, want %+v", a.text, b.sent[j], a.sent[j])
 			}

@@ -35,7 +35,7 @@ func newScenarioCmd() *cobra.Command {
 // fromFlags are what the user asked for.
 type fromFlags struct {
 	cfg    proxy.ReplayConfig
-	flow   string
+	flows  []string
 	frame  int
 	frames string
 }
@@ -46,7 +46,7 @@ func newScenarioFromCmd() *cobra.Command {
 		Use:   "from CAPTURE|LOGDIR --flow ID",
 		Short: "Make a scenario of one connection of a capture or of a decision log",
 		Long: `from prints what passed between the two ends of a connection as a scenario, with relative numbers and times, and what the policy
-decides about it. The source is a pcap or pcapng file, - for standard input, or a decision log: a directory or one of its files
+decides about it. Several connections of a capture make one scenario. The source is a pcap or pcapng file, - for standard input, or a decision log: a directory or one of its files
 (.jsonl). Of a log the decisions are its own; what it only counts (log.detail: decision) lines stand for, and the scenario says so.
 Without --flow it says which connections there are, and ends with status 2.
 
@@ -55,14 +55,14 @@ Without --flow it says which connections there are, and ends with status 2.
 It ends with status 1 where the source is damaged (what could be read makes the scenario all the same), or holds no such connection.`,
 		Example: `  halfopen scenario from office.pcapng --policy openbsd-pf
   halfopen scenario from office.pcapng --policy openbsd-pf --flow 3 > redial.scn
-  halfopen scenario from office.pcapng --frame 42 --set timeouts.established=1h
+  halfopen scenario from office.pcapng --frame 42 --flow 3 --set limits.per_source=1
   halfopen scenario from office.pcapng --flow '10.2.0.7:721 > 10.3.0.1:515' --frames 1000-1040
   halfopen scenario from /var/log/halfopen --flow 1234567890123 > redial.scn`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.flow, "flow", "", "the connection (`ID`, see above)")
+	fl.StringArrayVar(&f.flows, "flow", nil, "the connection (`ID`, see above; repeatable, of a capture)")
 	fl.IntVar(&f.frame, "frame", 0, "the connection that frame `N` of the capture belongs to, from 1")
 	fl.StringVar(&f.frames, "frames", "", "only frames `FIRST-LAST` of the capture")
 	fl.StringVar(&f.cfg.Policy, "policy", "", "policy that decides (`NAME|FILE`; default observe, for a log the preset that decided)")
@@ -81,35 +81,38 @@ func isLog(path string) bool {
 
 func (f *fromFlags) run(c *cobra.Command, source string) error {
 	given := func(name string) bool { return c.Flags().Changed(name) }
-	var choice *proxy.FlowChoice
+	var choices []*proxy.FlowChoice
 	switch {
-	case given("flow") && given("frame"):
-		return usagef("--flow and --frame: want one of them")
 	case given("frame") && f.frame < 1:
 		return usagef("--frame %d: want the number of a frame, from 1", f.frame)
 	case given("frame"):
-		choice = proxy.ChooseFrame(f.frame)
-	case given("flow"):
-		var err error
-		if choice, err = proxy.ParseFlowChoice(f.flow); err != nil {
+		choices = append(choices, proxy.ChooseFrame(f.frame))
+	}
+	for _, text := range f.flows {
+		choice, err := proxy.ParseFlowChoice(text)
+		if err != nil {
 			return usagef("--%v", err)
 		}
+		choices = append(choices, choice)
 	}
-	cfg := proxy.ScriptConfig{Replay: f.cfg, Flow: choice}
+	cfg := proxy.ScriptConfig{Replay: f.cfg, Flows: choices}
 	var ok bool
 	if cfg.From, cfg.To, ok = parseFrames(f.frames); !ok {
 		return usagef("--frames %q: want FIRST-LAST, from 1", f.frames)
 	}
-	if log := isLog(source); log {
+	if isLog(source) {
 		for _, name := range []string{"frame", "frames", "interface", "ignore-checksums", "fresh"} {
 			if given(name) {
 				return usagef("--%s wants a capture; %s is a decision log", name, source)
 			}
 		}
-		if f.cfg.Policy == "" && len(f.cfg.Overrides) > 0 {
+		switch {
+		case len(choices) > 1:
+			return usagef("--flow twice wants a capture; %s is a decision log", source)
+		case f.cfg.Policy == "" && len(f.cfg.Overrides) > 0:
 			return usagef("--set wants --policy NAME|FILE with a log")
 		}
-		return f.fromLog(c, source, choice)
+		return f.fromLog(c, source, choices)
 	}
 	if cfg.Replay.Policy == "" {
 		cfg.Replay.Policy = "observe"
@@ -132,7 +135,7 @@ func (f *fromFlags) run(c *cobra.Command, source string) error {
 		fmt.Fprintf(c.ErrOrStderr(), "halfopen: ... and %d more problems\n", r.MoreProblems)
 	}
 	if r.Text == nil {
-		return unchosen(c, source, choice, r.Meant)
+		return unchosen(c, source, r.Unclear, r.Meant)
 	}
 	if _, err := c.OutOrStdout().Write(r.Text); err != nil {
 		return err
@@ -158,13 +161,13 @@ func parseFrames(text string) (first, last int, ok bool) {
 }
 
 // fromLog makes the scenario of a decision log.
-func (f *fromFlags) fromLog(c *cobra.Command, log string, choice *proxy.FlowChoice) error {
+func (f *fromFlags) fromLog(c *cobra.Command, log string, choices []*proxy.FlowChoice) error {
 	if f.cfg.Policy != "" {
 		if _, err := openPolicy(f.cfg.Policy, f.cfg.Overrides); err != nil {
 			return err
 		}
 	}
-	if choice == nil {
+	if len(choices) == 0 {
 		all, bad, err := scripted.Connections(log)
 		if err != nil {
 			return err
@@ -174,7 +177,7 @@ func (f *fromFlags) fromLog(c *cobra.Command, log string, choice *proxy.FlowChoi
 		}
 		return unchosen(c, log, nil, all)
 	}
-	r, err := scripted.FromLog(log, choice.Picks, scripted.Options{Log: filepath.Base(filepath.Clean(log)), Policy: f.cfg.Policy, Overrides: f.cfg.Overrides})
+	r, err := scripted.FromLog(log, choices[0].Picks, scripted.Options{Log: filepath.Base(filepath.Clean(log)), Policy: f.cfg.Policy, Overrides: f.cfg.Overrides})
 	if err != nil {
 		return err
 	}
@@ -182,7 +185,7 @@ func (f *fromFlags) fromLog(c *cobra.Command, log string, choice *proxy.FlowChoi
 		fmt.Fprintln(c.ErrOrStderr(), "halfopen:", b)
 	}
 	if r.Script == nil {
-		return unchosen(c, log, choice, r.Meant)
+		return unchosen(c, log, choices[0], r.Meant)
 	}
 	if _, err := c.OutOrStdout().Write(r.Text); err != nil {
 		return err

@@ -121,7 +121,7 @@ func TestScenarioVerbBadInput(t *testing.T) {
 		{"scenario form " + path, 2, []string{`unknown verb "form"`, `did you mean "from"?`}},
 		{"scenario from " + path, 2, []string{"flows 1, 2 ", " 5 frames, 1 to 5  1:", "10.0.0.1:721 > 192.0.2.9:515\n", "want --flow ID"}},
 		{"scenario from " + path + " --flow nonsense", 2, []string{`--flow: "nonsense" is no number`}},
-		{"scenario from " + path + " --flow 1 --frame 1", 2, []string{"--flow and --frame"}},
+		{"scenario from " + dir + " --flow 1 --flow 2", 2, []string{"--flow twice wants a capture"}},
 		{"scenario from " + path + " --frame 0", 2, []string{"--frame 0"}},
 		{"scenario from " + path + " --flow 1 --frames 9-3", 2, []string{`--frames "9-3"`}},
 		{"scenario from " + dir + " --flow 1 --frames 1-3", 2, []string{"--frames wants a capture"}},

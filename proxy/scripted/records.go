@@ -233,16 +233,20 @@ func (w *writer) flow(e *decisionlog.Event) {
 	if f.Event != "end" {
 		return
 	}
-	idle := f.Reason == conntrack.EndIdle.String()
-	if !idle && f.Reason != conntrack.EndDead.String() {
-		return // a segment did it, and has its record
+	entry := conntrack.Entry{}
+	for entry.State = conntrack.NumStates - 1; entry.State > conntrack.StateNone && entry.State.String() != f.State; entry.State-- {
+	}
+	what, timed := conntrack.Finding(0), false
+	for why := conntrack.EndNone; why < conntrack.NumEndReasons && !timed; why++ {
+		if why.String() == f.Reason {
+			what, timed = entry.Expired(why)
+		}
+	}
+	if !timed {
+		return // a segment did it, and has its record, or it was nothing that happens to a connection
 	}
 	if f.Counted > 0 && (w.swept == nil || !e.Timestamp.Equal(w.at)) {
 		w.went(f.End.Time, [2]*uint32{}, f.State)
-	}
-	what := conntrack.DeadConnection
-	if idle {
-		what = conntrack.IdleExpired
 	}
 	w.timed(e.Timestamp.Time, what.String(), nil)
 }
