@@ -14,6 +14,7 @@ import (
 	"halfopen/policy"
 	"halfopen/policy/scenario"
 	"halfopen/proxy"
+	"halfopen/proxy/capture"
 	"halfopen/proxy/scripted"
 )
 
@@ -73,10 +74,14 @@ It ends with status 1 where the source is damaged (what could be read makes the 
 	return c
 }
 
-// isLog reports whether a path is a decision log.
+// isLog reports whether a path is a decision log: one of its files, or a directory that is no annotated capture's.
 func isLog(path string) bool {
 	st, err := os.Stat(path)
-	return err == nil && (st.IsDir() || filepath.Ext(path) == ".jsonl")
+	if err != nil || !st.IsDir() {
+		return err == nil && strings.Contains(filepath.Base(path), ".jsonl")
+	}
+	files, err := capture.Files(path)
+	return err != nil || len(files) == 0
 }
 
 func (f *fromFlags) run(c *cobra.Command, source string) error {

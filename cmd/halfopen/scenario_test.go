@@ -50,6 +50,18 @@ func TestScenarioVerb(t *testing.T) {
 	}
 }
 
+// The directory of an annotated capture is a capture.
+func TestScenarioVerbOfAnnotatedCapture(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pcap")
+	if _, words, status := runVerb("replay", redialCapture(t), "--policy", "lpd-case-2015", "--fresh", "--pcap", dir); status != statusGood {
+		t.Fatal(words)
+	}
+	text, words, status := runVerb("scenario", "from", dir, "--flow", "1", "--policy", "lpd-case-2015")
+	if status != statusGood || words != "" || !strings.Contains(text, "# From pcap: what passed") || strings.Count(text, "=> ") != 5 || !strings.Contains(text, "drop/syn-established reply=ack-tracked\n  emit") {
+		t.Errorf("status %d, %q\n%s", status, words, text)
+	}
+}
+
 // A log's connection becomes a scenario that comes out as the log says.
 func TestScenarioVerbOfLog(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
