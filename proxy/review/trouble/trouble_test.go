@@ -40,6 +40,17 @@ var cases = []struct {
 		+2m 1 end unanswered idle why=idle`, []string{"never-connected/unanswered 1 syns=2"}},
 	{"unanswered so far", "+0s 1 new\n+0s 1 > S 100 0 0 forward/new NONE>SYN_SENT\n+4s 2 new\n+0s run R", []string{"never-connected/unanswered 1 syns=1"}},
 	{"unanswered, its records held back", "+0s 1 new\n+2m 1 end unanswered idle why=idle again=4", []string{"never-connected/unanswered 1 syns=5"}},
+	{"unanswered, some of its records held back", "+0s 1 new\n+0s 1 > S 100 0 0 forward/new NONE>SYN_SENT\n+2m 1 end unanswered idle why=idle again=4",
+		[]string{"never-connected/unanswered 1 syns=5"}},
+	{"refused twice on the same ports", `
+		+0s 1 new
+		+0s 1 > S 100 0 0 forward/new NONE>SYN_SENT
+		+1ms 1 < R. 0 101 0 forward/rst SYN_SENT>CLOSE
+		+1s 1 end refused server-rst why=replaced
+		+0s 2 new pred=1
+		+0s 2 > S 700 0 0 forward/syn-after-rst CLOSE>SYN_SENT
+		+1ms 2 < R. 0 701 0 forward/rst SYN_SENT>CLOSE
+		+10s 2 end refused server-rst why=rst`, []string{"never-connected/refused 1 syns=1 rst", "never-connected/refused 2 syns=1 rst"}},
 	{"refused", `
 		+0s 1 new
 		+0s 1 > S 100 0 0 forward/new NONE>SYN_SENT
@@ -402,6 +413,21 @@ func TestTrackerIsBounded(t *testing.T) {
 			t.Fatalf("%d can be linked", l.n)
 		}
 	}
+	data, err := tr.Save()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := LoadTracker(data, func(c *Case) { n++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := again.pairs[pair{netip.MustParseAddr("10.2.0.7"), netip.MustParseAddrPort("192.0.2.9:515")}]; l.n != maxTries || l.last.a.ISN != 100 {
+		t.Errorf("%d can be linked after they were put away", l.n)
+	}
+	if again.Settle(); n != 10*maxTries {
+		t.Errorf("%d cases after they were put away", n)
+	}
+	n = 0
 	if tr.Settle(); n != 10*maxTries {
 		t.Errorf("%d cases", n)
 	}
