@@ -3,6 +3,7 @@ package human
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 func Duration(d time.Duration) string {
 	switch {
 	case d < 0:
-		return "-" + Duration(-d)
+		return "-" + Duration(-max(d, -math.MaxInt64))
 	case d == 0:
 		return "0 s"
 	case d < 999500*time.Nanosecond:
@@ -41,7 +42,13 @@ func unit(d, u time.Duration, name string) string {
 }
 
 // Seconds writes a number of seconds as [Duration] does.
-func Seconds(s float64) string { return Duration(time.Duration(s * 1e9)) }
+func Seconds(s float64) string { return Duration(FromSeconds(s)) }
+
+// FromSeconds returns a number of seconds as a duration, the longest there is where it is more.
+func FromSeconds(s float64) time.Duration {
+	const most = 9223372036 // 292 years
+	return time.Duration(min(max(s, -most), most) * 1e9)
+}
 
 // Count writes a number with its noun, which takes an s unless the number is one.
 func Count[N int | uint32 | uint64](n N, noun string) string {

@@ -1,6 +1,7 @@
 package human
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,12 @@ func TestDuration(t *testing.T) {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}
-	if got := Seconds(0.0005); got != "500 µs" {
+	for s, want := range map[float64]string{0.0005: "500 µs", 1e300: "106752 days", -1e300: "-106752 days"} {
+		if got := Seconds(s); got != want {
+			t.Errorf("%v: %q, want %q", s, got, want)
+		}
+	}
+	if got := Duration(math.MinInt64); got != "-106752 days" {
 		t.Error(got)
 	}
 }

@@ -29,7 +29,7 @@ func (c *counter) segment(t *teller, e *decisionlog.Event) {
 	at := e.Timestamp.Time
 	before := c.numbers(t, e)
 	if d.IdleS != nil && d.Settles == "" {
-		last := at.Add(-time.Duration(*d.IdleS * 1e9))
+		last := at.Add(-human.FromSeconds(*d.IdleS))
 		if t.began && !c.latest.IsZero() && last.Sub(c.latest) > slack {
 			c.bundle(t, last, before)
 		}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"halfopen/proxy/decisionlog"
 	"halfopen/proxy/review/human"
@@ -40,7 +39,7 @@ func (s *Story) Ladder() *ladder.Ladder {
 
 // row draws a step.
 func (s *Step) row() ladder.Row {
-	r := ladder.Row{At: time.Duration(s.SinceS * 1e9), Pause: time.Duration(s.PauseS * 1e9), Label: s.Label, Words: s.Words, Knows: s.Remembers,
+	r := ladder.Row{At: human.FromSeconds(s.SinceS), Pause: human.FromSeconds(s.PauseS), Label: s.Label, Words: s.Words, Knows: s.Remembers,
 		From: client, To: server}
 	if !s.ToServer {
 		r.From, r.To = server, client

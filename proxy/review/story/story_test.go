@@ -295,3 +295,37 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// Whatever records say, their story can be told: text in its width, and a drawing that is one.
+func FuzzTell(f *testing.F) {
+	for _, g := range golds {
+		b, err := os.ReadFile(filepath.Join("testdata", g.log+".jsonl"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, g.flow)
+	}
+	f.Add([]byte(`{"flow_id":1,"src_ip":"10.0.0.1","src_port":1,"dest_ip":"10.0.0.2","dest_port":2,"tcp":{"flags":"S"},"decision":{"reason":"late-fin","idle_s":1e300,"tombstone":{"flow_id":1}}}`), uint64(1))
+	f.Fuzz(func(t *testing.T, b []byte, flow uint64) {
+		c := Collector{Flow: flow}
+		var events []*decisionlog.Event
+		for line := range bytes.Lines(b) {
+			e := &decisionlog.Event{}
+			if json.Unmarshal(line, e) == nil {
+				events = append(events, e)
+			}
+		}
+		for _, e := range events {
+			c.Find(e)
+		}
+		for _, e := range events {
+			c.Add(e)
+		}
+		s := Tell(c.Records())
+		fits(t, "text", text(t, s, Text{Width: 100}), 100+20) // times of a thousand years are wide
+		wellFormed(t, "drawing", svg(t, s, ladder.SVG{}))
+		if _, err := json.Marshal(s); err != nil {
+			t.Error(err)
+		}
+	})
+}

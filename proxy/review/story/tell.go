@@ -54,7 +54,7 @@ func (t *teller) look(e *decisionlog.Event) {
 		t.made[e.Inject.Cause] = append(t.made[e.Inject.Cause], e)
 	}
 	if d := e.Decision; e.FlowID != t.FlowID && e.FlowID != 0 && t.last != nil && t.replaced.IsZero() && d != nil && d.IdleS != nil && d.StateBefore != "NONE" {
-		t.replaced = e.Timestamp.Add(-time.Duration(*d.IdleS * 1e9)) // of the segment that replaced this one
+		t.replaced = e.Timestamp.Add(-human.FromSeconds(*d.IdleS)) // of the segment that replaced this one
 	}
 	switch {
 	case e.FlowID != t.FlowID:

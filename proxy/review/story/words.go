@@ -173,8 +173,11 @@ func (t *teller) tomb(e *decisionlog.Event) string {
 	if o.FlowID == t.FlowID {
 		what = "The connection"
 	}
-	return fmt.Sprintf("%s was forgotten %s ago %s, after %s.", what, human.Duration(e.Timestamp.Sub(o.Forgotten.Time)),
-		trouble.ForgottenBy(o.Why, o.TimeoutS), human.Seconds(o.AgeS))
+	ago := ""
+	if !o.Forgotten.IsZero() {
+		ago = " " + human.Duration(e.Timestamp.Sub(o.Forgotten.Time)) + " ago"
+	}
+	return fmt.Sprintf("%s was forgotten%s %s, after %s.", what, ago, trouble.ForgottenBy(o.Why, o.TimeoutS), human.Seconds(o.AgeS))
 }
 
 // made says what was made because of a segment, and what was not.

@@ -6,6 +6,7 @@ import (
 
 	"halfopen/conntrack"
 	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/review/human"
 )
 
 // Attempt is a client's attempt to connect: SYNs from one port, and what came of them. Times are Unix nanoseconds.
@@ -38,7 +39,7 @@ type Blame struct {
 // Old is a connection that the gateway had forgotten.
 type Old struct {
 	FlowID    uint64  `json:"flow_id"`
-	Forgotten int64   `json:"forgotten"`
+	Forgotten int64   `json:"forgotten"` // 0: not known
 	Why       string  `json:"why"`
 	TimeoutS  float64 `json:"timeout_s"`
 	AgeS      float64 `json:"age_s"`
@@ -48,7 +49,11 @@ func oldOf(t *decisionlog.TombstoneEvent) *Old {
 	if t == nil {
 		return nil
 	}
-	return &Old{FlowID: t.FlowID, Forgotten: t.Forgotten.UnixNano(), Why: t.Why, TimeoutS: t.TimeoutS, AgeS: t.AgeS}
+	o := &Old{FlowID: t.FlowID, Why: t.Why, TimeoutS: t.TimeoutS, AgeS: t.AgeS}
+	if !t.Forgotten.IsZero() {
+		o.Forgotten = t.Forgotten.UnixNano()
+	}
+	return o
 }
 
 func blameOf(d *decisionlog.DecisionEvent) Blame {
@@ -68,7 +73,7 @@ func (a *Attempt) syn(e *decisionlog.Event) {
 	case a.SYNs == 0:
 		a.First, a.ISN = at, e.TCP.Seq
 		if d.IdleS != nil {
-			a.Idle = int64(*d.IdleS * 1e9)
+			a.Idle = int64(human.FromSeconds(*d.IdleS))
 		}
 		a.SYNs = 1
 	default:

@@ -169,7 +169,11 @@ func (o *Old) text(at int64) string {
 	if o.Why == "replaced" {
 		return "; the gateway had let the old connection go for the new one"
 	}
-	return fmt.Sprintf("; the gateway had forgotten the old connection %s before, %s", human.Duration(time.Duration(at-o.Forgotten)), ForgottenBy(o.Why, o.TimeoutS))
+	ago := ""
+	if o.Forgotten != 0 {
+		ago = " " + human.Duration(time.Duration(at-o.Forgotten)) + " before"
+	}
+	return fmt.Sprintf("; the gateway had forgotten the old connection%s, %s", ago, ForgottenBy(o.Why, o.TimeoutS))
 }
 
 // ForgottenBy says how the table came to forget a connection, from the word of a flow's reason or a tombstone's why, and the timer that
@@ -245,7 +249,7 @@ func (f *Facts) stalled(c *Case, _ int64) bool {
 		return false
 	}
 	c.Kind, c.Variant = Stalled, "no-answer"
-	c.when(e.At-int64(e.StallS*1e9), e.At)
+	c.when(e.At-int64(human.FromSeconds(e.StallS)), e.At)
 	c.What = "nothing new came through for " + human.Seconds(e.StallS)
 	switch {
 	case f.Drops > 0:

@@ -6,6 +6,7 @@ import (
 
 	"halfopen/conntrack"
 	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/review/human"
 )
 
 // Facts are what a log says of one connection, as far as trouble is concerned. Their zero value knows nothing; [Facts.Add] takes
@@ -111,7 +112,7 @@ func (f *Facts) flow(e *decisionlog.Event) {
 		f.First = min(f.First, start)
 	}
 	if l.HandshakeS != nil && f.Connected == 0 {
-		f.connect(f.First + int64(*l.HandshakeS*1e9))
+		f.connect(f.First + int64(human.FromSeconds(*l.HandshakeS)))
 	}
 	if f.Own != nil && f.Connected == 0 {
 		f.Own.SYNs = max(f.Own.SYNs, 1+int(l.SYNRetransmits)) // a rate limit may have held back their records
