@@ -121,7 +121,7 @@ func TestUsageErrors(t *testing.T) {
 		{"lab run nosuch", []string{`"nosuch"`, "silence-on-the-wire"}},
 		{"lab run silence-on-the-wire --impair loss=2", []string{`"loss=2"`, "a percentage, 0% to 100%"}},
 		{"lab run silence-on-the-wire --impair jitter=2ms", []string{"jitter", "want loss, duplicate, reorder, delay, latency or seed"}},
-		{"lab matrix -o yaml", []string{`-o "yaml"`, "text or json"}},
+		{"lab matrix -o yaml", []string{`-o "yaml"`, "text, json or html"}},
 		{"doctor everything", []string{"'halfopen doctor -h'"}},
 	} {
 		out, words, status := runVerb(fields(c.line)...)
