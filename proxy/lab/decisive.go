@@ -237,8 +237,8 @@ func (p *Phase) source(files *policyFiles) {
 		}
 		for _, key := range d.settings() {
 			note, _ := files.played.KeyNote(rule, key)
-			if note == (policy.Note{}) && strings.HasPrefix(key, "window.") {
-				continue // the defaults of a window are nothing that anybody chose
+			if own, _ := files.written.KeyNote(rule, key); own == (policy.Note{}) && !strings.HasPrefix(key, "timeouts.") {
+				continue // no window and no probes are nothing that anybody chose
 			}
 			d.Lines = files.lines(d.Lines, rule, d.dir, key, note)
 		}

@@ -36,6 +36,7 @@ type MatrixOptions struct {
 // Matrix is the result: one cell for each policy and phase.
 type Matrix struct {
 	Policies  []string     `json:"policies"`
+	Set       []string     `json:"set,omitempty"` // what was overridden in every policy, PATH=VALUE
 	Rows      []Row        `json:"rows"`
 	Seconds   float64      `json:"seconds"`            // how long it all took
 	LeftOut   []string     `json:"left_out,omitempty"` // scenarios that could not be played here, and why
@@ -106,7 +107,7 @@ func RunMatrix(ctx context.Context, o MatrixOptions) (*Matrix, error) {
 		return nil, errors.New("lab: a matrix needs at least one policy")
 	}
 	start := time.Now()
-	m := &Matrix{Policies: o.Policies, Began: start.UTC().Truncate(time.Second), Version: o.Version, Kernel: kernel()}
+	m := &Matrix{Policies: o.Policies, Set: o.Set, Began: start.UTC().Truncate(time.Second), Version: o.Version, Kernel: kernel()}
 	if err := m.rows(o); err != nil {
 		return nil, err
 	}

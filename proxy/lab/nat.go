@@ -43,7 +43,7 @@ func natScenario() Scenario {
 		Summary: "the gateway's kernel translates addresses; injected segments must carry those that each end knows",
 		About: "The incident of silence-on-the-wire on a gateway that translates addresses. Under every policy it answers the SYN with the old numbers and resets " +
 			"the server's old connection (the lab sets on.syn-established), so that it sends towards both ends; what it makes must carry the addresses that each end knows, or the " +
-			"end ignores it. Here the columns do not tell presets apart by what they do about the SYN, but by what they do about the segments after it.",
+			"end ignores it. What tells presets apart here is not the SYN, but what they do about the segments after it.",
 		Phases: []PhaseSpec{
 			phase("snat", "the client's address and port are translated to a fixed address; silence, and a dial from the same port"),
 			phase("masquerade", "the client's address and port are translated to the gateway's own address and a random port; silence, and a dial from the same port"),

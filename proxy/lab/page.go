@@ -156,6 +156,14 @@ func (m *Matrix) command() string {
 			text += " --scenario " + s.Scenario
 		}
 	}
+	return text + m.sets()
+}
+
+// sets are the overrides as flags.
+func (m *Matrix) sets() (text string) {
+	for _, s := range m.Set {
+		text += " --set " + quoteArg(s)
+	}
 	return text
 }
 
@@ -193,7 +201,7 @@ func (m *Matrix) incidents(v *pageView) {
 		}
 		in := &v.Incidents[len(v.Incidents)-1]
 		p := phaseView{Row: r, ID: in.ID + "-" + slug(r.Phase), First: len(in.Phases) == 0 && j > 0}
-		p.Repeat = "halfopen lab run " + r.Scenario + " --phase " + r.Phase
+		p.Repeat = "halfopen lab run " + r.Scenario + " --phase " + r.Phase + m.sets()
 		for i := range r.Cells {
 			count(&p.Recovered, r.Cells[i].Connected)
 		}
@@ -246,7 +254,7 @@ func (m *Matrix) cell(i, j int, p *presetView) (*cellView, error) {
 	c := &cellView{Cell: &r.Cells[i], Row: r, Preset: p.Name, PresetID: "preset-" + p.ID, IncidentID: "incident-" + slug(r.Scenario)}
 	c.Panel = p.ID + "." + slug(r.Scenario) + "." + slug(r.Phase)
 	c.ID = "cell." + c.Panel
-	c.Repeat = "halfopen lab run " + r.Scenario + " --phase " + r.Phase + " --policy " + quoteArg(p.Policy)
+	c.Repeat = "halfopen lab run " + r.Scenario + " --phase " + r.Phase + " --policy " + quoteArg(p.Policy) + m.sets()
 	c.outcome()
 	shown := map[string]bool{}
 	for _, d := range c.Decisive {
@@ -272,19 +280,23 @@ func (c *cellView) outcome() {
 	if c.Seconds < 0.001 {
 		took = "<1 ms"
 	}
+	brief := took // in the table
+	if c.Seconds >= 3 {
+		brief = fmt.Sprintf("%.0f s", c.Seconds)
+	}
 	switch {
 	case c.Error != "":
 		c.Class, c.Icon, c.Word, c.Detail, c.Sentence = "error", "!", "error", "not played", "The lab could not play this cell: "+c.Error
 	case c.Connected && c.Seconds >= lateSeconds:
-		c.Class, c.Icon, c.Word, c.Detail, c.Sentence = "late", "◷", "late", took, "Connected, but only after "+took+"."
+		c.Class, c.Icon, c.Word, c.Detail, c.Sentence = "late", "◷", "late", brief, "Connected, but only after "+took+"."
 	case c.Connected && old:
 		c.Class, c.Icon, c.Word, c.Detail, c.Sentence = "good", "✓", "yes", took, "The data got through after "+took+"."
 	case c.Connected:
 		c.Class, c.Icon, c.Word, c.Detail, c.Sentence = "good", "✓", "yes", took, "Connected after "+took+"."
 	case old:
-		c.Class, c.Icon, c.Word, c.Detail, c.Sentence = "bad", "✗", "no", c.GaveUp+" "+took, "No data got through: the "+c.GaveUp+" gave up after "+took+"."
+		c.Class, c.Icon, c.Word, c.Detail, c.Sentence = "bad", "✗", "no", c.GaveUp+" "+brief, "No data got through: the "+c.GaveUp+" gave up after "+took+"."
 	default:
-		c.Class, c.Icon, c.Word, c.Detail, c.Sentence = "bad", "✗", "no", c.GaveUp+" "+took, "Not connected: the "+c.GaveUp+" gave up after "+took+"."
+		c.Class, c.Icon, c.Word, c.Detail, c.Sentence = "bad", "✗", "no", c.GaveUp+" "+brief, "Not connected: the "+c.GaveUp+" gave up after "+took+"."
 	}
 }
 

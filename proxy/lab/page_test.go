@@ -22,7 +22,7 @@ func handMade() *Matrix {
 	drawn := incident()
 	const hostile = `/etc/<u>"own" & 'x'.yaml`
 	return &Matrix{
-		Policies: []string{"observe", hostile}, Seconds: 61, Began: time.Date(2026, 11, 26, 7, 12, 0, 0, time.UTC), Version: "v1.2.3", Kernel: "Linux 6.1 <x>",
+		Policies: []string{"observe", hostile}, Seconds: 61, Began: time.Date(2026, 11, 26, 7, 12, 0, 0, time.UTC), Version: "v1.2.3", Kernel: "Linux 6.1 <x>", Set: []string{"log.rate=unlimited", "on.paws={packet: <u>}"},
 		LeftOut:   []string{"lpd: <i>rlpr</i> is missing"},
 		Incidents: []Incident{{"port-reuse", "a port is used again", "A paragraph & more."}},
 		Presets:   []PolicyInfo{{"observe", "sha256:12", "forwards everything"}, {hostile, "", "</p><script>alert(1)</script>"}},
@@ -229,7 +229,6 @@ func TestPolicyLines(t *testing.T) {
 		"timeouts.established = 2s | --set | timeouts.established=2s |  | ",
 		"timeouts.established = 5h | openbsd-pf.yaml:LINE | established: 18000s # `tcp.established` |  | optimization=aggressive overruled",
 		"options.optimization = aggressive | pf-aggressive.yaml:LINE | options: {optimization: aggressive} |  | ",
-		"probes.tries = 0 |  |  |  | ",
 		"on.syn-established = {packet: forward, state: replace, timer: refresh} | " + own + ":4 | syn-established:/  packet: forward/  state: replace | clients come back | ",
 		"timeouts.close_wait = 1m | openbsd-pf.yaml:LINE | close_wait: 60s # `tcp.closing` |  | optimization=aggressive",
 		"options.optimization = aggressive | pf-aggressive.yaml:LINE | options: {optimization: aggressive} |  | ",

@@ -209,7 +209,7 @@ func (d *svgLadder) pause(text string) {
 }
 
 func (d *svgLadder) row(r *Row) {
-	fmt.Fprintf(&d.b, "<g class=\"hol-row\"><title>%s</title>\n", esc(d.sentence(r)))
+	fmt.Fprintf(&d.b, "<g><title>%s</title>\n", esc(d.sentence(r)))
 	switch r.Kind {
 	case Arrow:
 		d.arrowSVG(r)
