@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"halfopen/proxy/review"
 	"halfopen/proxy/review/index"
@@ -86,17 +87,22 @@ func newReviewCmd() *cobra.Command {
 		},
 	}
 	fl := c.Flags()
-	for _, k := range filterFlags {
-		values[k.key] = fl.StringArray(k.key, nil, k.usage)
-	}
+	addFilterFlags(fl, values)
 	fl.IntVar(&opt.limit, "limit", 0, "at most so many records (0: all; with -f: how many of those that are there, 10)")
 	fl.BoolVar(&opt.reverse, "reverse", false, "newest first (directories only)")
 	fl.BoolVarP(&opt.follow, "follow", "f", false, "print records as they come, across files, until interrupted (directories only)")
 	fl.BoolVar(&opt.trouble, "trouble", false, "say what went wrong for users, grouped; filters pick cases then")
 	fl.BoolVar(&opt.svg, "svg", false, "with --flow: draw the connection's life as SVG")
 	fl.StringVarP(&opt.output, "output", "o", "text", "text, json for the log's own lines, or csv")
-	c.AddCommand(newReviewVerifyCmd())
+	c.AddCommand(newReviewVerifyCmd(), newReviewExportCmd())
 	return c
+}
+
+// addFilterFlags adds the flags that pick records, for [reviewFilter].
+func addFilterFlags(fl *pflag.FlagSet, values map[string]*[]string) {
+	for _, k := range filterFlags {
+		values[k.key] = fl.StringArray(k.key, nil, k.usage)
+	}
 }
 
 // reviewArgs wants a log and words of a filter.
