@@ -36,6 +36,9 @@ func scriptPacket(enc *Encoder, s *conntrack.Segment, options []scenario.Option)
 		data = append(data, made...)
 		data[at+12] |= s.Reserved << 1
 		setIPLength(data, 0)
+		if s.GSO {
+			leaveSum(&s.Tuple, data[at:], size-at)
+		}
 		return data, size, ""
 	}
 	if made, err = enc.segment(s, list, make([]byte, s.Len)); err != nil {
@@ -50,7 +53,10 @@ func scriptPacket(enc *Encoder, s *conntrack.Segment, options []scenario.Option)
 		data[at+12] |= s.Reserved << 1
 		sumAnew(&s.Tuple, data[at:])
 	}
-	if s.Checksum == conntrack.ChecksumBad {
+	switch {
+	case s.GSO:
+		leaveSum(&s.Tuple, data[at:], size-at)
+	case s.Checksum == conntrack.ChecksumBad:
 		spoil(&s.Tuple, data[at:])
 	}
 	return data, size, ""
@@ -75,6 +81,11 @@ func takenOptions(list []layers.TCPOption) []scenario.Option {
 		out = append(out, scenario.Option{Kind: byte(list[i].OptionType), Data: slices.Clone(list[i].OptionData)})
 	}
 	return out
+}
+
+// leaveSum leaves what a system does for its network card to finish: the pseudo header's sum of a segment of n bytes.
+func leaveSum(tu *conntrack.Tuple, segment []byte, n int) {
+	binary.BigEndian.PutUint16(segment[16:], foldSum(pseudoSum(tu, n)))
 }
 
 // spoil makes a TCP segment's checksum wrong, in a way that no network card would have to finish.

@@ -173,6 +173,23 @@ gap
 	}
 }
 
+// A sum that is left to a network card comes back as one, and the length of such a segment says nothing.
+func TestScriptPartialSums(t *testing.T) {
+	for _, six := range []bool{false, true} {
+		s := parseScript(t, "+0 c > s S 0:0(0) <mss 1000>\n+0 s > c S. 0:0(0) ack 1 <mss 1000>\n+0 c > s . 1:1(0) ack 1 cksum partial\n"+
+			"+0 c > s P. 1:3001(3000) ack 1 cksum partial\n+0 c > s P. 3001:5001(2000) ack 1\n+0 c > s P. 5001:72001(67000) ack 1 cksum partial\n", six)
+		path, _ := writeScript(t, s)
+		got := scriptOf(t, ReplayConfig{Capture: path, Policy: "openbsd-pf", Fresh: true}, "1")
+		want := []string{"c > s . 1:1(0) ack 1 cksum partial => forward/handshake", "P. 1:3001(3000) ack 1 cksum partial => forward/in-window",
+			"P. 3001:5001(2000) ack 1 => forward/mss-exceeded", "P. 5001:72001(67000) ack 1 cksum partial => forward/in-window"}
+		for i, line := range body(got.Text)[4:] {
+			if !strings.Contains(line, want[i]) {
+				t.Errorf("%s, want %s", line, want[i])
+			}
+		}
+	}
+}
+
 // What a hold's end sends quotes the packet that was held.
 func TestScriptCaptureOfHold(t *testing.T) {
 	path, _ := writeScript(t, readScript(t, "../policy/testdata/regressions/hold.scn"))

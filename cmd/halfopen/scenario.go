@@ -69,6 +69,7 @@ It ends with status 1 where the source is damaged (what could be read makes the 
 	fl.StringVar(&f.cfg.Policy, "policy", "", "policy that decides (`NAME|FILE`; default observe, for a log the preset that decided)")
 	fl.StringArrayVar(&f.cfg.Overrides, "set", nil, "override one key of the policy (`PATH=VALUE`, repeatable)")
 	fl.StringVar(&f.cfg.Interface, "interface", "", "only frames of the interface of this `NAME` (pcapng)")
+	fl.BoolVar(&f.cfg.Inbound, "inbound", false, "only frames that came in, of a capture of both directions")
 	fl.BoolVar(&f.cfg.IgnoreChecksums, "ignore-checksums", false, "take no TCP checksum for wrong")
 	fl.BoolVar(&f.cfg.Fresh, "fresh", false, "adopt nothing: connections older than the capture are unknown")
 	return c
@@ -106,7 +107,7 @@ func (f *fromFlags) run(c *cobra.Command, source string) error {
 		return usagef("--frames %q: want FIRST-LAST, from 1", f.frames)
 	}
 	if isLog(source) {
-		for _, name := range []string{"frame", "frames", "interface", "ignore-checksums", "fresh"} {
+		for _, name := range []string{"frame", "frames", "interface", "inbound", "ignore-checksums", "fresh"} {
 			if given(name) {
 				return usagef("--%s wants a capture; %s is a decision log", name, source)
 			}

@@ -274,8 +274,11 @@ func (m *maker) segment(s *conntrack.Segment, list []Option) *segment {
 	if s.Reserved != 0 {
 		field("reserved", itoa(int64(s.Reserved&7)))
 	}
-	if s.Checksum == conntrack.ChecksumBad {
+	switch {
+	case s.Checksum == conntrack.ChecksumBad:
 		field("cksum", checksumWords()[s.Checksum])
+	case s.GSO:
+		field("cksum", checksumPartial)
 	}
 	if s.Defect != conntrack.DefectNone {
 		field("defect", s.Defect.String())

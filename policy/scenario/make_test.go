@@ -126,13 +126,16 @@ func TestRecordingLines(t *testing.T) {
 	bad.Segment.Defect = conntrack.DefectShortTCP
 	odd := seen(false, conntrack.ACK|conntrack.URG, 101, 1, 0)
 	odd.Segment.Urgent, odd.Segment.Checksum = 3, conntrack.ChecksumBad
+	several := seen(false, conntrack.ACK, 101, 1, 3000)
+	several.Segment.GSO, several.Segment.Reserved = true, 5
 	sweep := RecordedEvent{Wait: time.Millisecond, Decision: &RecordedDecision{Head: "idle-expired", Facts: [][2]string{{"peer", "rst-tracked"}}}}
-	rec := recorded(syn, bad, odd, sweep)
+	rec := recorded(syn, bad, odd, several, sweep)
 	rec.Shadows, rec.Sets, rec.Adopt = []string{"openbsd-pf"}, []string{"timeouts.syn_sent=5s"}, true
 	rec.Files = []RecordedFile{{"site.yaml", "on: {new: drop}\n\n"}}
 	want := []string{"# Here it begins.", "gap", `c > s S  0:0(0)                                => drop/new reply=rst rule="two words"`,
 		"  emit  s > c R. @0:@0(0) ack 1", "  emit  s > c icmp-port", "  would openbsd-pf forward/new",
 		"c > s none 0:0(0) defect short-tcp-header", "c > s U. 1:1(0) ack 1 urg 3 cksum bad",
+		"c > s .  1:3001(3000) ack 1 reserved 5 cksum partial",
 		"sweep                                                  => idle-expired peer=rst-tracked"}
 	if got := lines(t, rec); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -227,8 +227,11 @@ func (r *reader) field(s *segment, key token) bool {
 	return true
 }
 
-// checksumWords are the words for conntrack.Checksum.
-func checksumWords() []string { return []string{"", "good", "bad"} }
+// checksumWords are the words for conntrack.Checksum, and behind them the one for a sum that a network card is to finish: nothing is known
+// of that, and the segment may stand for several.
+func checksumWords() []string { return []string{"", "good", "bad", checksumPartial} }
+
+const checksumPartial = "partial"
 
 // defectWords are the words for conntrack.Defect.
 func defectWords() (words []string) {

@@ -334,7 +334,9 @@ func (r *run) segment(w *segment) conntrack.Segment {
 		case "reserved":
 			s.Reserved = uint8(f.n)
 		case "cksum":
-			s.Checksum = conntrack.Checksum(f.n)
+			if s.GSO = f.value == checksumPartial; !s.GSO {
+				s.Checksum = conntrack.Checksum(f.n)
+			}
 		case "defect":
 			s.Defect = conntrack.Defect(f.n)
 		}
