@@ -16,10 +16,13 @@ type Previous struct {
 	Last     time.Time // of its last record
 	Final    bool      // it ended well
 	BadLines int       // in its last file, the one cut short included
+
+	stats bool // its last file holds a stats record, which Final is from
 }
 
 // findPrevious sums up the newest run of a directory. One file is read: its header
-// holds the sum of the run's earlier ones.
+// holds the sum of the run's earlier ones. Where it has no stats record (the final
+// one filled a file, and the trailer began the next) those before it tell the end.
 func findPrevious(dir string) (*Previous, error) {
 	files, err := Files(dir)
 	if err != nil {
@@ -27,9 +30,23 @@ func findPrevious(dir string) (*Previous, error) {
 	}
 	for i := len(files) - 1; i >= 0; i-- {
 		p, err := sumFile(files[i])
-		if p != nil || err != nil {
-			return p, err
+		if err != nil {
+			return nil, err
 		}
+		if p == nil {
+			continue
+		}
+		for i--; i >= 0 && !p.stats; i-- {
+			before, err := sumFile(files[i])
+			if err != nil {
+				return nil, err
+			}
+			if before == nil || before.Run != p.Run {
+				break
+			}
+			p.stats, p.Final = before.stats, before.Final
+		}
+		return p, nil
 	}
 	return nil, nil
 }
@@ -60,7 +77,7 @@ func sumFile(path string) (*Previous, error) {
 		}
 		if e.Stats != nil {
 			p.see(e.Stats.Kernel)
-			p.Final = e.Stats.Final
+			p.stats, p.Final = true, e.Stats.Final
 		}
 	}
 	if p != nil {

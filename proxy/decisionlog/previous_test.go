@@ -213,3 +213,27 @@ func writeUntilKilled(dir string) {
 		}
 	}
 }
+
+// A run whose final stats record filled a file, so that its trailer stands alone in the next, has ended well.
+func TestPreviousTrailerAlone(t *testing.T) {
+	for _, final := range []bool{true, false} {
+		dir := t.TempDir()
+		w := open(t, Options{Dir: dir, MaxFileBytes: 1, MaxTotalBytes: -1})
+		w.Put(&Record{Time: 1, Event: EventStats, Stats: &Stats{Kernel: Kernel{Set: true, Base: 5, Now: 5}}})
+		w.Flush()
+		w.Put(&Record{Time: 2, Event: EventStats, Stats: &Stats{Final: final, Kernel: Kernel{Set: true, Base: 5, Now: 5}}})
+		w.Flush()
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		files, _ := Files(dir)
+		if events, _ := readAll(t, files[len(files)-1]); len(files) < 3 || len(events) != 2 || events[1].Trailer == nil {
+			t.Fatalf("%d files, the last of %d records: the test shows nothing", len(files), len(events))
+		}
+		w = open(t, Options{Dir: dir})
+		if p, gap := w.Previous(), w.Recover(5, true); p.Final != final || (gap == nil) != final {
+			t.Errorf("final %v: %+v, gap %+v", final, p, gap)
+		}
+		w.Close()
+	}
+}

@@ -226,6 +226,9 @@ func (g *generator) stray(old *flow) {
 	if old != nil {
 		d.Verdict, d.Reason, d.Action.Packet = "forward", "late-after-expiry", "forward"
 		r.Src, r.Dst = old.server, old.client
+		if old.id%2 == 0 {
+			r.TCP.Flags, r.TCP.Len = decisionlog.FlagPSH|decisionlog.FlagACK, 100
+		}
 		d.Tombstone = decisionlog.Tombstone{Set: true, At: g.now - 4e9, Why: "idle", State: "ESTABLISHED", Timeout: 3600e9, Idle: 3600e9,
 			Age: g.now - old.started, FlowID: old.id, ClientSeq: old.isn}
 	} else {
