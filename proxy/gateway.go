@@ -121,6 +121,7 @@ func (g *Gateway) openLog(undo *undoList) error {
 		return err
 	}
 	undo.add(func() { _ = g.log.Close() })
+	g.keepFirstPolicies()
 	return nil
 }
 

@@ -41,6 +41,7 @@ func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error)
 		g.putReload(rec, false)
 		return ReloadResult{}, fmt.Errorf("reload refused, the policy in force stays: %w", err)
 	}
+	g.keepPolicies(pol)
 	rec.OK, rec.Preset, rec.PolicyRev, rec.Flows = true, pol.Preset(), pol.Rev(), pol.Reload().String()
 	err = g.each(ctx, func(now conntrack.Instant, w *Worker) {
 		rec.FlowsTouched += uint64(w.engine.Len())

@@ -276,6 +276,11 @@ func (r *replay) openLog() error {
 		return errors.Join(fmt.Errorf("replay: %s holds a decision log already; a replay wants a directory of its own", r.cfg.LogDir), log.Close())
 	}
 	r.log = log
+	if opt.Dir != "-" {
+		if err := decisionlog.KeepPolicy(opt.Dir, r.pol.Rev(), r.pol.YAML()); err != nil {
+			return errors.Join(err, log.Close())
+		}
+	}
 	r.journal.producer = log.Producer(0)
 	r.journal.limiter = decisionlog.NewLimiter(r.pol.Log().Rate[:])
 	return nil
