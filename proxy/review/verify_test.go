@@ -78,6 +78,7 @@ func verify(t *testing.T, dir string) *Report {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sameSummary(t, dir, rep)
 	return rep
 }
 
