@@ -94,7 +94,7 @@ func newReviewCmd() *cobra.Command {
 	fl.BoolVar(&opt.trouble, "trouble", false, "say what went wrong for users, grouped; filters pick cases then")
 	fl.BoolVar(&opt.svg, "svg", false, "with --flow: draw the connection's life as SVG")
 	fl.StringVarP(&opt.output, "output", "o", "text", "text, json for the log's own lines, or csv")
-	c.AddCommand(newReviewVerifyCmd(), newReviewExportCmd())
+	c.AddCommand(newReviewVerifyCmd(), newReviewExportCmd(), newReviewServeCmd())
 	return c
 }
 

@@ -1,0 +1,409 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/review"
+	"halfopen/proxy/review/index"
+	"halfopen/proxy/review/loggen"
+)
+
+// serve opens a log and makes its handler, with the index and the trouble at the log's end.
+func serve(t *testing.T, dir string, change func(*Config)) *Server {
+	t.Helper()
+	x, err := index.Open(t.Context(), dir, index.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Close() })
+	cfg := Config{Dir: dir, Index: x}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // nothing of it goes on when the index is closed
+		ctx, stop := context.WithCancel(context.Background())
+		stop()
+		s.Run(ctx)
+	})
+	<-s.cases.begin(t.Context(), time.Now()) // however long that takes on a busy machine
+	return s
+}
+
+// generated is a log of the generator's.
+func generated(t *testing.T, decisions int) (string, loggen.Written) {
+	t.Helper()
+	dir := t.TempDir()
+	w, err := loggen.Generate(loggen.Config{Dir: dir, Decisions: decisions, MaxFileBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, w
+}
+
+// records counts those of a log.
+func records(t *testing.T, dir string) (n int) {
+	t.Helper()
+	for e, err := range decisionlog.Read(dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Header == nil && e.Trailer == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// ask makes a request; change may add to it.
+func ask(t *testing.T, s http.Handler, target string, change func(*http.Request)) *http.Response {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, target, nil)
+	r.Host = "127.0.0.1:8686"
+	if change != nil {
+		change(r)
+	}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	return w.Result()
+}
+
+// page asks for a page, wants a status, and returns its text.
+func page(t *testing.T, s http.Handler, target string, status int) string {
+	t.Helper()
+	res := ask(t, s, target, nil)
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != status {
+		t.Errorf("GET %s: %d, want %d: %s", target, res.StatusCode, status, lead.FindString(string(b)))
+	}
+	return string(b)
+}
+
+var lead = regexp.MustCompile(`<p class="lead">.*</p>`)
+
+var (
+	inline  = regexp.MustCompile(`(?i)<script(?:\s[^>]*)?>\s*[^<\s]|<style|\sstyle\s*=|<[^>]*\son[a-z]+\s*=|javascript:`)
+	foreign = regexp.MustCompile(`(?i)(?:src|href|action)="(?:[a-z]+:|//)`)
+)
+
+// sound checks what holds of every answer.
+func sound(t *testing.T, target string, res *http.Response) {
+	t.Helper()
+	for k, want := range map[string]string{"Content-Security-Policy": "default-src 'self'", "X-Content-Type-Options": "nosniff",
+		"Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"} {
+		if got := res.Header.Get(k); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: header %s: %q, want %q", target, k, got, want)
+		}
+	}
+	if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") {
+		t.Errorf("%s: %s", target, csp)
+	}
+	if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
+		return
+	}
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body = io.NopCloser(strings.NewReader(string(b)))
+	if m := inline.FindString(values.ReplaceAllString(string(b), `=""`)); m != "" {
+		t.Errorf("%s: the page's own policy forbids %q", target, m)
+	}
+	if m := foreign.FindString(string(b)); m != "" {
+		t.Errorf("%s: leads elsewhere: %q", target, m)
+	}
+}
+
+// links are the addresses that a page leads to.
+var links = regexp.MustCompile(`href="(/[^"]*)"`)
+
+// crawl visits pages by their links, as many as limit, and calls visit with each.
+func crawl(t *testing.T, s http.Handler, limit int, visit func(target string, res *http.Response, body string)) {
+	t.Helper()
+	seen, queue := map[string]bool{"/": true}, []string{"/"}
+	for n := 0; len(queue) > 0 && n < limit; n++ {
+		target := queue[0]
+		queue = queue[1:]
+		res := ask(t, s, target, nil)
+		sound(t, target, res)
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("GET %s: %d", target, res.StatusCode)
+		}
+		visit(target, res, string(b))
+		for _, m := range links.FindAllStringSubmatch(string(b), -1) {
+			to := strings.ReplaceAll(m[1], "&amp;", "&")
+			to = strings.ReplaceAll(strings.ReplaceAll(to, "&#43;", "+"), "&#39;", "'")
+			if !seen[to] {
+				seen[to] = true
+				queue = append(queue, to)
+			}
+		}
+	}
+}
+
+func TestPagesAreSound(t *testing.T) {
+	dir, _ := generated(t, 3000)
+	s := serve(t, dir, nil)
+	kinds := map[string]int{}
+	crawl(t, s, 120, func(target string, _ *http.Response, _ string) {
+		kinds[strings.Split(target+"/", "/")[1][:min(len(strings.Split(target+"/", "/")[1]), 4)]]++
+	})
+	if kinds["flow"] < 5 || kinds["log?"] < 5 || kinds["poli"] < 1 || kinds["trou"] < 3 || kinds["asse"] < 3 {
+		t.Errorf("too little was seen: %v", kinds)
+	}
+	for _, target := range []string{"/nothing", "/flow/0", "/log?q=foo", "/login"} {
+		res := ask(t, s, target, nil)
+		sound(t, target, res)
+		if res.StatusCode < 400 {
+			t.Errorf("%s: %d", target, res.StatusCode)
+		}
+	}
+}
+
+// The page's counts are those of `review verify`.
+func TestCountsAreVerified(t *testing.T) {
+	dir, w := generated(t, 4000)
+	s := serve(t, dir, nil)
+	want, err := review.Verify(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.balance(httptest.NewRequest(http.MethodGet, "/", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := records(t, dir); got.Records != uint64(n) || len(got.Runs) != len(want.Runs) {
+		t.Fatalf("%d records in %d runs, want %d in %d", got.Records, len(got.Runs), n, len(want.Runs))
+	}
+	body := page(t, s, "/", http.StatusOK)
+	for i, run := range want.Runs {
+		g := got.Runs[len(want.Runs)-1-i]
+		if g.Explained != run.Explained || g.Messages != run.Messages || g.Status != run.Status || g.Run.Run != run.Run {
+			t.Errorf("run %d: page %+v %d %s, verify %+v %d %s", i, g.Explained, g.Messages, g.Status, run.Explained, run.Messages, run.Status)
+		}
+		for _, n := range []uint64{run.Messages, run.Explained.Decisions, run.Explained.Counted} {
+			if !strings.Contains(body, `<td class="num">`+count(n)+`</td>`) {
+				t.Errorf("run %d: %d is not on the page", i, n)
+			}
+		}
+	}
+	for verdict, n := range w.Verdicts {
+		if !strings.Contains(body, fmt.Sprintf("</span>%s <b>%s</b>", verdict, count(n))) {
+			t.Errorf("the strip's legend has no %s %d", verdict, n)
+		}
+	}
+}
+
+var cursors = regexp.MustCompile(`data-cursor="([^"]+)"`)
+
+// Every record is reachable: by the links between pages, both ways round, and by the pieces that the script asks for.
+func TestEveryRecordIsReachable(t *testing.T) {
+	dir, _ := generated(t, 1500)
+	want := records(t, dir)
+	s := serve(t, dir, nil)
+	older := regexp.MustCompile(`rel="next" href="([^"]+)"`)
+	for _, start := range []string{"/log", "/log?order=oldest"} {
+		var all []string
+		for target := start; target != ""; {
+			body := page(t, s, target, http.StatusOK)
+			for _, m := range cursors.FindAllStringSubmatch(body, -1) {
+				all = append(all, m[1])
+			}
+			m := older.FindStringSubmatch(body)
+			if target = ""; m != nil {
+				target = strings.ReplaceAll(m[1], "&amp;", "&")
+			}
+		}
+		distinct := slices.Clone(all)
+		slices.Sort(distinct)
+		if n := len(slices.Compact(distinct)); n != want || len(all) != n {
+			t.Errorf("%s: %d records, %d of them different, want %d", start, len(all), n, want)
+		}
+	}
+	var all []string
+	for after := ""; ; {
+		v := url.Values{"limit": {"500"}, "order": {"oldest"}}
+		if after != "" {
+			v.Set("after", after)
+		}
+		body := page(t, s, "/rows?"+v.Encode(), http.StatusOK)
+		for _, m := range cursors.FindAllStringSubmatch(body, -1) {
+			all = append(all, m[1])
+		}
+		if strings.Contains(body, `data-more="false"`) {
+			break
+		}
+		after = all[len(all)-1]
+	}
+	if len(all) != want {
+		t.Errorf("rows: %d records, want %d", len(all), want)
+	}
+	// Back: the page before the second one is the first one.
+	second := page(t, s, "/rows?limit=10&order=oldest&after="+url.QueryEscape(all[9]), http.StatusOK)
+	first := page(t, s, "/rows?limit=10&order=oldest&before="+url.QueryEscape(all[10]), http.StatusOK)
+	if m := cursors.FindAllStringSubmatch(first, -1); len(m) != 10 || m[0][1] != all[0] || m[9][1] != all[9] || !strings.Contains(first, `data-begun="false"`) {
+		t.Errorf("before: %v", m)
+	}
+	if m := cursors.FindAllStringSubmatch(second, -1); len(m) != 10 || m[0][1] != all[10] {
+		t.Errorf("after: %v", m)
+	}
+}
+
+func TestFilterIsTheAddress(t *testing.T) {
+	dir, w := generated(t, 3000)
+	s := serve(t, dir, func(c *Config) { c.Now = func() time.Time { return time.Date(2026, 11, 24, 7, 0, 0, 0, time.UTC) } })
+	res := ask(t, s, "/log?q=reason:in-window&verdict=drop&reason=&event=&addr=10.0.0.0/8&port=515&since=24h&until=", nil)
+	if res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("the form: %d", res.StatusCode)
+	}
+	to, err := url.Parse(res.Header.Get("Location"))
+	if err != nil || to.Path != "/log" || to.Query().Get("q") != "since:2026-11-23T07:00:00Z verdict:drop addr:10.0.0.0/8 port:515" {
+		t.Fatalf("the form leads to %v, %v", to, err)
+	}
+	body := page(t, s, to.String(), http.StatusOK)
+	if !strings.Contains(body, `<option value="drop" selected>`) || !strings.Contains(body, `name="port" value="515"`) {
+		t.Error("the form does not show the filter")
+	}
+	body = page(t, s, "/log?q=verdict:drop&limit=500", http.StatusOK)
+	if n := len(cursors.FindAllString(body, -1)); n != min(w.Verdicts["drop"], 500) || strings.Contains(body, `class="v v-forward"`) {
+		t.Errorf("%d rows, want %d drops only", n, w.Verdicts["drop"])
+	}
+	chip := regexp.MustCompile(`<a class="chip" href="/log" aria-label="Remove verdict:drop">`)
+	if !chip.MatchString(body) {
+		t.Error("no chip takes the word away")
+	}
+}
+
+func TestBadQueries(t *testing.T) {
+	dir, _ := generated(t, 200)
+	s := serve(t, dir, nil)
+	for target, want := range map[string]string{
+		"/log?q=foo":                          "expected key:value",
+		"/log?q=color:red":                    "is no key of a filter",
+		"/log?q=verdict:denied":               "is not a verdict",
+		"/log?q=reason:syn-establishd":        "did you mean",
+		"/log?q=addr:10.0.0.300":              "is no address",
+		"/log?q=since:yesterday":              "is no time",
+		"/log?q=port:70000":                   "is no port",
+		"/log?port=x&q=":                      "is no port",
+		"/log?order=up":                       "expected newest or oldest",
+		"/log?after=x":                        "is no place in a log",
+		"/log?after=..%2F..%2Fetc%40passwd":   "is no place in a log",
+		"/log?after=a%401&before=a%402":       "exclude each other",
+		"/log?limit=0":                        "from 1 to 500",
+		"/log?limit=1e3":                      "from 1 to 500",
+		"/log?x=1":                            "is no parameter of this page",
+		"/log?q=a:b&q=c:d":                    "2 times",
+		"/log?q=%zz":                          "two hexadecimal digits",
+		"/log?q=" + strings.Repeat("a", 5000): "at most 4096",
+		"/rows?x=1":                           "is no parameter",
+		"/strip?limit=-1":                     "from 1 to 500",
+		"/live?after=x":                       "is no place",
+		"/record?at=x":                        "is no place",
+		"/record":                             "is no place",
+		"/flow/1?part=head":                   "expected drawer",
+		"/trouble/old-connection?from=-1":     "expected a number",
+		"/?x=1":                               "is no parameter",
+	} {
+		if body := page(t, s, target, http.StatusBadRequest); !strings.Contains(body, want) {
+			t.Errorf("%s: no %q in %s", target, want, lead.FindString(body))
+		}
+	}
+	for _, target := range []string{"/flow/x", "/flow/0", "/flow/18446744073709551615", "/flow/123", "/flow/123/records.jsonl", "/trouble/none",
+		"/policies/sha256:00", "/policies/..%2f..%2fetc%2fpasswd", "/policies/diff?a=x&b=y", "/assets/..%2fserver.go",
+		"/assets/page.html", "/record?at=decisions-20200101T000000.000Z-000001%400", "/flow/1/scenario.scn", "/flow/1/packets.pcapng", "/login"} {
+		page(t, s, target, http.StatusNotFound)
+	}
+	if body := page(t, s, "/log?"+strings.Repeat("a", 9000), http.StatusRequestURITooLong); !strings.Contains(body, "8192") {
+		t.Error(body)
+	}
+	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, "TRACE"} {
+		if res := ask(t, s, "/log", func(r *http.Request) { r.Method = method }); res.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("%s: %d", method, res.StatusCode)
+		}
+	}
+	if res := ask(t, s, "/log", func(r *http.Request) { r.Method = http.MethodHead }); res.StatusCode != http.StatusOK || res.Header.Get("Content-Length") == "0" {
+		t.Errorf("HEAD: %d", res.StatusCode)
+	}
+}
+
+// A log that is damaged is shown as far as it can be read, with what is wrong.
+func TestDamagedLog(t *testing.T) {
+	dir, w := generated(t, 600)
+	names, err := filepath.Glob(filepath.Join(dir, "decisions-*.jsonl"))
+	if err != nil || len(names) < 3 {
+		t.Fatal(names, err)
+	}
+	b, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(b), "\n")
+	lines[5] = "{\"timestamp\": <script>\n"
+	if err := os.WriteFile(names[0], []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	last := names[len(names)-1]
+	st, err := os.Stat(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(last, st.Size()-20); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, dir, nil)
+	body := page(t, s, "/", http.StatusOK)
+	for _, want := range []string{"does not balance", "What could not be read", filepath.Base(names[0]) + ":6: bad line", filepath.Base(last), "last line cut short"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %q on the page", want)
+		}
+	}
+	if strings.Contains(body, dir) {
+		t.Error("the page names a path of the host")
+	}
+	if n := len(cursors.FindAllString(page(t, s, "/log?limit=500&q=event:decision", http.StatusOK), -1)); n != 500 || w.Decisions != 600 {
+		t.Errorf("%d decisions are shown", n)
+	}
+}
+
+func TestEmptyLog(t *testing.T) {
+	dir := t.TempDir()
+	x, err := index.OpenOnly(dir, index.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	s, err := New(Config{Dir: dir, Index: x})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"/", "/log", "/policies", "/strip"} {
+		body := page(t, s, target, http.StatusOK)
+		if target != "/strip" && !strings.Contains(body, "There is no decision log in this directory yet") {
+			t.Errorf("%s does not say that there is no log", target)
+		}
+	}
+}
