@@ -280,7 +280,7 @@ func (f *Facts) resetByGateway(c *Case, _ int64) bool {
 	c.blame(f.Reset)
 	c.What = "reset by the gateway"
 	switch {
-	case c.Reason == "idle-expired":
+	case strings.HasPrefix(c.Reason, "idle-"): // idle-expired and its kinds
 		c.Variant = "idle"
 		c.What += " when its idle timer ran out"
 	case c.Reason != "":

@@ -251,6 +251,10 @@ var cases = []struct {
 		+1s 2 > P. 101 501 10 drop/denied DENIED>DENIED
 		+1m 2 end denied denied why=denied`, []string{"late/denied 2 denied"}},
 	{"a stray ACK", "+0s 0 > . 101 501 0 drop/ack-no-state NONE>NONE\n+0s 0 < R 501 0 0 drop/rst-no-state NONE>NONE", nil},
+	{"reset by the gateway's patience with one whose client had closed", stands + `
+		+1s 1 > F. 101 501 0 forward/fin ESTABLISHED>FIN_WAIT
+		+1h 1 inject rst-tracked trigger=idle-half-closed
+		+0s 1 end forgotten gateway-rst why=idle`, []string{"gateway-reset/idle 1 idle-half-closed"}},
 }
 
 func TestTrouble(t *testing.T) {
