@@ -5,12 +5,14 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"testing"
 
 	"halfopen/proxy/decisionlog"
 )
 
-// course is what a log says of one pair of ends, line by line.
+// course is what a log says of one pair of ends, line by line. What time has caused is a course beside that of the segments: a worker
+// comes to it between two batches, wherever in its batch a segment stood.
 type course []string
 
 // clocks says which of a log's times are compared.
@@ -23,17 +25,18 @@ const (
 
 // What is not compared, and why: docs/replay.md.
 var (
-	ownMembers = regexp.MustCompile(`,"(?:latency_ns|queue|pcap_cnt|in_iface|out_iface)":(?:\d+|"[^"]*")|,"checksum":"unverified"|,"wire":\{[^}]*\}`)
+	ownMembers = regexp.MustCompile(`,"(?:latency_ns|queue|pcap_cnt|in_iface|out_iface)":(?:\d+|"[^"]*")|,"checksum":"unverified"|,"wire":\{[^}]*\}|,"error":"(?:[^"\\]|\\.)*"`)
 	stamps     = regexp.MustCompile(`"timestamp":"[^"]*",`)
-	times      = regexp.MustCompile(`("(?:idle_s|remaining_s|age_s|start|end|forgotten)"):(?:[0-9.-]+|"[^"]*")`)
+	times      = regexp.MustCompile(`("(?:idle_s|remaining_s|age_s|handshake_s|response_s|start|end|forgotten)"):(?:[0-9.-]+|"[^"]*")`)
+	newID      = regexp.MustCompile(`"id":"[^"]*"`)
 	ids        = regexp.MustCompile(`"(id|settles|cause|flow_id|predecessor)":(\d+|"[^"]*")`)
 )
 
 // courses reads the records of decisions, flows and injected segments from a log.
 func courses(t *testing.T, log string, c clocks) map[string]course {
 	t.Helper()
-	out := map[string]course{}
-	names := map[string]map[string]string{}
+	var all []decisionlog.Event
+	settled := map[string]bool{} // ids of records that end a hold
 	for e, err := range decisionlog.Read(log) {
 		if err != nil {
 			t.Fatal(err)
@@ -41,19 +44,37 @@ func courses(t *testing.T, log string, c clocks) map[string]course {
 		if e.Decision == nil && e.Flow == nil && e.Inject == nil {
 			continue
 		}
+		one := *e
+		one.Raw = slices.Clone(e.Raw)
+		all = append(all, one)
+		if e.Decision != nil && e.Decision.Settles != "" {
+			settled[e.Decision.ID] = true
+		}
+	}
+	out := map[string]course{}
+	names := map[string]map[string]string{}
+	for i := range all {
+		e := &all[i]
 		from, to := fmt.Sprint(e.SrcIP, " ", e.SrcPort), fmt.Sprint(e.DestIP, " ", e.DestPort)
 		ends := min(from, to) + " - " + max(from, to)
 		if names[ends] == nil {
 			names[ends] = map[string]string{}
 		}
 		line := ownMembers.ReplaceAllString(string(e.Raw), "")
-		if c == otherClock || e.Decision == nil || e.Decision.Trigger != "" || e.Decision.Settles != "" {
+		byTime := e.Decision != nil && (e.Decision.Trigger != "" || e.Decision.Settles != "") ||
+			e.Inject != nil && (e.Inject.Trigger != "" || settled[e.Inject.Cause]) || e.Flow != nil && e.Flow.Event != "new"
+		if c == otherClock || byTime || e.Decision == nil {
 			line = stamps.ReplaceAllString(line, "")
 		}
 		if c == otherClock {
 			line = times.ReplaceAllString(line, `$1:"-"`)
 		}
-		out[ends] = append(out[ends], ids.ReplaceAllStringFunc(line, func(member string) string { return place(names[ends], member) }))
+		at := ends
+		if byTime {
+			at += ", by time"
+			line = newID.ReplaceAllString(line, `"id":"-"`)
+		}
+		out[at] = append(out[at], ids.ReplaceAllStringFunc(line, func(member string) string { return place(names[ends], member) }))
 	}
 	return out
 }
