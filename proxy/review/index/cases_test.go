@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,12 +38,41 @@ func sameTrouble(t *testing.T, x *Index, dir string, f trouble.Filter) *trouble.
 	return got
 }
 
+// sameCases holds every case that is over against those of a search through the whole log.
+func sameCases(t *testing.T, x *Index, dir string) {
+	t.Helper()
+	var want, got []string
+	text := func(c *trouble.Case) string { b, _ := json.Marshal(c); return string(b) }
+	tracker := trouble.NewTracker(func(c *trouble.Case) { want = append(want, text(c)) })
+	for e, err := range decisionlog.Read(dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		tracker.Add(e)
+	}
+	p, err := x.Cases(ctx, "", trouble.Filter{}, 0, 1<<30)
+	if err != nil || p.Total != len(want) {
+		t.Fatalf("%d cases, want %d (%v)", p.Total, len(want), err)
+	}
+	for i := range p.Cases {
+		got = append(got, text(&p.Cases[i]))
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("case %s\nwant %s", got[i], want[i])
+		}
+	}
+}
+
 // The index finds the trouble that reading the log finds: at once, piece by piece, and by processes that follow each other.
 func TestTrouble(t *testing.T) {
 	for _, c := range []loggen.Config{{Seed: 21, Decisions: 4000, Flows: 600}, {Seed: 22, Decisions: 2000, Flows: 400, Runs: 4, MaxFileBytes: 200 << 10, Compress: true}} {
 		dir, _ := generate(t, c)
 		x := open(t, dir)
 		r := sameTrouble(t, x, dir, trouble.Filter{})
+		sameCases(t, x, dir)
 		if r.Troubled < 40 || len(r.Groups) < 3 {
 			t.Errorf("%d cases in %d groups: the test shows little", r.Troubled, len(r.Groups))
 		}
