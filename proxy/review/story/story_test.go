@@ -179,7 +179,7 @@ func TestStories(t *testing.T) {
 		{"held", 1, []string{"◇", "new: held", "It had been held, and goes on now.", "│── SYN 0 ──────────────▶│"}, nil},
 		{"late", 1, []string{"Trouble: cut off", "✗┊", "The connection was forgotten 1 h"}, nil},
 		{"refused", 1, []string{"refused", "RST"}, nil},
-		{"rewritten", 1, []string{"◆", "new: rewritten"}, nil},
+		{"rewritten", 1, []string{"◆", "new: rewritten", "What it lost: mss, timestamps."}, nil},
 	} {
 		s := told(t, c.log, c.flow)
 		got := text(t, s, Text{Width: 100})
@@ -253,7 +253,7 @@ func TestHostile(t *testing.T) {
 		{Timestamp: at(0), FlowID: 5, SrcIP: "10.0.0.1", SrcPort: 1, DestIP: "10.0.0.2", DestPort: 2, Flow: &decisionlog.FlowEvent{Event: "new", Rule: nasty, Preset: nasty, PolicyRev: nasty, Predecessor: 4}},
 		{Timestamp: at(0), FlowID: 5, SrcIP: "10.0.0.1", SrcPort: 1, DestIP: "10.0.0.2", DestPort: 2, Direction: "to_server", TCP: &decisionlog.TCPEvent{Flags: nasty},
 			Decision: &decisionlog.DecisionEvent{ID: nasty, Verdict: nasty, Reason: nasty, Rule: nasty, StateBefore: nasty, StateAfter: nasty, IdleS: &idle,
-				Unmet: nasty, Defect: nasty, ReplyOmitted: nasty, PeerOmitted: nasty, Reply: &decisionlog.MadeEvent{Kind: nasty}, Peer: &decisionlog.MadeEvent{Kind: nasty},
+				Unmet: nasty, Defect: nasty, Stripped: []string{nasty}, RewriteOmitted: nasty, ReplyOmitted: nasty, PeerOmitted: nasty, Reply: &decisionlog.MadeEvent{Kind: nasty}, Peer: &decisionlog.MadeEvent{Kind: nasty},
 				Expected: &decisionlog.ExpectedEvent{Seq: &n, SeqLo: &n, SeqHi: &n, Ack: &n, Edge: &n, SeenEdge: &n, TS: &n, SeenTS: &n, Len: &n},
 				Would:    &decisionlog.WouldEvent{Verdict: nasty, Reason: nasty}, Tombstone: &decisionlog.TombstoneEvent{Why: nasty, FlowID: 3}}},
 		{Timestamp: at(1), FlowID: 5, SrcIP: "10.0.0.2", SrcPort: 2, DestIP: "10.0.0.1", DestPort: 1, Inject: &decisionlog.InjectEvent{Cause: nasty, Kind: nasty, To: nasty, Error: nasty}},

@@ -180,8 +180,14 @@ func (t *teller) tomb(e *decisionlog.Event) string {
 	return fmt.Sprintf("%s was forgotten%s %s, after %s.", what, ago, trouble.ForgottenBy(o.Why, o.TimeoutS), human.Seconds(o.AgeS))
 }
 
-// made says what was made because of a segment, and what was not.
+// made says what a segment lost, and what was not made because of it.
 func made(d *decisionlog.DecisionEvent) (words []string) {
+	if len(d.Stripped) > 0 {
+		words = append(words, "What it lost: "+strings.Join(d.Stripped, ", ")+".")
+	}
+	if d.RewriteOmitted != "" {
+		words = append(words, "The policy asks for it to be rewritten; that was not done: "+d.RewriteOmitted+".")
+	}
 	if d.ReplyOmitted != "" {
 		words = append(words, "The policy asks for an answer to its sender; none is made: "+d.ReplyOmitted+".")
 	}

@@ -49,11 +49,7 @@ func oldOf(t *decisionlog.TombstoneEvent) *Old {
 	if t == nil {
 		return nil
 	}
-	o := &Old{FlowID: t.FlowID, Why: t.Why, TimeoutS: t.TimeoutS, AgeS: t.AgeS}
-	if !t.Forgotten.IsZero() {
-		o.Forgotten = t.Forgotten.UnixNano()
-	}
-	return o
+	return &Old{FlowID: t.FlowID, Forgotten: t.Forgotten.Nanos(), Why: t.Why, TimeoutS: t.TimeoutS, AgeS: t.AgeS}
 }
 
 func blameOf(d *decisionlog.DecisionEvent) Blame {
@@ -67,7 +63,7 @@ func blamed(d *decisionlog.DecisionEvent) *Blame {
 
 // syn takes down a SYN and what the gateway did with it.
 func (a *Attempt) syn(e *decisionlog.Event) {
-	d, at := e.Decision, e.Timestamp.UnixNano()
+	d, at := e.Decision, e.Timestamp.Nanos()
 	switch {
 	case d.Settles != "": // the SYN was held, and counted then
 	case a.SYNs == 0:

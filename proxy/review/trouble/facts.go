@@ -61,7 +61,7 @@ type Late struct {
 // segment's flags, number and length, and of the decision the verdict, reason, rule, arm, states, replies, tombstone, trigger and
 // settles; it keeps nothing of the record but strings.
 func (f *Facts) Add(e *decisionlog.Event) {
-	at := e.Timestamp.UnixNano()
+	at := e.Timestamp.Nanos()
 	if f.First == 0 {
 		f.First = at
 	}
@@ -108,7 +108,7 @@ func (f *Facts) flow(e *decisionlog.Event) {
 	f.ends(e)
 	l := e.Flow
 	f.Predecessor, f.Arm, f.Adopted = l.Predecessor, l.Arm, f.Adopted || l.Adopted
-	if start := l.Start.UnixNano(); !l.Start.IsZero() {
+	if start := l.Start.Nanos(); !l.Start.IsZero() {
 		f.First = min(f.First, start)
 	}
 	if l.HandshakeS != nil && f.Connected == 0 {
@@ -121,7 +121,7 @@ func (f *Facts) flow(e *decisionlog.Event) {
 		return
 	}
 	f.FIN = f.FIN || strings.ContainsAny(l.History, "Ff")
-	f.End = &End{At: e.Timestamp.UnixNano(), Reason: l.Reason, Outcome: l.Outcome, By: l.EndedBy, Stalled: l.Stalled, StallS: l.StallS}
+	f.End = &End{At: e.Timestamp.Nanos(), Reason: l.Reason, Outcome: l.Outcome, By: l.EndedBy, Stalled: l.Stalled, StallS: l.StallS}
 	switch l.Outcome {
 	case "closed", "half-closed", "reset", "dead", "forgotten":
 		f.connect(f.First)
@@ -131,7 +131,7 @@ func (f *Facts) flow(e *decisionlog.Event) {
 	if f.Own == nil && f.Connected == 0 && !f.Adopted && f.Late == nil {
 		f.Own = &Attempt{First: f.First, Last: f.First, SYNs: 1 + int(l.SYNRetransmits)}
 		if !l.End.IsZero() {
-			f.Own.Last = max(f.First, l.End.UnixNano())
+			f.Own.Last = max(f.First, l.End.Nanos())
 		}
 	}
 }
@@ -238,7 +238,7 @@ func (f *Facts) handshake(e *decisionlog.Event, finding conntrack.Finding) {
 	d := e.Decision
 	passed := d.Verdict != decisionlog.VerdictDrop
 	if passed && d.StateAfter != "" && d.StateAfter != d.StateBefore && (finding == conntrack.Handshake || d.StateAfter == conntrack.Established.String()) {
-		f.connect(e.Timestamp.UnixNano())
+		f.connect(e.Timestamp.Nanos())
 		return
 	}
 	if finding == conntrack.Adopted || d.Effect == conntrack.CreateLiberal.String() {
@@ -274,7 +274,7 @@ func (f *Facts) life(e *decisionlog.Event, finding conntrack.Finding) {
 
 // late takes down a segment of a connection that the gateway does not know.
 func (f *Facts) late(e *decisionlog.Event) {
-	d, at := e.Decision, e.Timestamp.UnixNano()
+	d, at := e.Decision, e.Timestamp.Nanos()
 	if f.Late == nil {
 		f.Late = &Late{First: at}
 	}

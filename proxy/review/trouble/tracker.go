@@ -75,7 +75,7 @@ func (t *Tracker) Add(e *decisionlog.Event) {
 		t.run = e.Header.Run
 	}
 	if e.Header == nil && e.Trailer == nil && !e.Timestamp.IsZero() { // a replay's header has the time of the replay
-		at := e.Timestamp.UnixNano()
+		at := e.Timestamp.Nanos()
 		if t.first == 0 {
 			t.first = at
 		}
