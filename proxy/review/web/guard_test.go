@@ -1,12 +1,14 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const testToken = "0123456789abcdef0123"
@@ -48,7 +50,14 @@ func TestToken(t *testing.T) {
 			if target == "/live" && c.status == http.StatusOK {
 				continue // it would go on
 			}
-			res := ask(t, s, target, c.change)
+			res := ask(t, s, target, func(r *http.Request) {
+				if c.change != nil {
+					c.change(r)
+				}
+				ctx, stop := context.WithTimeout(r.Context(), 10*time.Second) // who is let in by mistake does not follow without end
+				t.Cleanup(stop)
+				*r = *r.WithContext(ctx)
+			})
 			want := c.status
 			if target == "/nothing" && want == http.StatusOK {
 				want = http.StatusNotFound

@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -123,6 +124,30 @@ func TestFollow(t *testing.T) {
 		}
 	}
 	again.res.Body.Close() // the test's server waits for who listens
+}
+
+// Who was away for long gets all that came meanwhile, page by page and once.
+func TestFollowCatchesUp(t *testing.T) {
+	dir := t.TempDir()
+	w := beginLog(t, dir)
+	const n = 2*livePage + 50
+	for i := range n {
+		w.put(uint16(1000+i), "syn-established")
+	}
+	s := serve(t, dir, nil)
+	p, err := s.src.x.Page(t.Context(), index.Filter{}, index.Cursor{}, 1, index.OldestFirst)
+	if err != nil || len(p.Rows) != 1 {
+		t.Fatal(p, err)
+	}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	st := listen(t, server.URL, "/live", p.Rows[0].Cursor.String())
+	for i := 1; i < n; i++ {
+		if row := st.next(); !strings.Contains(row, fmt.Sprintf("10.2.0.7:%d<", 1000+i)) {
+			t.Fatalf("record %d: %s", i, row)
+		}
+	}
+	st.res.Body.Close()
 }
 
 func itoa(n uint16) string {
