@@ -55,8 +55,7 @@ func courses(t *testing.T, log string, c clocks) map[string]course {
 	names := map[string]map[string]string{}
 	for i := range all {
 		e := &all[i]
-		from, to := fmt.Sprint(e.SrcIP, " ", e.SrcPort), fmt.Sprint(e.DestIP, " ", e.DestPort)
-		ends := min(from, to) + " - " + max(from, to)
+		ends := endsOf(e)
 		if names[ends] == nil {
 			names[ends] = map[string]string{}
 		}
@@ -71,12 +70,21 @@ func courses(t *testing.T, log string, c clocks) map[string]course {
 		}
 		at := ends
 		if byTime {
-			at += ", by time"
+			at += byTimeToo
 			line = newID.ReplaceAllString(line, `"id":"-"`)
 		}
 		out[at] = append(out[at], ids.ReplaceAllStringFunc(line, func(member string) string { return place(names[ends], member) }))
 	}
 	return out
+}
+
+// byTimeToo stands behind the ends of what time has caused between them.
+const byTimeToo = ", by time"
+
+// endsOf names a record's pair of ends, in whichever direction.
+func endsOf(e *decisionlog.Event) string {
+	from, to := fmt.Sprint(e.SrcIP, " ", e.SrcPort), fmt.Sprint(e.DestIP, " ", e.DestPort)
+	return min(from, to) + " - " + max(from, to)
 }
 
 // place puts in place of an id, which is each run's own, its place among those of the course.

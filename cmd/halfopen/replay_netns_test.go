@@ -5,14 +5,18 @@ package main
 import (
 	"io"
 	"log/slog"
+	"maps"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 
 	"halfopen/policy"
 	"halfopen/proxy"
 	"halfopen/proxy/capture"
+	"halfopen/proxy/decisionlog"
 	"halfopen/proxy/lab"
 )
 
@@ -97,15 +101,60 @@ func replaysAlike(t *testing.T, log, policy string, set, captures []string) {
 	if r.TCP != frames || len(r.Problems) > 0 || frames == 0 {
 		t.Errorf("%d of %d frames decided; problems %v", r.TCP, frames, r.Problems)
 	}
-	sameCourses(t, courses(t, log, clock), courses(t, again, clock))
+	live, replayed := courses(t, log, clock), courses(t, again, clock)
+	for ends := range raced(t, log) {
+		t.Logf("%s: a timer's end fell among segments", ends)
+		delete(live, ends)
+		delete(live, ends+byTimeToo)
+		delete(replayed, ends)
+		delete(replayed, ends+byTimeToo)
+	}
+	sameCourses(t, live, replayed)
+}
+
+// raced returns the pairs of ends of which a probe was sent, or something else was made at a timer's end, so shortly after a segment that
+// the worker may have come to the segment first although the timer had ended before: a replay does it in the order of their times.
+func raced(t *testing.T, log string) map[string]bool {
+	t.Helper()
+	const late = 100 * time.Millisecond // far more than a worker is behind, far less than a phase's silence
+	type moments struct{ segments, timers []time.Time }
+	all := map[string]*moments{}
+	for e, err := range decisionlog.Read(log) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Decision == nil && e.Inject == nil {
+			continue
+		}
+		m := all[endsOf(e)]
+		if m == nil {
+			m = &moments{}
+			all[endsOf(e)] = m
+		}
+		switch {
+		case e.Decision != nil && e.Decision.Trigger == "" && e.Decision.Settles == "":
+			m.segments = append(m.segments, e.Timestamp.Time)
+		case e.Inject == nil || e.Inject.Trigger != "":
+			m.timers = append(m.timers, e.Timestamp.Time)
+		}
+	}
+	out := map[string]bool{}
+	for ends, m := range all {
+		for _, at := range m.timers {
+			out[ends] = out[ends] || slices.ContainsFunc(m.segments, func(s time.Time) bool { return !s.After(at) && at.Sub(s) < late })
+		}
+	}
+	maps.DeleteFunc(out, func(_ string, is bool) bool { return !is })
+	return out
 }
 
 // TestReplayOfBothSides is what an operator can do: merge what was captured on both sides of the gateway, replay what came in. The
-// capture's clock is another than the gateway's, so times are not compared. The incident's segments answer one another, so that both
-// clocks see them in one order.
+// capture's clock is another than the gateway's, so times are not compared. Most of the incident's segments answer one another, so that
+// both clocks see them in one order; a cell in which they do not is left out.
 func TestReplayOfBothSides(t *testing.T) {
 	t.Parallel()
 	m := everything(t)
+	cells, compared := 0, 0
 	for _, row := range m.Rows {
 		if row.Scenario != "silence-on-the-wire" {
 			continue
@@ -124,10 +173,43 @@ func TestReplayOfBothSides(t *testing.T) {
 				if out, words, status := halfopen(t, args...); status != 0 {
 					t.Fatalf("status %d\n%s%s", status, out, words)
 				}
-				sameCourses(t, courses(t, filepath.Join(dir, "log"), otherClock), courses(t, again, otherClock))
+				live, replayed := courses(t, filepath.Join(dir, "log"), otherClock), courses(t, again, otherClock)
+				cells++
+				if ends := reordered(live, replayed); ends != "" {
+					t.Logf("%s: the capture has two segments the other way round", ends)
+					return
+				}
+				compared++
+				sameCourses(t, live, replayed)
 			})
 		}
 	}
+	if compared < cells*3/4 || cells == 0 {
+		t.Errorf("of %d cells %d could be compared", cells, compared)
+	}
+}
+
+// segments are the members of decisions' records that say which segment it was.
+var segments = regexp.MustCompile(`"event_type":"decision".*"tcp":\{([^}]*?)(?:,"state"|,"history"|\})`)
+
+// reordered returns a pair of ends of which both logs tell of the same segments, in another order: segments that one end sent at once,
+// which the capture saw on another processor than the queue did. It returns "" where there is none.
+func reordered(live, replayed map[string]course) string {
+	seen := func(c course) (all []string) {
+		for _, line := range c {
+			if m := segments.FindStringSubmatch(line); m != nil {
+				all = append(all, m[1])
+			}
+		}
+		return all
+	}
+	for ends, c := range live {
+		a, b := seen(c), seen(replayed[ends])
+		if !slices.Equal(a, b) && slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))) {
+			return ends
+		}
+	}
+	return ""
 }
 
 // phaseOverrides are what the lab's gateway runs with in a phase, beside its policy.
