@@ -43,3 +43,31 @@ func TestLnav(t *testing.T) {
 		t.Errorf("query: %s", out)
 	}
 }
+
+// TestJq runs every recipe for jq of docs/log.md on a log of one drop.
+func TestJq(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile("../../docs/log.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := reviewLog(t, 1)
+	recipes := regexp.MustCompile(`(?m)^    jq .*\n(?:    .+\n?)*`).FindAllString(string(manual), -1)
+	if len(recipes) < 6 {
+		t.Fatalf("docs/log.md has %d recipes for jq", len(recipes))
+	}
+	for i, r := range recipes {
+		cmd := exec.Command("bash", "-o", "pipefail", "-c", r)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%s%v: %s", r, err, out)
+		}
+		if i == 0 && !strings.Contains(string(out), "1 drop\tsyn-established") { // how often which reason
+			t.Errorf("%s%s", r, out)
+		}
+		if i == len(recipes)-1 && !strings.Contains(string(out), `"decisions":1,"counted":0,"suppressed":0,"gaps":`) { // conservation by hand
+			t.Errorf("%s%s", r, out)
+		}
+	}
+}
