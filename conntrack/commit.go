@@ -10,6 +10,7 @@ type Params struct {
 	Rule     int32
 	Epoch    uint32
 	Check    SeqCheck // how the flow is judged: under SeqKernel it is tracked that way too
+	Arm      uint8    // of a new entry
 	// Lead is how long before the deadline of an established connection the owner wants to be asked ([Config.Woken]), 0 for
 	// never; Grace is what is added to its timeout for that.
 	Lead, Grace time.Duration
@@ -262,7 +263,7 @@ func (t *Table) track(e *Entry, dir Direction, s *Segment, f Finding) {
 
 // start sets a new entry's first timer and inserts it.
 func (t *Table) start(now Instant, e *Entry, tm Timer, p *Params) {
-	e.Timers, e.Rule, e.Epoch = p.Timers, p.Rule, p.Epoch
+	e.Timers, e.Rule, e.Epoch, e.Arm = p.Timers, p.Rule, p.Epoch, p.Arm
 	e.Lead = p.Lead
 	e.Timeout = p.timeout(e)
 	if tm.Op == TimerShorten && tm.D < e.Timeout {

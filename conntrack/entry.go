@@ -120,6 +120,7 @@ type Entry struct {
 	History   [16]byte // Zeek's history letters, the first 16
 	// SYNRetransmits counts the originator's further SYNs before the handshake was complete, up to 255.
 	SYNRetransmits uint8
+	Arm            uint8 // of an experiment, for the owner's use: it is its Params' and stays for the entry's life
 
 	list                 int8   // which list, none for neither
 	gap                  uint32 // the table's gap that was last applied
@@ -176,6 +177,7 @@ type Tombstone struct {
 	Timeout   time.Duration // the timer that ran out, or would have
 	Reason    EndReason
 	State     State  // at the end
+	Arm       uint8  // the entry's
 	Next      [2]Seq // next number of the original end and of the other end (in the buried entry's directions)
 	LastAck   [2]Seq
 	From      Tuple // the buried entry's original direction

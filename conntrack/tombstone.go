@@ -31,6 +31,7 @@ func (t *Table) epitaph(e *Entry, key Tuple, why EndReason, at Instant) (Tombsto
 		Next:        [2]Seq{e.Side[0].End, e.Side[1].End},
 		LastAck:     [2]Seq{e.Side[0].MaxAck, e.Side[1].MaxAck},
 		From:        e.Tuple,
+		Arm:         e.Arm,
 		Established: e.Flags&(EntryAssured|EntryPickedUp) != 0,
 	}, true
 }

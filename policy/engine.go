@@ -7,6 +7,7 @@ import (
 // EngineConfig says how an engine begins. Policy is required.
 type EngineConfig struct {
 	Policy *Policy
+	Arms   Arms // of experiments; empty for none
 	// Start is when the gateway began to see traffic. For [Policy.Adopt] from then on, connections that are older than
 	// the gateway are taken up (finding adopted).
 	Start   conntrack.Instant
@@ -26,7 +27,10 @@ type EngineConfig struct {
 // within a function that was handed to it.
 type Engine struct {
 	cfg    EngineConfig
-	policy *Policy
+	policy *Policy // the gateway's
+	arms   Arms
+	asking conntrack.Tuple // handed to Arms.Assign
+	by     *Policy         // who decides the step at hand: the gateway's policy or an arm's
 	table  *conntrack.Table
 	epoch  uint32 // of the policy in force, from 1; entries remember which one matched rules to them
 	timers timerSets
@@ -41,20 +45,20 @@ type Engine struct {
 	maxMSS      uint16            // with StripMSS
 	counted     *conntrack.Entry  // the entry that the last step counted its segment in, for Uncount
 
-	trace      *Trace           // of the step under way, nil where nobody asked to have it explained
-	emit       func(*TimeEvent) // where events go while Advance or Kill runs; nil within Step
-	event      TimeEvent        // reused for emit
-	pending    []TimeEvent      // what a step found that is for Advance to tell
-	holds      holds
-	purge      purge
-	acks, rsts budget
-	flush      int // where FlushCounted goes on
+	trace   *Trace           // of the step under way, nil where nobody asked to have it explained
+	emit    func(*TimeEvent) // where events go while Advance or Kill runs; nil within Step
+	event   TimeEvent        // reused for emit
+	pending []TimeEvent      // what a step found that is for Advance to tell
+	holds   holds
+	purge   purge
+	budgets []budgets // by arm
+	flush   int       // where FlushCounted goes on
 }
 
 // NewEngine returns an engine with an empty table. The bounds of the table are the policy's.
 func NewEngine(cfg EngineConfig) *Engine {
-	e := &Engine{cfg: cfg, policy: cfg.Policy, epoch: 1, now: cfg.Start}
-	e.timers.use(cfg.Policy)
+	e := &Engine{cfg: cfg, policy: cfg.Policy, arms: cfg.Arms, by: cfg.Policy, epoch: 1, now: cfg.Start}
+	e.useTimers()
 	e.holds.init(cfg.MaxHolds)
 	l := cfg.Policy.Limits()
 	e.table = conntrack.NewTable(conntrack.Config{Max: l.Flows, MaxEmbryonic: l.Embryonic, Tombstones: l.Tombstones, MaxPerSource: l.PerSource,
@@ -62,7 +66,7 @@ func NewEngine(cfg EngineConfig) *Engine {
 	return e
 }
 
-// Policy returns the policy in force.
+// Policy returns the gateway's policy in force.
 func (e *Engine) Policy() *Policy { return e.policy }
 
 // Len returns how many connections are remembered, expired ones that were not swept yet included.
@@ -102,7 +106,8 @@ func (e *Engine) ended(ent *conntrack.Entry, why conntrack.EndReason, at conntra
 	if f, ok := ent.Expired(why); ok {
 		e.timed(TimeExpired, f, ent, rule, at)
 	}
-	ev := FlowEvent{Kind: FlowEnd, Why: why, At: at, Rule: e.policy.RuleName(rule)}
+	by := e.of(ent.Arm)
+	ev := FlowEvent{Kind: FlowEnd, Why: why, At: at, By: by, Rule: by.RuleName(rule)}
 	if e.emit == nil {
 		ev.Entry = *ent
 		e.out.Flows = append(e.out.Flows, ev)

@@ -12,8 +12,8 @@ func (e *Engine) Walk(cursor, limit int, fn func(*conntrack.Entry) bool) (next i
 	return e.table.Walk(cursor, limit, fn)
 }
 
-// RuleOf returns the name of the rule that governs a flow under the policy in force, "" for none.
-func (e *Engine) RuleOf(ent *conntrack.Entry) string { return e.policy.RuleName(e.ruleOf(ent)) }
+// RuleOf returns the name of the rule that governs a flow under its policy in force, "" for none.
+func (e *Engine) RuleOf(ent *conntrack.Entry) string { return e.of(ent.Arm).RuleName(e.ruleOf(ent)) }
 
 // Find returns the live flow of a tuple, in either direction, or nil. It is read-only and valid until the engine's next call.
 func (e *Engine) Find(now conntrack.Instant, tu *conntrack.Tuple) *conntrack.Entry {
@@ -38,7 +38,7 @@ func (e *Engine) FlushCounted(now conntrack.Instant, limit int, emit func(*FlowE
 	e.counted = nil
 	e.flush = e.table.Walk(e.flush, limit, func(ent *conntrack.Entry) bool {
 		if ent.Counted > 0 {
-			ev := FlowEvent{Kind: FlowUpdate, At: now, Rule: e.RuleOf(ent), Entry: *ent}
+			ev := FlowEvent{Kind: FlowUpdate, At: now, By: e.of(ent.Arm), Rule: e.RuleOf(ent), Entry: *ent}
 			ent.Counted = 0
 			emit(&ev)
 		}
@@ -77,7 +77,7 @@ func (e *Engine) Save(now conntrack.Instant, cursor, limit int, fn func(*Saved) 
 }
 
 // Restore enters a saved flow, away after it was saved. It keeps its timeouts unless no rule of timeouts can be kept; the
-// rule is matched anew. It reports false where the flow's time has run out, its tuple is taken, or there is no room. Its
+// rule is matched anew, among its arm's. It reports false where the flow's time has run out, its tuple is taken, or there is no room. Its
 // flow id stays, so the caller chooses an EngineConfig.FirstID that does not run into it.
 func (e *Engine) Restore(now conntrack.Instant, away time.Duration, s *Saved) bool {
 	ent := s.Entry
@@ -85,6 +85,6 @@ func (e *Engine) Restore(now conntrack.Instant, away time.Duration, s *Saved) bo
 	ent.Counted = 0
 	rule, flipped := e.match(&ent)
 	ent.Marks = ent.Marks&markReset | uint8(flipped)
-	p := e.params(rule, e.timers.intern(&s.Timeouts))
+	p := e.params(ent.Arm, rule, e.timers.intern(&s.Timeouts))
 	return e.table.Restore(now, &ent, &p)
 }

@@ -21,11 +21,12 @@ func (e *Engine) woken(ent *conntrack.Entry, at conntrack.Instant) (next conntra
 		}
 		return conntrack.Never, e.unanswered(ent, rule, at)
 	}
-	u := &e.policy.Upkeep(rule).Probes
+	by := e.of(ent.Arm)
+	u := &by.Upkeep(rule).Probes
 	if ent.Probe.Tries >= u.Tries || ent.State != conntrack.Established || oneSided(ent) {
 		return conntrack.Never, conntrack.EndNone
 	}
-	ev := TimeEvent{Kind: TimeProbe, At: at, Rule: e.policy.RuleName(rule)}
+	ev := TimeEvent{Kind: TimeProbe, At: at, Rule: by.RuleName(rule)}
 	ent.Probe.Tries++
 	for dir := conntrack.Original; dir <= conntrack.Reply; dir++ {
 		if u.To.mask()&^ent.Probe.Answered&(1<<dir) == 0 {
@@ -36,7 +37,7 @@ func (e *Engine) woken(ent *conntrack.Entry, at conntrack.Instant) (next conntra
 			ent.Probe.Ack[dir] = ev.Emit[dir].Segment.Ack
 		}
 	}
-	ev.Flow = FlowEvent{Kind: FlowUpdate, At: at, Rule: ev.Rule, Entry: *ent}
+	ev.Flow = FlowEvent{Kind: FlowUpdate, At: at, By: by, Rule: ev.Rule, Entry: *ent}
 	e.mark(&ev)
 	e.tell(&ev)
 	if ent.Probe.Tries < u.Tries {
@@ -117,7 +118,7 @@ func (e *Engine) await(now conntrack.Instant, ent *conntrack.Entry, dir conntrac
 // refreshes reports whether a segment may set the timer anew, by the rule's word on refreshing; it notes what the segment brings
 // towards that.
 func (e *Engine) refreshes(v *conntrack.View, s *conntrack.Segment, f conntrack.Finding, rule int32) bool {
-	ent, u := v.Entry, e.policy.Upkeep(rule)
+	ent, u := v.Entry, e.by.Upkeep(rule)
 	if f == conntrack.AckForProbe && u.Probes.Alive == AliveAll && ent.Probe.Until == 0 &&
 		ent.Probe.Asked&^(ent.Probe.Answered|1<<v.Dir) != 0 {
 		return false

@@ -12,18 +12,14 @@ type reload struct {
 	found   []*conntrack.Entry // reused by each chunk
 }
 
-// Swap puts p in force for all that comes, and says what becomes of live flows. With ReloadKeep they stay and keep their
+// Swap puts p in force as the gateway's policy for all that comes, beside the arms as they are, and says what becomes of live flows. With ReloadKeep they stay and keep their
 // timeouts, and what happens to them is decided by p. With ReloadRematch their timers are reckoned anew by the timeouts of the
 // rule that matches them now. With ReloadDrop they end; segments of theirs are then late-after-expiry. The last two are done
 // by Advance in chunks, and at once for a flow with a segment before that.
 func (e *Engine) Swap(now conntrack.Instant, p *Policy, live Reload) {
 	e.now = now
-	if e.timers.full(p) {
-		e.compactTimers()
-	}
 	e.policy = p
-	e.epoch++
-	e.timers.use(p)
+	e.enforce()
 	l := p.Limits()
 	e.table.SetLimits(l.Flows, l.Embryonic, l.Tombstones, l.PerSource)
 	switch live {
@@ -53,7 +49,7 @@ func (e *Engine) reloaded(now conntrack.Instant, v *conntrack.View) bool {
 // retime gives an entry the timeouts of the rule that matches it now.
 func (e *Engine) retime(now conntrack.Instant, ent *conntrack.Entry) {
 	rule, flipped := e.match(ent)
-	p := e.params(rule, e.timers.ofRule(rule))
+	p := e.params(ent.Arm, rule, e.timers.ofRule(ent.Arm, rule))
 	ent.Marks = ent.Marks&^markFlipped | uint8(flipped)
 	e.table.Retime(now, ent, &p)
 }
@@ -90,7 +86,7 @@ func (e *Engine) reloadChunk(now conntrack.Instant, limit int) {
 type timerSets struct {
 	sets  []conntrack.Timeouts
 	index map[conntrack.Timeouts]uint16
-	rules []uint16 // of the policy in force, by rule+1
+	rules [][]uint16 // of the policies in force, by arm and rule+1
 }
 
 // maxTimerSets is what an entry's index can tell apart.
@@ -99,18 +95,24 @@ const maxTimerSets = 1 << 16
 // set returns a set by its index.
 func (t *timerSets) set(i uint16) *conntrack.Timeouts { return &t.sets[i] }
 
-// ofRule returns the index of a rule's set under the policy in force.
-func (t *timerSets) ofRule(rule int32) uint16 { return t.rules[rule+1] }
-
-// full reports whether the sets of p might not fit any more.
-func (t *timerSets) full(p *Policy) bool { return len(t.sets)+p.Rules()+1 > maxTimerSets }
-
-// use enters the sets of p.
-func (t *timerSets) use(p *Policy) {
-	t.rules = t.rules[:0]
-	for rule := int32(-1); rule < int32(p.Rules()); rule++ {
-		t.rules = append(t.rules, t.intern(p.Timeouts(rule)))
+// ofRule returns the index of a rule's set under an arm's policy in force.
+func (t *timerSets) ofRule(arm uint8, rule int32) uint16 {
+	if int(arm) >= len(t.rules) {
+		arm = 0
 	}
+	return t.rules[arm][rule+1]
+}
+
+// full reports whether n more sets might not fit.
+func (t *timerSets) full(n int) bool { return len(t.sets)+n > maxTimerSets }
+
+// of enters the sets of p and returns their indexes by rule+1.
+func (t *timerSets) of(p *Policy) []uint16 {
+	out := make([]uint16, 0, p.Rules()+1)
+	for rule := int32(-1); rule < int32(p.Rules()); rule++ {
+		out = append(out, t.intern(p.Timeouts(rule)))
+	}
+	return out
 }
 
 // intern returns the index of a set, which is entered if it is new. Where no index is left (a policy of tens of thousands

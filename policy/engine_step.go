@@ -13,8 +13,11 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	e.counted = nil
 	v := &e.view
 	e.lookup(now, s, v)
+	out.Arm = e.armOf(now, v, s)
+	e.by = e.of(out.Arm)
+	out.By = e.by
 	rule, dir := e.governs(v, s)
-	class := conntrack.Classify(now, v, e.likeFirst(v, s), e.policy.Window(rule))
+	class := conntrack.Classify(now, v, e.likeFirst(v, s), e.by.Window(rule))
 	if e.trace != nil {
 		e.trace.looked(e, v, s, rule, dir, class)
 	}
@@ -23,7 +26,7 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 		out.Finding = conntrack.Adopted
 	}
 	e.describe(now, v, dir)
-	a := e.policy.Action(rule, dir, out.Finding)
+	a := e.by.Action(rule, dir, out.Finding)
 	if out.Unmet = unmet(now, v, s, a); out.Unmet != "" {
 		e.alternative = a.orElse()
 		a = &e.alternative
@@ -34,10 +37,10 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 			e.trace.Refused, e.trace.Wanted = true, *a
 		}
 		out.Finding = f
-		a = e.policy.Action(rule, dir, f)
+		a = e.by.Action(rule, dir, f)
 		effect = barren(resolve(a, v))
 	}
-	out.Action, out.Rule, out.Verdict = *a, e.policy.RuleName(rule), a.Packet
+	out.Action, out.Rule, out.Verdict = *a, e.by.RuleName(rule), a.Packet
 	e.answer(v, s, a)
 	e.afford(now, v)
 	if e.resets(v, s, a) {
@@ -92,9 +95,9 @@ func (e *Engine) governs(v *conntrack.View, s *conntrack.Segment) (int32, conntr
 	}
 	tu, dir, either := subject(v, s)
 	if !either {
-		return e.policy.Match(&tu, true), dir
+		return e.by.Match(&tu, true), dir
 	}
-	rule, flipped := e.policy.MatchSegment(&tu)
+	rule, flipped := e.by.MatchSegment(&tu)
 	return rule, dir ^ flipped
 }
 
@@ -117,16 +120,16 @@ func subject(v *conntrack.View, s *conntrack.Segment) (tu conntrack.Tuple, dir c
 	return s.Tuple, conntrack.Original, true
 }
 
-// match returns the rule for an entry under the policy in force, and Reply where the entry's original direction is the
+// match returns the rule for an entry under its policy in force, and Reply where the entry's original direction is the
 // rule's reply direction.
 func (e *Engine) match(ent *conntrack.Entry) (int32, conntrack.Direction) {
 	if ent.Flags&conntrack.EntryPickedUp != 0 {
-		return e.policy.MatchSegment(&ent.Tuple)
+		return e.of(ent.Arm).MatchSegment(&ent.Tuple)
 	}
-	return e.policy.Match(&ent.Tuple, true), conntrack.Original
+	return e.of(ent.Arm).Match(&ent.Tuple, true), conntrack.Original
 }
 
-// ruleOf returns the rule that governs an entry under the policy in force.
+// ruleOf returns the rule that governs an entry under its policy in force.
 func (e *Engine) ruleOf(ent *conntrack.Entry) int32 {
 	if ent.Epoch == e.epoch {
 		return ent.Rule
@@ -248,16 +251,13 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 	var p conntrack.Params
 	switch {
 	case effect == conntrack.Replace:
-		rule = e.policy.Match(&s.Tuple, true)
-		p = e.params(rule, e.timers.ofRule(rule))
+		p = e.opening(now, s.Tuple)
 	case effect == conntrack.Resync:
-		tu := s.Tuple.Reverse()
-		rule = e.policy.Match(&tu, true)
-		p = e.params(rule, e.timers.ofRule(rule))
+		p = e.opening(now, s.Tuple.Reverse())
 	case v.Entry != nil:
-		p = e.params(rule, v.Entry.Timers)
+		p = e.params(out.Arm, rule, v.Entry.Timers)
 	default:
-		p = e.params(rule, e.timers.ofRule(rule))
+		p = e.params(out.Arm, rule, e.timers.ofRule(out.Arm, rule))
 	}
 	tm := a.Timer
 	if a.State == conntrack.ReplaceIfClosed && effect == conntrack.Keep ||
@@ -281,7 +281,7 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 	}
 	out.Flow, out.Previous = c.Entry.ID, c.Entry.Previous
 	if c.Entry.ID != before {
-		out.Flows = append(out.Flows, FlowEvent{Kind: FlowNew, At: now, Rule: e.policy.RuleName(p.Rule), Entry: *c.Entry})
+		out.Flows = append(out.Flows, FlowEvent{Kind: FlowNew, At: now, By: e.of(c.Entry.Arm), Rule: e.of(c.Entry.Arm).RuleName(p.Rule), Entry: *c.Entry})
 		return
 	}
 	if out.Finding.Counted() && out.Verdict == Forward && !out.HasReply && !out.HasPeer &&

@@ -36,12 +36,13 @@ func (e *Engine) Next() conntrack.Instant {
 // timed applies the action on a finding about no packet: a RST to the originator for its reply part, one to the other end for its
 // peer part. It tells an event where there is something to tell, and returns the action.
 func (e *Engine) timed(kind TimeKind, f conntrack.Finding, ent *conntrack.Entry, rule int32, at conntrack.Instant) *Action {
-	a := e.policy.Action(rule, conntrack.Original, f)
+	by := e.of(ent.Arm)
+	a := by.Action(rule, conntrack.Original, f)
 	if kind == TimeExpired && a.Reply == ReplyNone && a.Peer == PeerNone {
 		return a // its FlowEnd says it all
 	}
-	ev := TimeEvent{Kind: kind, At: at, Finding: f, Action: *a, Rule: e.policy.RuleName(rule),
-		Flow: FlowEvent{Kind: FlowUpdate, At: at, Rule: e.policy.RuleName(rule), Entry: *ent}}
+	ev := TimeEvent{Kind: kind, At: at, Finding: f, Action: *a, Rule: by.RuleName(rule),
+		Flow: FlowEvent{Kind: FlowUpdate, At: at, By: by, Rule: by.RuleName(rule), Entry: *ent}}
 	if a.Reply != ReplyNone {
 		ev.HasEmit[conntrack.Original], ev.Omitted[conntrack.Original] = expiryReply(&ev.Emit[conntrack.Original], ent, a)
 	}
@@ -55,9 +56,9 @@ func (e *Engine) timed(kind TimeKind, f conntrack.Finding, ent *conntrack.Entry,
 	return a
 }
 
-// mark gives what an event makes the policy's TTL.
+// mark gives what an event makes its policy's TTL.
 func (e *Engine) mark(ev *TimeEvent) {
 	for i := range ev.Emit {
-		ev.Emit[i].Segment.TTL = e.policy.Injection().TTL
+		ev.Emit[i].Segment.TTL = ev.Flow.By.Injection().TTL
 	}
 }

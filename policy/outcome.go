@@ -15,6 +15,8 @@ type Outcome struct {
 	Unmet   string           // the condition that did not hold, "" where there was none or all held
 	Effect  conntrack.Effect // what the table really did (replace-if-closed resolved, keep where there was no entry)
 	Verdict PacketAction     // what becomes of the packet
+	By      *Policy          // who decided: the gateway's policy or an arm's
+	Arm     uint8            // whose policy that is, 0 for the gateway's own
 	Rule    string           // name of the rule that decided, "" for the policy's own table of findings
 
 	Flow      uint64 // id of the entry after the step, or of the one before it where that ended; 0 for none
@@ -69,6 +71,7 @@ type FlowEvent struct {
 	Kind  FlowEventKind
 	Why   conntrack.EndReason // with FlowEnd
 	At    conntrack.Instant
+	By    *Policy // that governs the entry: the gateway's or its arm's
 	Rule  string
 	Entry conntrack.Entry
 }

@@ -145,7 +145,7 @@ func (b *budget) spend(now conntrack.Instant, rate int32) bool {
 
 // afford takes back what a step has made and may not send, and says why.
 func (e *Engine) afford(now conntrack.Instant, v *conntrack.View) {
-	out, in := &e.out, e.policy.Injection()
+	out, in := &e.out, e.by.Injection()
 	if out.HasPeer {
 		out.PeerOmitted = e.mayInject(now, v, &out.Peer)
 		out.HasPeer = out.PeerOmitted == ""
@@ -158,11 +158,22 @@ func (e *Engine) afford(now conntrack.Instant, v *conntrack.View) {
 	}
 }
 
+// budgets are what one arm's policy may still send in the present second, so that arms do not starve each other.
+type budgets struct{ acks, rsts budget }
+
+// budget returns the budgets of the step at hand.
+func (e *Engine) budget() *budgets {
+	if arm := int(e.out.Arm); arm < len(e.budgets) {
+		return &e.budgets[arm]
+	}
+	return &e.budgets[0]
+}
+
 // mayInject returns why a packet may not be sent, "" where it may.
 func (e *Engine) mayInject(now conntrack.Instant, v *conntrack.View, em *Emit) string {
-	in := e.policy.Injection()
+	in, b := e.by.Injection(), e.budget()
 	if em.ICMP != ReplyNone || em.Segment.Flags&conntrack.RST != 0 {
-		if !e.rsts.spend(now, in.RSTs) {
+		if !b.rsts.spend(now, in.RSTs) {
 			return OmitRate
 		}
 		return ""
@@ -173,7 +184,7 @@ func (e *Engine) mayInject(now conntrack.Instant, v *conntrack.View, em *Emit) s
 		}
 		ent.Answered = now
 	}
-	if !e.acks.spend(now, in.ACKs) {
+	if !b.acks.spend(now, in.ACKs) {
 		return OmitRate
 	}
 	return ""

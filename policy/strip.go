@@ -170,7 +170,7 @@ func (e *Engine) rewrite(v *conntrack.View, s *conntrack.Segment, a *Action, eff
 		also(first, v.Entry.MaxMSS)
 	}
 	if (effect == conntrack.Replace || effect == conntrack.Annotate) && s.Kind() == conntrack.KindSYN {
-		first := e.policy.Action(e.policy.Match(&s.Tuple, true), conntrack.Original, conntrack.Opening(s))
+		first := e.by.Action(e.by.Match(&s.Tuple, true), conntrack.Original, conntrack.Opening(s))
 		also(first.Strip, first.MSS)
 	}
 	if asked == 0 {

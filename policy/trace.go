@@ -6,7 +6,7 @@ import "halfopen/conntrack"
 type Trace struct {
 	Now     conntrack.Instant
 	Segment conntrack.Segment
-	Policy  *Policy
+	Policy  *Policy // that decided: the gateway's or an arm's
 
 	// What was remembered, before the step.
 	Entry    *conntrack.Entry   // nil for none
@@ -46,7 +46,7 @@ type Trial struct {
 // Explain is [Engine.Step], and tells how the step came to its outcome. It decides and remembers as Step does; unlike Step it
 // allocates.
 func (e *Engine) Explain(now conntrack.Instant, s *conntrack.Segment) (*Outcome, *Trace) {
-	t := &Trace{Now: now, Segment: *s, Policy: e.policy}
+	t := &Trace{Now: now, Segment: *s}
 	e.trace = t
 	out := e.Step(now, s)
 	e.trace = nil
@@ -66,9 +66,9 @@ func (t *Trace) looked(e *Engine, v *conntrack.View, s *conntrack.Segment, rule 
 	if v.Entry != nil {
 		t.Timeouts = *e.timers.set(v.Entry.Timers)
 	}
-	t.Rule, t.RuleDir, t.Class, t.Window = rule, dir, class, *e.policy.Window(rule)
+	t.Policy, t.Rule, t.RuleDir, t.Class, t.Window = e.by, rule, dir, class, *e.by.Window(rule)
 	t.Subject, _, t.Either = subject(v, s)
-	t.Tried = e.policy.try(&t.Subject, t.Either, rule)
+	t.Tried = e.by.try(&t.Subject, t.Either, rule)
 }
 
 func copied(e *conntrack.Entry) *conntrack.Entry {

@@ -218,11 +218,19 @@ func (u *Upkeep) facts() []fact {
 	}
 }
 
-// params returns what the table must know of the rule that governs a flow; timers is the index of its timeouts.
-func (e *Engine) params(rule int32, timers uint16) conntrack.Params {
-	u := e.policy.Upkeep(rule)
-	return conntrack.Params{Rule: rule, Epoch: e.epoch, Timers: timers, Timeouts: e.timers.set(timers), Check: e.policy.Window(rule).Check,
+// params returns what the table must know of the rule that governs a flow of an arm; timers is the index of its timeouts.
+func (e *Engine) params(arm uint8, rule int32, timers uint16) conntrack.Params {
+	by := e.of(arm)
+	u := by.Upkeep(rule)
+	return conntrack.Params{Arm: arm, Rule: rule, Epoch: e.epoch, Timers: timers, Timeouts: e.timers.set(timers), Check: by.Window(rule).Check,
 		Lead: u.Probes.Span(), Grace: u.Probes.grace(), Caps: &u.Caps}
+}
+
+// opening returns params for a connection that begins with tuple tu in original direction.
+func (e *Engine) opening(now conntrack.Instant, tu conntrack.Tuple) conntrack.Params {
+	arm := e.assign(now, tu)
+	rule := e.of(arm).Match(&tu, true)
+	return e.params(arm, rule, e.timers.ofRule(arm, rule))
 }
 
 // String returns the values in a line, for the revision.

@@ -14,7 +14,7 @@ func (w *Worker) act(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcom
 		w.flush()
 	}
 	if out.HasPeer {
-		w.inject(&out.Peer, injection{cause: w.cause, reason: out.Finding.String(), rule: out.Rule, flow: out.Flow, dir: out.Dir, quote: p.Data})
+		w.inject(&out.Peer, causedBy(out, w.cause, out.Dir, p.Data))
 	}
 	switch out.Verdict {
 	case policy.Drop:
@@ -29,6 +29,6 @@ func (w *Worker) act(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcom
 	w.counts.verdict(out.Finding, out.Verdict)
 	if out.HasReply {
 		w.flush()
-		w.inject(&out.Reply, injection{cause: w.cause, reason: out.Finding.String(), rule: out.Rule, flow: out.Flow, dir: out.Dir.Other(), quote: p.Data})
+		w.inject(&out.Reply, causedBy(out, w.cause, out.Dir.Other(), p.Data))
 	}
 }

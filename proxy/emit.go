@@ -13,9 +13,15 @@ type injection struct {
 	reason  string         // the decision's finding and rule, for the capture
 	rule    string
 	flow    uint64              // id, 0 for none
+	arm     uint8               // whose policy decided
 	view    conntrack.Tuple     // of the flow as the gateway sees it, original direction; the segment's own without a flow
 	dir     conntrack.Direction // of the packet that is made
 	quote   []byte              // the packet that an ICMP error quotes
+}
+
+// causedBy says why a decision makes a packet of direction dir, which may quote the one that it is about.
+func causedBy(out *policy.Outcome, cause decisionlog.ID, dir conntrack.Direction, quote []byte) injection {
+	return injection{cause: cause, reason: out.Finding.String(), rule: out.Rule, flow: out.Flow, arm: out.Arm, dir: dir, quote: quote}
 }
 
 // inject makes and sends what an emit asks for, one packet or two, and writes their records, whether it could be sent or not. The addresses on the wire are what

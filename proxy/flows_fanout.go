@@ -78,6 +78,6 @@ func (w *Worker) followState(s *conntrack.Segment, out *policy.Outcome) {
 		return
 	}
 	if e := w.engine.Find(w.now, &s.Tuple); e != nil {
-		w.shared.flowEvents.send(&policy.FlowEvent{Kind: policy.FlowUpdate, At: w.now, Rule: w.engine.RuleOf(e), Entry: *e})
+		w.shared.flowEvents.send(&policy.FlowEvent{Kind: policy.FlowUpdate, At: w.now, By: w.engine.Arm(e.Arm), Rule: w.engine.RuleOf(e), Entry: *e})
 	}
 }

@@ -31,8 +31,15 @@ type heldPacket struct {
 	dir     conntrack.Direction
 	finding conntrack.Finding
 	rule    string
+	by      *policy.Policy // who decided to hold it
+	arm     uint8
 	quote   []byte // the packet's first bytes, for an ICMP error and the capture
 	length  uint32 // bytes of the whole packet
+}
+
+// reply says why its sender is answered when it is let go by the decision with id cause.
+func (h *heldPacket) reply(cause decisionlog.ID) injection {
+	return injection{cause: cause, reason: h.finding.String(), rule: h.rule, flow: h.flow, arm: h.arm, dir: h.dir.Other(), quote: h.quote}
 }
 
 // divert sends a packet to the second queue.
@@ -43,7 +50,7 @@ func (w *Worker) divert(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Out
 		return
 	}
 	w.diverts = append(w.diverts, divert{tuple: s.Tuple, from: s.Seq, to: s.End(), token: out.Hold, since: w.now})
-	w.held[out.Hold] = heldPacket{cause: w.cause, seg: *s, flow: out.Flow, dir: out.Dir, finding: out.Finding, rule: out.Rule,
+	w.held[out.Hold] = heldPacket{cause: w.cause, seg: *s, flow: out.Flow, dir: out.Dir, finding: out.Finding, rule: out.Rule, by: out.By, arm: out.Arm,
 		quote: append([]byte(nil), p.Data...), length: p.CapLen}
 	w.main.Reroute(p.ID, w.secondQueue)
 }

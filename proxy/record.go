@@ -20,6 +20,7 @@ type journal struct {
 	frame    uint64            // number of the captured frame at hand; 0 on a live gateway and where no frame is
 	cause    decisionlog.ID    // of the decision at hand
 	logged   bool              // it gets a record of its own
+	arms     []string          // names by arm; what is beyond has none
 
 	explained atomic.Int64 // counts.Explained, any goroutine reads; writtenOff once the supervisor has given the thread up
 }
@@ -32,6 +33,14 @@ type origin struct {
 
 // wall converts to Unix nanoseconds.
 func (j *journal) wall(i conntrack.Instant) int64 { return int64(i) + j.offset }
+
+// arm returns the name of an experiment's arm, "" for none.
+func (j *journal) arm(n uint8) string {
+	if int(n) < len(j.arms) {
+		return j.arms[n]
+	}
+	return ""
+}
 
 // decided names the decision at hand and judges whether it gets a record of its own: a plain in-window forward is counted by its flow,
 // and what goes beyond its finding's rate is counted as suppressed.
@@ -49,10 +58,10 @@ func (j *journal) decided(out *policy.Outcome) {
 }
 
 // decision appends the record of the segment at hand.
-func (j *journal) decision(pol *policy.Policy, from origin, s *conntrack.Segment, out *policy.Outcome) *decisionlog.Record {
+func (j *journal) decision(from origin, s *conntrack.Segment, out *policy.Outcome) *decisionlog.Record {
 	r := j.record(decisionlog.EventDecision)
 	fillSegment(r, s)
-	j.fillDecision(r, pol, s, out)
+	j.fillDecision(r, s, out)
 	r.InIface, r.OutIface, r.Decision.Queue = from.in, from.out, from.queue
 	return r
 }
@@ -125,14 +134,14 @@ func optionBits(has conntrack.OptionSet) (bits uint16) {
 }
 
 // fillDecision writes what the engine found, decided and did.
-func (j *journal) fillDecision(r *decisionlog.Record, pol *policy.Policy, s *conntrack.Segment, out *policy.Outcome) {
+func (j *journal) fillDecision(r *decisionlog.Record, s *conntrack.Segment, out *policy.Outcome) {
 	r.FlowID = out.Flow
 	r.Dir = decisionDirection(s, out)
 	d := &r.Decision
 	d.ID = j.cause
 	d.Verdict = out.Verdict.String()
 	d.Reason = out.Finding.String()
-	d.Rule, d.Preset, d.PolicyRev = out.Rule, pol.Preset(), pol.Rev()
+	d.Rule, d.Preset, d.PolicyRev, d.Arm = out.Rule, out.By.Preset(), out.By.Rev(), j.arm(out.Arm)
 	d.Known = out.Before != conntrack.StateNone
 	d.StateBefore, d.StateAfter = out.Before.String(), out.After.String()
 	d.Idle, d.Remaining, d.Age = int64(out.Idle), int64(out.Remaining), int64(out.Age)
@@ -202,15 +211,15 @@ func (j *journal) fillTombstone(t *decisionlog.Tombstone, from *conntrack.Tombst
 }
 
 // flowEvent appends the record of what happened to an entry.
-func (j *journal) flowEvent(pol *policy.Policy, ev *policy.FlowEvent) {
-	j.fillFlow(j.record(decisionlog.EventFlow), pol, ev)
+func (j *journal) flowEvent(ev *policy.FlowEvent) {
+	j.fillFlow(j.record(decisionlog.EventFlow), ev)
 	if ev.Kind == policy.FlowEnd {
 		j.counts.Ended[ev.Why]++
 	}
 }
 
 // fillFlow writes a flow's record; Counted is what only this record explains.
-func (j *journal) fillFlow(r *decisionlog.Record, pol *policy.Policy, ev *policy.FlowEvent) {
+func (j *journal) fillFlow(r *decisionlog.Record, ev *policy.FlowEvent) {
 	e := &ev.Entry
 	r.Src, r.Dst, r.FlowID = e.Tuple.From(), e.Tuple.To(), e.ID
 	f := &r.Flow
@@ -230,7 +239,7 @@ func (j *journal) fillFlow(r *decisionlog.Record, pol *policy.Policy, ev *policy
 	}
 	fillMeasures(f, e)
 	f.Predecessor = e.Previous
-	f.Rule, f.Preset, f.PolicyRev = ev.Rule, pol.Preset(), pol.Rev()
+	f.Rule, f.Preset, f.PolicyRev, f.Arm = ev.Rule, ev.By.Preset(), ev.By.Rev(), j.arm(e.Arm)
 	f.Adopted = e.Flags&conntrack.EntryPickedUp != 0
 	f.Probes, f.Answered = e.Probe.Tries, [4]string{1: "client", 2: "server", 3: "both"}[e.Probe.Answered&3]
 }
@@ -270,18 +279,18 @@ func injectedTo(dir conntrack.Direction) string {
 }
 
 // settled appends the record that ends a hold. It explains no further message.
-func (j *journal) settled(pol *policy.Policy, h *heldPacket, ev *policy.TimeEvent, queue uint16) {
+func (j *journal) settled(h *heldPacket, ev *policy.TimeEvent, queue uint16) {
 	r := j.record(decisionlog.EventDecision)
 	fillSegment(r, &h.seg)
 	r.FlowID, r.Dir = h.flow, logDirection(h.dir, h.flow != 0)
 	r.Decision = decisionlog.Decision{ID: j.cause, Settles: h.cause, Verdict: ev.Verdict.String(), Reason: h.finding.String(),
-		Rule: h.rule, Preset: pol.Preset(), PolicyRev: pol.Rev(), Queue: queue, Reply: made(ev.HasEmit[0], &ev.Emit[0]),
+		Rule: h.rule, Preset: h.by.Preset(), PolicyRev: h.by.Rev(), Arm: j.arm(h.arm), Queue: queue, Reply: made(ev.HasEmit[0], &ev.Emit[0]),
 		Action: decisionlog.Action{Packet: ev.Verdict.String()}}
 }
 
 // untimely appends the record of a decision that time caused and no segment. It explains no message.
-func (j *journal) untimely(pol *policy.Policy, ev *policy.TimeEvent) {
-	e, a := &ev.Flow.Entry, &ev.Action
+func (j *journal) untimely(ev *policy.TimeEvent) {
+	e, a, pol := &ev.Flow.Entry, &ev.Action, ev.Flow.By
 	r := j.record(decisionlog.EventDecision)
 	r.Src, r.Dst, r.FlowID = e.Tuple.From(), e.Tuple.To(), e.ID
 	after := e.State
@@ -289,7 +298,7 @@ func (j *journal) untimely(pol *policy.Policy, ev *policy.TimeEvent) {
 		after = conntrack.StateNone
 	}
 	r.Decision = decisionlog.Decision{ID: j.producer.NextID(), Trigger: ev.Trigger(), Reason: ev.Finding.String(), Rule: ev.Rule,
-		Preset: pol.Preset(), PolicyRev: pol.Rev(), Known: true, StateBefore: e.State.String(), StateAfter: after.String(),
+		Preset: pol.Preset(), PolicyRev: pol.Rev(), Arm: j.arm(e.Arm), Known: true, StateBefore: e.State.String(), StateAfter: after.String(),
 		Idle: int64(ev.At.Sub(e.LastSeen)), Remaining: int64(e.Deadline.Sub(ev.At)), Age: int64(ev.At.Sub(e.Created)),
 		Action: decisionlog.Action{Packet: a.Packet.String(), Reply: a.Reply.String(), Peer: a.Peer.String(), State: a.State.String(),
 			Timer: a.Timer.Op.String()},
@@ -297,9 +306,9 @@ func (j *journal) untimely(pol *policy.Policy, ev *policy.TimeEvent) {
 		ReplyOmitted: ev.Omitted[0], PeerOmitted: ev.Omitted[1]}
 }
 
-// fillWould writes what another engine, of policy pol, found and would have done.
-func fillWould(to *decisionlog.Would, pol *policy.Policy, would *policy.Outcome, diverged bool) {
+// fillWould writes what another engine found and would have done.
+func fillWould(to *decisionlog.Would, would *policy.Outcome, diverged bool) {
 	*to = decisionlog.Would{Verdict: would.Verdict.String(), Reason: would.Finding.String(), Rule: would.Rule,
-		Preset: pol.Preset(), PolicyRev: pol.Rev(), Action: actionWords(would),
+		Preset: would.By.Preset(), PolicyRev: would.By.Rev(), Action: actionWords(would),
 		Reply: made(would.HasReply, &would.Reply), Peer: made(would.HasPeer, &would.Peer), Stripped: uint16(would.Strip), Diverged: diverged}
 }

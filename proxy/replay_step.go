@@ -59,10 +59,10 @@ func (r *replay) step(now conntrack.Instant, s *conntrack.Segment) *policy.Outco
 // inject counts, and with a log records, what the decision would have sent.
 func (r *replay) inject(out *policy.Outcome, s *conntrack.Segment) {
 	if out.HasPeer {
-		r.injected(&out.Peer, injection{cause: r.journal.cause, reason: out.Finding.String(), rule: out.Rule, flow: out.Flow, dir: out.Dir, quote: r.packet})
+		r.injected(&out.Peer, causedBy(out, r.journal.cause, out.Dir, r.packet))
 	}
 	if out.HasReply {
-		r.injected(&out.Reply, injection{cause: r.journal.cause, reason: out.Finding.String(), rule: out.Rule, flow: out.Flow, dir: out.Dir.Other(), quote: r.packet})
+		r.injected(&out.Reply, causedBy(out, r.journal.cause, out.Dir.Other(), r.packet))
 	}
 	for _, why := range [...]string{out.PeerOmitted, out.ReplyOmitted} {
 		if why != "" {
@@ -70,7 +70,7 @@ func (r *replay) inject(out *policy.Outcome, s *conntrack.Segment) {
 		}
 	}
 	if out.Verdict == policy.Hold {
-		h := heldPacket{cause: r.journal.cause, seg: *s, flow: out.Flow, dir: out.Dir, finding: out.Finding, rule: out.Rule}
+		h := heldPacket{cause: r.journal.cause, seg: *s, flow: out.Flow, dir: out.Dir, finding: out.Finding, rule: out.Rule, by: out.By, arm: out.Arm}
 		if r.tap.log != nil {
 			h.quote, h.length = bytes.Clone(r.packet), uint32(r.length)
 		}
@@ -108,7 +108,7 @@ func (r *replay) flow(ev *policy.FlowEvent) {
 		r.report.Ended[ev.Why.String()]++
 	}
 	if r.log != nil {
-		r.journal.flowEvent(r.pol, ev)
+		r.journal.flowEvent(ev)
 	}
 }
 
@@ -124,10 +124,10 @@ func (r *replay) write(f *capture.Frame, s *conntrack.Segment, out *policy.Outco
 	r.inject(out, s)
 	r.flows(out.Flows)
 	if r.journal.logged {
-		rec := r.journal.decision(r.pol, origin{in: f.Interface}, s, out)
+		rec := r.journal.decision(origin{in: f.Interface}, s, out)
 		if len(r.shadows) > 0 {
 			sh := r.shadows[0]
-			fillWould(&rec.Decision.Would, sh.pol, sh.out, sh.parted)
+			fillWould(&rec.Decision.Would, sh.out, sh.parted)
 		}
 	}
 	r.publish()
@@ -159,11 +159,11 @@ func (r *replay) timeEvent(ev *policy.TimeEvent) {
 		r.flow(&ev.Flow)
 	case policy.TimeExpired, policy.TimeProbe, policy.TimeUnanswered:
 		if ev.Kind == policy.TimeUnanswered && r.log != nil {
-			r.journal.untimely(r.pol, ev)
+			r.journal.untimely(ev)
 		}
 		for dir, has := range ev.HasEmit {
 			if has {
-				r.injected(&ev.Emit[dir], injection{trigger: ev.Trigger(), rule: ev.Rule, flow: ev.Flow.Entry.ID,
+				r.injected(&ev.Emit[dir], injection{trigger: ev.Trigger(), rule: ev.Rule, flow: ev.Flow.Entry.ID, arm: ev.Flow.Entry.Arm,
 					dir: conntrack.Direction(dir).Other()})
 			}
 		}
@@ -188,10 +188,10 @@ func (r *replay) released(ev *policy.TimeEvent) {
 		r.tapRelease(&h, ev)
 	}
 	if ev.HasEmit[0] {
-		r.injected(&ev.Emit[0], injection{cause: r.journal.cause, reason: h.finding.String(), rule: h.rule, flow: h.flow, dir: h.dir.Other(), quote: h.quote})
+		r.injected(&ev.Emit[0], h.reply(r.journal.cause))
 	}
 	if r.log != nil {
-		r.journal.settled(r.pol, &h, ev, 0)
+		r.journal.settled(&h, ev, 0)
 	}
 }
 

@@ -16,11 +16,11 @@ import (
 // replayTap writes the annotated capture of a replay: as a gateway's, but that packets are whole as far as the capture has them, that nothing is
 // lost, and that each comment names the frame.
 type replayTap struct {
-	log     *capture.PacketLog // nil for none
-	by      *capture.Decider
-	encoder *Encoder
-	editor  editor
-	err     error // of the disk; nothing is written after it
+	log      *capture.PacketLog // nil for none
+	deciders deciders
+	encoder  *Encoder
+	editor   editor
+	err      error // of the disk; nothing is written after it
 }
 
 // openTap opens the annotated capture, which must be a directory of its own.
@@ -44,7 +44,7 @@ func (r *replay) openTap() error {
 	if len(r.shadows) > 0 {
 		would = r.shadows[0].pol
 	}
-	r.tap.by = decider(r.pol, would)
+	r.tap.deciders = deciders{decider(r.pol, would)}
 	return nil
 }
 
@@ -71,7 +71,7 @@ func (r *replay) tapDecision(f *capture.Frame, s *conntrack.Segment, out *policy
 	if r.tap.log == nil {
 		return
 	}
-	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Received, OrigLen: uint32(r.length), By: r.tap.by}
+	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Received, OrigLen: uint32(r.length), By: r.tap.deciders.of(out.Arm)}
 	r.journal.noteDecision(&p.Note, s, out)
 	p.Note.In = f.Interface
 	if len(r.shadows) > 0 {
@@ -89,7 +89,7 @@ func (r *replay) tapRewrite(out *policy.Outcome) {
 	if omit != "" {
 		return
 	}
-	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Released, By: r.tap.by}
+	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Released, By: r.tap.deciders.of(out.Arm)}
 	r.journal.noteRewrite(&p.Note, out)
 	r.tap.write(&p, left)
 }
@@ -103,7 +103,7 @@ func (r *replay) tapInjection(e *policy.Emit, why *injection, id decisionlog.ID)
 	if err != nil { // as a gateway, which has nothing to send then
 		return
 	}
-	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Emitted, By: r.tap.by}
+	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Emitted, By: r.tap.deciders.of(why.arm)}
 	noteInjection(&p.Note, e, why, id)
 	r.tap.write(&p, packet)
 }
@@ -113,7 +113,7 @@ func (r *replay) tapRelease(h *heldPacket, ev *policy.TimeEvent) {
 	if r.tap.log == nil {
 		return
 	}
-	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Released, OrigLen: h.length, By: r.tap.by}
+	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Released, OrigLen: h.length, By: r.tap.deciders.of(h.arm)}
 	r.journal.noteRelease(&p.Note, h, ev)
 	r.tap.write(&p, h.quote)
 }

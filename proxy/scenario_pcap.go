@@ -12,6 +12,7 @@ import (
 	"halfopen/policy"
 	"halfopen/policy/scenario"
 	"halfopen/proxy/capture"
+	"halfopen/proxy/decisionlog"
 )
 
 // ScriptEpoch is the time at which every script begins in a capture.
@@ -116,7 +117,7 @@ func (sw *scriptWriter) event(p *scenario.Played) error {
 	if err := sw.packet(p, data, size); err != nil {
 		return err
 	}
-	because := injection{flow: out.Flow, reason: out.Finding.String(), rule: out.Rule, quote: data, dir: out.Dir}
+	because := causedBy(out, decisionlog.ID{}, out.Dir, data)
 	if out.HasPeer {
 		if err := sw.made(&out.Peer, p.Now, because, p.Line); err != nil {
 			return err

@@ -26,7 +26,7 @@ import (
 // Numbers are little-endian. A file counts as a whole or not at all: nothing of it is used before the sum was right.
 const (
 	stateMagic   = "halfopen state\n"
-	stateVersion = 3
+	stateVersion = 4
 
 	recordTimeouts = 'T'
 	recordFlow     = 'E'
@@ -47,11 +47,12 @@ var (
 
 // StateMeta says when and by whom a state was saved.
 type StateMeta struct {
-	Saved   time.Time         `json:"saved"`      // wall clock
-	Instant conntrack.Instant `json:"instant"`    // the same moment by the monotonic clock, nanoseconds
-	BootID  string            `json:"boot_id"`    // of the kernel whose monotonic clock that is
-	Version string            `json:"version"`    // of the program
-	Rev     string            `json:"policy_rev"` // of the policy in force
+	Saved   time.Time         `json:"saved"`          // wall clock
+	Instant conntrack.Instant `json:"instant"`        // the same moment by the monotonic clock, nanoseconds
+	BootID  string            `json:"boot_id"`        // of the kernel whose monotonic clock that is
+	Version string            `json:"version"`        // of the program
+	Rev     string            `json:"policy_rev"`     // of the policy in force
+	Arms    []string          `json:"arms,omitempty"` // names of the experiments' arms that flows have, by number; of arm 0, which has none, too
 }
 
 // State is a loaded state file.

@@ -12,7 +12,7 @@ import (
 const (
 	sideSize     = 8*4 + 2 + 2 + 2*8
 	measuresSize = 7*4 + 8 + 1
-	flowSize     = 2*16 + 2*2 + 2*8 + 5*8 + 2*sideSize + (8 + 2*4 + 2 + 1 + 2 + 1) + measuresSize + 4 + 2 + 2 + 2*2 + 2*2 + 5 + len(conntrack.Entry{}.History)
+	flowSize     = 2*16 + 2*2 + 2*8 + 5*8 + 2*sideSize + (8 + 2*4 + 2 + 1 + 2 + 1) + measuresSize + 4 + 2 + 2 + 2*2 + 2*2 + 6 + len(conntrack.Entry{}.History)
 )
 
 // appendFlow encodes a saved entry; set is the number of its timeouts in the file. Epoch, Rule, Timers and Counted mean nothing
@@ -58,7 +58,7 @@ func appendFlow(b []byte, e *conntrack.Entry, set uint16) []byte {
 	b = le.AppendUint16(b, e.MSS[1])
 	b = le.AppendUint16(b, e.Strip)
 	b = le.AppendUint16(b, e.MaxMSS)
-	b = append(b, byte(e.State), byte(e.LastDir), byte(e.LastKind), e.Marks, e.HistoryN)
+	b = append(b, byte(e.State), byte(e.LastDir), byte(e.LastKind), e.Marks, e.HistoryN, e.Arm)
 	return append(b, e.History[:]...)
 }
 
@@ -114,7 +114,7 @@ func parseFlow(b []byte, e *conntrack.Entry) (set uint16, err error) {
 	e.MSS[0], e.MSS[1] = f.u16(), f.u16()
 	e.Strip, e.MaxMSS = f.u16(), f.u16()
 	e.State, e.LastDir, e.LastKind = conntrack.State(f.u8()), conntrack.Direction(f.u8()), conntrack.Kind(f.u8())
-	e.Marks, e.HistoryN = f.u8(), f.u8()
+	e.Marks, e.HistoryN, e.Arm = f.u8(), f.u8(), f.u8()
 	copy(e.History[:], f.next(len(e.History)))
 	e.Rule = -1
 	return set, checkEntry(e)

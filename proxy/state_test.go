@@ -78,7 +78,7 @@ func savedState(t testing.TB, n int) ([]policy.Saved, StateMeta, []byte) {
 	for i := range flows {
 		flows[i] = policy.Saved{Entry: randomEntry(r), Timeouts: conntrack.Timeouts{conntrack.Established: time.Duration(i%3) * time.Hour}}
 	}
-	meta := StateMeta{Saved: time.Unix(1790000000, 5).UTC(), Instant: 7e12, BootID: "boot", Version: "v1", Rev: "sha256:12"}
+	meta := StateMeta{Saved: time.Unix(1790000000, 5).UTC(), Instant: 7e12, BootID: "boot", Version: "v1", Rev: "sha256:12", Arms: []string{"", "a"}}
 	var b bytes.Buffer
 	if err := SaveState(&b, meta, each(flows)); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestStateRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st.Meta != meta {
+	if !reflect.DeepEqual(st.Meta, meta) {
 		t.Errorf("meta %+v, want %+v", st.Meta, meta)
 	}
 	if len(st.Flows) != len(flows) {

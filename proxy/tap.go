@@ -15,7 +15,7 @@ import (
 // a rewrite may come to another end than the decision had in mind.
 type tap struct {
 	producer *capture.Producer // nil: no capture
-	by       *capture.Decider
+	deciders deciders
 	open     *capture.Packet // the packet at hand, its decision not carried out yet; nil for none
 }
 
@@ -43,6 +43,25 @@ func decider(pol, would *policy.Policy) *capture.Decider {
 	return d
 }
 
+// deciders are who decides, by arm.
+type deciders []*capture.Decider
+
+// decidersOf returns the deciders of an engine with so many arms, the gateway's own policy counted as one, beside would or nil.
+func decidersOf(e *policy.Engine, arms int, would *policy.Policy) (out deciders) {
+	for arm := range max(arms, 1) {
+		out = append(out, decider(e.Arm(uint8(arm)), would))
+	}
+	return out
+}
+
+// of returns who decides for an arm.
+func (d deciders) of(arm uint8) *capture.Decider {
+	if int(arm) < len(d) {
+		return d[arm]
+	}
+	return d[0]
+}
+
 // nameDeciders tells the tap whose decisions follow.
 func (w *Worker) nameDeciders() {
 	if w.tap.producer == nil {
@@ -52,7 +71,7 @@ func (w *Worker) nameDeciders() {
 	if w.trial != nil {
 		would = w.trial.Policy()
 	}
-	w.tap.by = decider(w.engine.Policy(), would)
+	w.tap.deciders = decidersOf(w.engine, len(w.arms), would)
 }
 
 // record captures a packet of the main queue with the decision at hand, up to [tap.done]. With would another policy's decision stands
@@ -61,7 +80,7 @@ func (t *tap) record(w *Worker, p *nfqueue.Packet, s *conntrack.Segment, out, wo
 	if t.producer == nil {
 		return
 	}
-	k := t.producer.Record(capture.Received, w.queue, t.by, p.Data)
+	k := t.producer.Record(capture.Received, w.queue, t.deciders.of(out.Arm), p.Data)
 	if k == nil {
 		return
 	}
@@ -100,7 +119,7 @@ func (t *tap) rewritten(w *Worker, left []byte, out *policy.Outcome) {
 	if t.producer == nil {
 		return
 	}
-	k := t.producer.Record(capture.Released, w.queue, t.by, left)
+	k := t.producer.Record(capture.Released, w.queue, t.deciders.of(out.Arm), left)
 	if k == nil {
 		return
 	}
@@ -114,7 +133,7 @@ func (t *tap) released(w *Worker, h *heldPacket, ev *policy.TimeEvent) {
 	if t.producer == nil {
 		return
 	}
-	k := t.producer.Record(capture.Released, w.queue, t.by, h.quote)
+	k := t.producer.Record(capture.Released, w.queue, t.deciders.of(h.arm), h.quote)
 	if k == nil {
 		return
 	}
@@ -128,7 +147,7 @@ func (t *tap) emitted(w *Worker, packet []byte, e *policy.Emit, why *injection, 
 	if t.producer == nil || len(packet) == 0 {
 		return
 	}
-	k := t.producer.Record(capture.Emitted, w.queue, t.by, packet)
+	k := t.producer.Record(capture.Emitted, w.queue, t.deciders.of(why.arm), packet)
 	if k == nil {
 		return
 	}

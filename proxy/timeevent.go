@@ -13,11 +13,11 @@ func (w *Worker) timeEvent(ev *policy.TimeEvent) {
 	case policy.TimeExpired, policy.TimeProbe, policy.TimeUnanswered:
 		w.flush()
 		if ev.Kind == policy.TimeUnanswered {
-			w.untimely(w.engine.Policy(), ev)
+			w.untimely(ev)
 		}
 		for dir, has := range ev.HasEmit {
 			if has { // Emit[0] is for the originator: a packet of the reply direction
-				w.inject(&ev.Emit[dir], injection{trigger: ev.Trigger(), rule: ev.Rule, flow: ev.Flow.Entry.ID,
+				w.inject(&ev.Emit[dir], injection{trigger: ev.Trigger(), rule: ev.Rule, flow: ev.Flow.Entry.ID, arm: ev.Flow.Entry.Arm,
 					dir: conntrack.Direction(dir).Other()})
 			}
 		}
@@ -36,7 +36,7 @@ func (w *Worker) released(ev *policy.TimeEvent) {
 	w.cause, w.logged = w.producer.NextID(), true
 	w.tap.released(w, &h, ev)
 	if ev.HasEmit[0] {
-		w.inject(&ev.Emit[0], injection{cause: w.cause, reason: h.finding.String(), rule: h.rule, flow: h.flow, dir: h.dir.Other(), quote: h.quote})
+		w.inject(&ev.Emit[0], h.reply(w.cause))
 	}
-	w.settled(w.engine.Policy(), &h, ev, w.secondQueue)
+	w.settled(&h, ev, w.secondQueue)
 }

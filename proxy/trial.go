@@ -27,7 +27,7 @@ func (w *Worker) dryBatch(n int) {
 		w.tap.record(w, p, s, out, would, diverged)
 		w.tap.done(out)
 		if w.logged {
-			fillWould(&w.decide(p, s, out).Decision.Would, w.trial.Policy(), would, diverged)
+			fillWould(&w.decide(p, s, out).Decision.Would, would, diverged)
 		}
 	}
 }

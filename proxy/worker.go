@@ -279,7 +279,7 @@ func (w *Worker) tick() {
 // decide appends the record of the packet at hand.
 func (w *Worker) decide(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcome) *decisionlog.Record {
 	from := origin{in: w.shared.ifaces.name(p.InDev), out: w.shared.ifaces.name(p.OutDev), queue: p.Queue}
-	r := w.decision(w.engine.Policy(), from, s, out)
+	r := w.decision(from, s, out)
 	r.Decision.Latency = int64(w.shared.clock.Now() - w.now)
 	return r
 }
@@ -292,6 +292,6 @@ func (w *Worker) flowEvents(events []policy.FlowEvent) {
 }
 
 func (w *Worker) flowEvent(ev *policy.FlowEvent) {
-	w.journal.flowEvent(w.engine.Policy(), ev)
+	w.journal.flowEvent(ev)
 	w.shared.flowEvents.send(ev)
 }
