@@ -85,7 +85,10 @@ func TestCapturesUnderEveryPreset(t *testing.T) {
 // Each capture's log is whole: what its records say they explain is what was decided.
 func TestCapturesLogged(t *testing.T) {
 	files, _ := collection(t)
-	for _, file := range files {
+	for i, file := range files {
+		if i%breadth != 0 {
+			continue
+		}
 		dir := filepath.Join(t.TempDir(), "log")
 		got := mustReplay(t, ReplayConfig{Capture: file, Policy: "lpd-case-2015", LogDir: dir})
 		rep, err := review.Verify(dir)

@@ -35,7 +35,7 @@ func differs(s *Script, facts ...string) bool {
 // Every scenario comes out the same in another epoch, with numbers that wrap, with the addresses of both ends exchanged, among
 // strangers, and whether time is told between segments or not.
 func TestWorlds(t *testing.T) {
-	for _, w := range []struct {
+	for offset, w := range []struct {
 		name string
 		world
 		skip []string // scripts with these depend on what the world changes
@@ -50,7 +50,10 @@ func TestWorlds(t *testing.T) {
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			played := 0
-			for _, name := range files(t) {
+			for i, name := range files(t) {
+				if (i+offset)%breadth != 0 {
+					continue
+				}
 				s := parseFile(t, name)
 				if differs(s, w.skip...) {
 					continue
