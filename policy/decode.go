@@ -22,10 +22,7 @@ func Parse(name string, data []byte) (*Spec, Problems) {
 
 // parse is Parse whose spec, where there are problems, is what could be made of the rest; nil where that is nothing.
 func parse(name string, data []byte) (*Spec, Problems) {
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark, which some editors leave
-	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
-	src := newSource(name, data)
-	root, problems := parseTree(src, data)
+	src, root, problems := readTree(name, data)
 	if root == nil {
 		return nil, problems
 	}
@@ -35,6 +32,15 @@ func parse(name string, data []byte) (*Spec, Problems) {
 	}
 	s := d.file(root)
 	return s, d.problems.inOrder()
+}
+
+// readTree is parseTree of a file as an editor leaves it: with a byte order mark, or lines that end otherwise.
+func readTree(name string, data []byte) (*source, *node, Problems) {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	src := newSource(name, data)
+	root, problems := parseTree(src, data)
+	return src, root, problems
 }
 
 // decoder turns nodes into a Spec and collects what is wrong with them.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -77,10 +78,13 @@ func (d *decoder) block(k *key, e *entry, b *Block) {
 	}
 }
 
-func (d *decoder) match(n *node) Match {
+func (d *decoder) match(n *node) Match { return d.matchOf(n, matchKeys()) }
+
+// matchOf is match with some of its keys.
+func (d *decoder) matchOf(n *node, keys []key) Match {
 	var m Match
 	at := map[string]position{}
-	d.section(n, "match", matchKeys(), func(k *key, e *entry) {
+	d.section(n, "match", keys, func(k *key, e *entry) {
 		at[k.name] = e.value.at
 		switch k.name {
 		case "src":
@@ -161,25 +165,35 @@ func (d *decoder) prefixes(n *node) []netip.Prefix {
 }
 
 func (d *decoder) ports(n *node) []PortRange {
-	const expected = "a port from 0 to 65535, a range such as 721-731, or a list of them"
 	var out []PortRange
-	d.each(n, expected, func(n *node) {
-		lo, hi, ranged := strings.Cut(n.text, "-")
-		if !ranged {
-			hi = lo
+	d.each(n, portsExpected, func(n *node) {
+		r, err := ParsePortRange(n.text)
+		if err != nil {
+			d.wrong(n, err.Error())
+			return
 		}
-		l, err1 := port(lo)
-		h, err2 := port(hi)
-		switch {
-		case err1 != nil || err2 != nil:
-			d.wrong(n, expected)
-		case l > h:
-			d.wrong(n, fmt.Sprintf("a range from the lower to the higher port (did you mean \"%d-%d\"?)", h, l))
-		default:
-			out = append(out, PortRange{l, h})
-		}
+		out = append(out, r)
 	})
 	return out
+}
+
+const portsExpected = "a port from 0 to 65535, a range such as 721-731, or a list of them"
+
+// ParsePortRange reads a port or a range LO-HI. Its error says what was expected instead.
+func ParsePortRange(s string) (PortRange, error) {
+	lo, hi, ranged := strings.Cut(s, "-")
+	if !ranged {
+		hi = lo
+	}
+	l, err1 := port(lo)
+	h, err2 := port(hi)
+	switch {
+	case err1 != nil || err2 != nil:
+		return PortRange{}, errors.New(portsExpected)
+	case l > h:
+		return PortRange{}, fmt.Errorf("a range from the lower to the higher port (did you mean \"%d-%d\"?)", h, l)
+	}
+	return PortRange{l, h}, nil
 }
 
 func port(s string) (uint16, error) {

@@ -62,7 +62,7 @@ func Open(ref string, read func(string) ([]byte, error), overrides ...Override) 
 	p, problems, ok := OpenPreset(ref, overrides...)
 	if !ok {
 		data, err := read(ref)
-		if errors.Is(err, fs.ErrNotExist) && !isFile(ref) {
+		if errors.Is(err, fs.ErrNotExist) && !IsFile(ref) {
 			name, _, _ := strings.Cut(ref, ":")
 			return nil, fmt.Errorf("policy: %s is no file and no preset (presets are %s)", quote(ref), oneOf(name, Presets()))
 		} else if err != nil {
@@ -76,8 +76,8 @@ func Open(ref string, read func(string) ([]byte, error), overrides ...Override) 
 	return p, nil
 }
 
-// isFile reports whether a reference is to a file and not to a preset.
-func isFile(ref string) bool {
+// IsFile reports whether a reference is to a file and not to a preset.
+func IsFile(ref string) bool {
 	return strings.Contains(ref, "/") || strings.HasSuffix(ref, ".yaml") || strings.HasSuffix(ref, ".yml")
 }
 
@@ -87,7 +87,7 @@ func FileResolver(read func(string) ([]byte, error)) Resolver {
 		if s, problems := referenced(ref); s != nil || len(problems) > 0 {
 			return s, problems
 		}
-		if !isFile(ref) || read == nil {
+		if !IsFile(ref) || read == nil {
 			return nil, nil
 		}
 		if !path.IsAbs(ref) {

@@ -48,6 +48,8 @@ type Arm struct {
 	Weight int    // of 10,000
 	Policy string // preset or file as written; "gateway" is the policy that the gateway enforces
 	AA     bool   // the control's policy again: what differs from control here is noise
+	// Preset and Rev are those of the policy as it was loaded (see [policy.Policy.Preset] and Rev); "" before that.
+	Preset, Rev string
 }
 
 // GatewayPolicy is the word for the policy that the gateway enforces, in an arm's place for a policy.
