@@ -54,7 +54,7 @@ func Parse(name string, data []byte) (*Set, policy.Problems) {
 }
 
 // ParseConfig is Parse of a file with other keys beside experiment, which it leaves alone. Without that key, or where its value is a text
-// (another file's name), it returns nil and no problems.
+// (another file's name), it returns nil without problems.
 func ParseConfig(name string, data []byte) (*Set, policy.Problems) {
 	doc := policy.ReadDocument(name, data)
 	root, ok := doc.Root()
@@ -63,7 +63,7 @@ func ParseConfig(name string, data []byte) (*Set, policy.Problems) {
 	}
 	v, ok := root.Find(configKey)
 	if _, isText := v.Scalar(); !ok || isText {
-		return nil, nil
+		return nil, doc.Problems()
 	}
 	set := &Set{Name: name}
 	d := &decoder{doc: doc}
