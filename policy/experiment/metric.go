@@ -50,20 +50,23 @@ func yes(b bool) float64 {
 
 func share(b bool) (num, den float64, ok bool) { return yes(b), 1, true }
 
+// begun reports whether the outcome is of a connection that the gateway saw begin, and the one that tells of it.
+func (o *Outcome) begun() bool { return !o.Adopted && !o.Continued }
+
 func known(v float64) (num, den float64, ok bool) { return v, 1, !math.IsNaN(v) }
 
 var metrics = [NumMetrics]metricInfo{
 	ConnectFailure: {"connect-failure", KindShare, "connections whose handshake did not complete", "",
-		func(o *Outcome) (float64, float64, bool) { return yes(!o.Connected), 1, !o.Adopted }},
+		func(o *Outcome) (float64, float64, bool) { return yes(!o.Connected), 1, o.begun() }},
 	ConnectTime: {"connect-time", KindTime, "time to connect", "s", func(o *Outcome) (float64, float64, bool) { return known(o.ConnectS) }},
 	ResponseTime: {"response-time", KindTime, "time to the first response", "s",
 		func(o *Outcome) (float64, float64, bool) { return known(o.ResponseS) }},
 	SYNRetransmit: {"syn-retransmit", KindRatio, "SYN retransmissions per connection", "",
-		func(o *Outcome) (float64, float64, bool) { return float64(o.SYNRetransmits), 1, !o.Adopted }},
+		func(o *Outcome) (float64, float64, bool) { return float64(o.SYNRetransmits), 1, o.begun() }},
 	RetryRate: {"retry", KindShare, "connections tried again because they failed", "",
-		func(o *Outcome) (float64, float64, bool) { return share(o.Retries > 0) }},
+		func(o *Outcome) (float64, float64, bool) { return yes(o.Retries > 0), 1, o.begun() }},
 	GaveUpRate: {"gave-up", KindShare, "connections whose purpose was never reached", "",
-		func(o *Outcome) (float64, float64, bool) { return share(o.GaveUp) }},
+		func(o *Outcome) (float64, float64, bool) { return yes(o.GaveUp), 1, o.begun() }},
 	ResetRate: {"reset", KindRatio, "RSTs of the gateway per connection", "",
 		func(o *Outcome) (float64, float64, bool) { return float64(o.Resets), 1, true }},
 	StillThere: {"still-there", KindShare, "connections forgotten while their user had not gone", "",
