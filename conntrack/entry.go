@@ -126,10 +126,13 @@ type Entry struct {
 	gap                  uint32 // the table's gap that was last applied
 	timerTick            int64  // wheel tick that it is queued for, never later than the deadline's
 	timerNext, timerPrev int32  // timer wheel
-	timerSlot            int32  // level*slots + slot, none when not queued
-	listNext, listPrev   int32  // list of embryonic or of closing entries, oldest first
-	index                int32  // its own place in the slab
-	last                 kernelLast
+	timerSlot            int16  // level*slots + slot, none when not queued
+	// Interventions counts what was done about it other than to let a segment go on, and Resets the RSTs of that, each up to 255; for
+	// the owner's use.
+	Interventions, Resets uint8
+	listNext, listPrev    int32 // list of embryonic or of closing entries, oldest first
+	index                 int32 // its own place in the slab
+	last                  kernelLast
 
 	Stall    Micros // the time in which an end waited and nothing new came through
 	Response Micros // from the originator's first data to the first of the other end after it, with EntryResponded

@@ -48,7 +48,7 @@ func (t *Table) queue(e *Entry) {
 	}
 	slot := int(e.timerTick>>(level*slotBits)) & (wheelSlots - 1)
 	at := level*wheelSlots + slot
-	e.timerSlot, e.timerPrev, e.timerNext = int32(at), none, w.head[at]
+	e.timerSlot, e.timerPrev, e.timerNext = int16(at), none, w.head[at]
 	if e.timerNext != none {
 		t.at(e.timerNext).timerPrev = e.index
 	}

@@ -82,6 +82,9 @@ const (
 
 var peerWords = [numPeerActions]string{"none", "rst-tracked", "probe-ack", "probe-from-syn", "rst-initial"}
 
+// rst reports whether the other end gets a RST.
+func (a PeerAction) rst() bool { return a == PeerRSTTracked || a == PeerRSTInitial }
+
 // probes reports whether the action asks the other end something.
 func (a PeerAction) probes() bool { return a == PeerProbeACK || a == PeerProbeSYN }
 

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"math"
+
 	"halfopen/conntrack"
 )
 
@@ -46,6 +48,9 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	if e.resets(v, s, a) {
 		v.Entry.Marks |= markReset
 	}
+	if v.Entry != nil {
+		e.intervene(v.Entry)
+	}
 	if a.Packet == Hold {
 		e.hold(now, s, a)
 	}
@@ -86,6 +91,27 @@ func Reset(ent *conntrack.Entry) bool { return ent.Marks&markReset != 0 }
 func (e *Engine) resets(v *conntrack.View, s *conntrack.Segment, a *Action) bool {
 	return e.out.HasPeer && a.Peer == PeerRSTTracked ||
 		e.out.HasReply && a.Reply == ReplyRSTTracked && (s.Kind() != conntrack.KindSYN || v.Entry.State.Embryonic())
+}
+
+// intervene counts what the step does about the segment, other than to let it go on, in the entry that the segment met, or made.
+func (e *Engine) intervene(ent *conntrack.Entry) {
+	out := &e.out
+	resets := uint8(0)
+	if out.HasReply && out.Action.Reply.rst() {
+		resets++
+	}
+	if out.HasPeer && out.Action.Peer.rst() {
+		resets++
+	}
+	if out.Verdict == Drop || out.Verdict == Hold || out.HasReply || resets > 0 {
+		intervened(ent, resets)
+	}
+}
+
+// intervened counts an intervention, and the RSTs that it made.
+func intervened(ent *conntrack.Entry, resets uint8) {
+	ent.Interventions += min(1, math.MaxUint8-ent.Interventions)
+	ent.Resets += min(resets, math.MaxUint8-ent.Resets)
 }
 
 // governs returns the rule for a segment, and the segment's direction as that rule's findings mean it.
@@ -281,6 +307,9 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 	}
 	out.Flow, out.Previous = c.Entry.ID, c.Entry.Previous
 	if c.Entry.ID != before {
+		if before == 0 {
+			e.intervene(c.Entry)
+		}
 		out.Flows = append(out.Flows, FlowEvent{Kind: FlowNew, At: now, By: e.of(c.Entry.Arm), Rule: e.of(c.Entry.Arm).RuleName(p.Rule), Entry: *c.Entry})
 		return
 	}

@@ -51,6 +51,15 @@ func (e *Engine) timed(kind TimeKind, f conntrack.Finding, ent *conntrack.Entry,
 		ev.HasEmit[conntrack.Original] && (a.Reply == ReplyRST || a.Reply == ReplyRSTTracked) { // the handshake's are none an end accepts
 		ent.Marks |= markReset
 	}
+	resets := uint8(0)
+	for dir, rst := range [...]bool{a.Reply.rst(), a.Peer.rst()} {
+		if rst && ev.HasEmit[dir] {
+			resets++
+		}
+	}
+	if resets > 0 {
+		intervened(ent, resets)
+	}
 	e.mark(&ev)
 	e.tell(&ev)
 	return a

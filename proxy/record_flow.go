@@ -13,6 +13,7 @@ func fillMeasures(f *decisionlog.Flow, e *conntrack.Entry) {
 		f.Response = int64(e.Response.Duration())
 	}
 	f.SYNRetransmits, f.Retransmits, f.OutOfWindow = e.SYNRetransmits, e.Retransmits, e.OutOfWindow
+	f.Interventions, f.Resets = e.Interventions, e.Resets
 	f.Stalled = e.Flags&conntrack.EntryStalled != 0
 }
 

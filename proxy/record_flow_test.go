@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,31 @@ func TestEndedBy(t *testing.T) {
 		var got []string
 		for _, ev := range play(t, "preset: observe"+c.policy, c.script) {
 			got = append(got, outcomeWord(&ev.Entry, ev.Why)+" "+endedBy(&ev.Entry, ev.Why))
+		}
+		if s := strings.Join(got, ", "); s != c.want {
+			t.Errorf("%s: %s, want %s", c.name, s, c.want)
+		}
+	}
+}
+
+// What was done about a connection is counted in its entry, whether its decisions get records or not.
+func TestFlowInterventions(t *testing.T) {
+	for _, c := range []struct{ name, policy, script, want string }{
+		{"left alone", "", opened + "1s > F. 101 501\n1ms < F. 501 102\n1ms > . 102 502", "0/0"},
+		{"drops", "\non: {syn-established: {packet: drop}}", opened + "1s > S 900000 0\n1s > S 900000 0", "2/0"},
+		{"an answer", "\non: {syn-established: {packet: drop, reply: ack-tracked}}", opened + "1s > S 900000 0", "1/0"},
+		{"an answer, and the SYN goes on", "\non: {syn-established: {packet: forward, reply: ack-tracked}}", opened + "1s > S 900000 0", "1/0"},
+		{"a RST to each end", "\non: {seq-above: {packet: drop, reply: rst-tracked, peer: rst-tracked, state: delete}}", opened + "1s > . 90000000 501", "1/2"},
+		{"what makes room counts with the old one", "\non: {syn-established: {packet: forward, peer: rst-tracked, state: replace}}", opened + "1s > S 900000 0", "1/1, 0/0"},
+		{"a probe asks, and does nothing", "\non: {syn-established: {packet: forward, peer: probe-ack}}", opened + "1s > S 900000 0", "0/0"},
+		{"dropped while it opens", "\non: {syn-retransmit: {packet: drop, reply: rst-tracked, state: delete}}", "0s > S 100 0\n1s > S 100 0", "1/1"},
+		{"what is denied from its first SYN on", "\non: {new: {packet: drop, reply: rst, state: deny}, denied: {packet: drop}}", "0s > S 100 0\n1s > S 100 0", "2/1"},
+		{"time resets", "\non: {idle-expired: {reply: rst-tracked, peer: rst-tracked}}", opened, "1/2"},
+		{"up to 255", "\non: {syn-established: {packet: drop}}", opened + strings.Repeat("1s > S 900000 0\n", 300), "255/0"},
+	} {
+		var got []string
+		for _, ev := range play(t, "preset: observe"+c.policy, c.script) {
+			got = append(got, fmt.Sprintf("%d/%d", ev.Entry.Interventions, ev.Entry.Resets))
 		}
 		if s := strings.Join(got, ", "); s != c.want {
 			t.Errorf("%s: %s, want %s", c.name, s, c.want)

@@ -26,7 +26,7 @@ import (
 // Numbers are little-endian. A file counts as a whole or not at all: nothing of it is used before the sum was right.
 const (
 	stateMagic   = "halfopen state\n"
-	stateVersion = 4
+	stateVersion = 5
 
 	recordTimeouts = 'T'
 	recordFlow     = 'E'

@@ -11,7 +11,7 @@ import (
 // flowSize is the length of a flow in a state file: addresses and ports, ids, times, both sides, the candidate, the rest.
 const (
 	sideSize     = 8*4 + 2 + 2 + 2*8
-	measuresSize = 7*4 + 8 + 1
+	measuresSize = 7*4 + 8 + 1 + 2
 	flowSize     = 2*16 + 2*2 + 2*8 + 5*8 + 2*sideSize + (8 + 2*4 + 2 + 1 + 2 + 1) + measuresSize + 4 + 2 + 2 + 2*2 + 2*2 + 6 + len(conntrack.Entry{}.History)
 )
 
@@ -42,7 +42,7 @@ func appendFlow(b []byte, e *conntrack.Entry, set uint16) []byte {
 		b = le.AppendUint32(b, n)
 	}
 	b = le.AppendUint64(b, uint64(e.Watch))
-	b = append(b, e.SYNRetransmits)
+	b = append(b, e.SYNRetransmits, e.Interventions, e.Resets)
 	c := &e.Candidate
 	b = le.AppendUint64(b, uint64(c.Since))
 	b = le.AppendUint32(b, uint32(c.ISN))
@@ -101,7 +101,7 @@ func parseFlow(b []byte, e *conntrack.Entry) (set uint16, err error) {
 	}
 	e.Retransmits[0], e.Retransmits[1], e.OutOfWindow[0], e.OutOfWindow[1] = f.u32(), f.u32(), f.u32(), f.u32()
 	e.Watch = conntrack.Instant(f.u64())
-	e.SYNRetransmits = f.u8()
+	e.SYNRetransmits, e.Interventions, e.Resets = f.u8(), f.u8(), f.u8()
 	c := &e.Candidate
 	c.Since = conntrack.Instant(f.u64())
 	c.ISN, c.End = conntrack.Seq(f.u32()), conntrack.Seq(f.u32())

@@ -29,7 +29,7 @@ type Outcome struct {
 	ConnectS       float64 // from the first SYN to the handshake's last ACK, failed connections that it retries included; NaN where not known
 	ResponseS      float64 // from the client's first data to the server's first after it; NaN where not known
 	SYNRetransmits int
-	Retries        int // further connections that the same client tried to the same server because this one failed
+	Retries        int  // further connections that the same client tried to the same server because this one failed
 	GaveUp         bool // neither it nor a retry connected, and the time for another retry is over
 
 	BytesToServer, BytesToClient             uint64

@@ -175,6 +175,8 @@ func (f *Flow) measures(e *enc) {
 	e.numIf("out_of_window_toclient", uint64(f.OutOfWindow[1]))
 	e.secsIf("stall_s", f.Stall)
 	e.boolIf("stalled", f.Stalled)
+	e.numIf("interventions", uint64(f.Interventions))
+	e.numIf("resets", uint64(f.Resets))
 }
 
 func (i *Inject) encode(e *enc) {

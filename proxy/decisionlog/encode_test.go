@@ -46,7 +46,7 @@ func fullRecords() []Record {
 			Fast: [2]uint64{1, 1}, Counted: 4, State: "CLOSE", ConnState: "SF", History: History{'S', 'h', 0}, Start: 1e9, Last: 3e9,
 			EndReason: "closed", Outcome: "ok", Predecessor: 7, Adopted: true, Probes: 2, Answered: "both", Rule: "r", Preset: "p", PolicyRev: "x", Arm: "A",
 			Handshake: 1500e3, Response: 2e9, SYNRetransmits: 255, Retransmits: [2]uint32{8, math.MaxUint32}, OutOfWindow: [2]uint32{10, 11},
-			Stall: 4294967295e3, Stalled: true, EndedBy: "client-fin"}},
+			Stall: 4294967295e3, Stalled: true, EndedBy: "client-fin", Interventions: 3, Resets: 2}},
 		{Event: EventInject, Src: src, Dst: dst, TCP: TCP{Set: true, Flags: FlagRST | FlagACK}, Inject: Inject{ID: ID{1, 2}, Cause: ID{1, 1},
 			Trigger: "expiry", Kind: "rst-tracked", To: "server", WireSrc: src, WireDst: dst, Error: "no route to host"}},
 		{Event: EventReload, Reload: &Reload{OK: true, Preset: "p", PolicyRev: "b", PreviousRev: "a", Flows: "keep", FlowsTouched: 1, Error: "e"}},

@@ -231,6 +231,8 @@ type FlowEvent struct {
 	StallS              float64  `json:"stall_s"`
 	Stalled             bool     `json:"stalled"`
 	EndedBy             string   `json:"ended_by"`
+	Interventions       uint64   `json:"interventions"`
+	Resets              uint64   `json:"resets"`
 }
 
 // WireEvent is the object inject.wire.

@@ -72,7 +72,7 @@ func TestFlowComesBack(t *testing.T) {
 			}
 		}
 		if *f.HandshakeS != 0.0015 || *f.ResponseS != 2 || f.SYNRetransmits != 255 || f.RetransmitsToServer != 8 || f.RetransmitsToClient != 1<<32-1 ||
-			f.OutOfWindowToServer != 10 || f.OutOfWindowToClient != 11 || f.StallS != 4294.967295 || !f.Stalled || f.EndedBy != "client-fin" {
+			f.OutOfWindowToServer != 10 || f.OutOfWindowToClient != 11 || f.StallS != 4294.967295 || f.Interventions != 3 || f.Resets != 2 || !f.Stalled || f.EndedBy != "client-fin" {
 			t.Errorf("%+v", f)
 		}
 	}

@@ -275,6 +275,9 @@ type Flow struct {
 	Stall          int64     // nanoseconds in which an end waited and nothing new came through
 	Stalled        bool      // an end waits still
 	EndedBy        string    // who ended it, for example client-fin; with FlowEnd
+
+	Interventions uint8 // decisions about it other than to let a segment go on, up to 255
+	Resets        uint8 // RSTs that the gateway sent to its ends, up to 255
 }
 
 // Inject is the event type inject: a segment that halfopen made. Record.Src and
