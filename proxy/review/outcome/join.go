@@ -105,6 +105,7 @@ func (j *joiner) flow(at int64) {
 		c.retransmits[i], c.outside[i] = uint32(f.Uint(slots.retransmits[i])), uint32(f.Uint(slots.outside[i]))
 	}
 	c.pred = f.Uint(slots.predecessor)
+	c.told.all, c.told.resets = uint32(f.Uint(slots.acts)), uint32(f.Uint(slots.resets))
 	c.response, c.stall = f.Seconds(slots.response), f.Seconds(slots.stall)
 	c.again = max(c.again, uint32(f.Uint(slots.again)))
 	c.set(stalledFlag, f.Uint(slots.stalled) != 0)

@@ -14,6 +14,7 @@ var slots = struct {
 	event, state, start, end, endReason, outcome, endedBy, predecessor, adopted, history       decisionlog.Slot
 	flowPreset, flowRev, flowArm                                                               decisionlog.Slot
 	pkts, bytes, fast, retransmits, outside                                                    [2]decisionlog.Slot
+	acts, resets                                                                               decisionlog.Slot
 	handshake, response, again, stall, stalled                                                 decisionlog.Slot
 }{
 	timestamp: slot("timestamp"), flowID: slot("flow_id"), srcIP: slot("src_ip"), srcPort: slot("src_port"), destIP: slot("dest_ip"),
@@ -35,7 +36,8 @@ var slots = struct {
 	fast:        [2]decisionlog.Slot{slot("flow.fastpath_pkts_toserver"), slot("flow.fastpath_pkts_toclient")},
 	retransmits: [2]decisionlog.Slot{slot("flow.retransmits_toserver"), slot("flow.retransmits_toclient")},
 	outside:     [2]decisionlog.Slot{slot("flow.out_of_window_toserver"), slot("flow.out_of_window_toclient")},
-	handshake:   slot("flow.handshake_s"), response: slot("flow.response_s"), again: slot("flow.syn_retransmits"), stall: slot("flow.stall_s"),
+	acts:        slot("flow.interventions"), resets: slot("flow.resets"),
+	handshake: slot("flow.handshake_s"), response: slot("flow.response_s"), again: slot("flow.syn_retransmits"), stall: slot("flow.stall_s"),
 	stalled: slot("flow.stalled"),
 }
 
