@@ -1,0 +1,11 @@
+# Golden values of the distribution functions. Made with R 4.2.2 (Debian 12, r-base-core): Rscript dist.R > dist.txt
+f <- function(x) sprintf("%.17g", x)
+for (p in c(1e-300, 1e-20, 1e-5, .001, .025, .3, .5, .9, .975, 1 - 1e-10)) cat("NormQuantile", f(p), f(qnorm(p)), "\n")
+for (z in c(-8, -1.96, -.1, 0, 1, 3, 8)) cat("NormCDF", f(z), f(pnorm(z)), "\n")
+for (df in c(0.5, 1, 2, 3.7, 10, 29.5, 59.9, 60.1, 100, 999, 1001, 12345.6, 1e6, 1e9)) for (t in c(.01, .5, 1.7, 3, 12))
+  cat("TTwoSided", f(t), df, f(2 * pt(-t, df)), "\n")
+for (df in c(1, 5, 200)) for (t in c(-4, -.3, 0, 2.2)) cat("TCDF", f(t), df, f(pt(t, df)), "\n")
+for (df in c(0.5, 1, 2, 3.7, 10, 29.5, 100, 1001, 12345.6, 1e6)) for (p in c(.001, .4, .6, .9, .975, .9995))
+  cat("TQuantile", f(p), df, f(qt(p, df)), "\n")
+for (df in c(1, 2, 3, 10, 500)) for (x in c(.01, 1, 5, 11.3, 40, 600))
+  cat("Chi2Survival", f(x), df, f(pchisq(x, df, lower.tail = FALSE)), "\n")
