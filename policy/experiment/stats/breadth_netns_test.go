@@ -2,5 +2,5 @@
 
 package stats
 
-// simulated is how many experiments each simulation makes.
-const simulated = 2000
+// breadth: the full tier makes every simulated experiment.
+const breadth = 1

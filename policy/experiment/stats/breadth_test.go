@@ -2,5 +2,5 @@
 
 package stats
 
-// simulated is how many experiments each simulation makes: a sample of them in the fast tier, all 2,000 in the full one.
-const simulated = 250
+// breadth is of how many simulated experiments one is made in the fast tier; the full tier makes them all.
+const breadth = 8

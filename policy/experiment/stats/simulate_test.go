@@ -5,6 +5,9 @@ import (
 	"testing"
 )
 
+// simulated is how many experiments each simulation makes: 2,000 in the full tier.
+const simulated = 2000 / breadth
+
 // often runs a simulated experiment of its own seed many times and checks how often it says yes: within 3.3 standard errors of the
 // binomial distribution of want, which one simulation in a thousand leaves by chance (seeds are fixed: never the same one sometimes).
 // atMost leaves the lower side open, for methods that are conservative by design.
