@@ -62,6 +62,44 @@ func (r *RNG) Intn(n int) int {
 // Bernoulli returns true with probability p.
 func (r *RNG) Bernoulli(p float64) bool { return r.Float64() < p }
 
+// Binomial returns how many of n trials succeed with probability p each: by inversion from the likeliest number outwards, so in about
+// sqrt(n p (1-p)) steps. It is 0 for n <= 0 and p is cut to [0, 1].
+func (r *RNG) Binomial(n int, p float64) int {
+	switch {
+	case n <= 0 || !(p > 0):
+		return 0
+	case p >= 1:
+		return n
+	case p > 0.5:
+		return n - r.Binomial(n, 1-p)
+	}
+	mode := int(float64(n+1) * p)
+	odds := p / (1 - p)
+	all, _ := math.Lgamma(float64(n + 1))
+	yes, _ := math.Lgamma(float64(mode + 1))
+	no, _ := math.Lgamma(float64(n - mode + 1))
+	up := math.Exp(all - yes - no + float64(mode)*math.Log(p) + float64(n-mode)*math.Log1p(-p))
+	down := up
+	u := r.Float64() - up
+	for lo, hi := mode, mode; u >= 0 && (lo > 0 || hi < n); {
+		if hi < n {
+			up *= float64(n-hi) / float64(hi+1) * odds
+			hi++
+			if u -= up; u < 0 {
+				return hi
+			}
+		}
+		if lo > 0 {
+			down *= float64(lo) / (float64(n-lo+1) * odds)
+			lo--
+			if u -= down; u < 0 {
+				return lo
+			}
+		}
+	}
+	return mode
+}
+
 // Norm returns a standard normal deviate (Marsaglia's polar method).
 func (r *RNG) Norm() float64 {
 	if r.hasSpare {

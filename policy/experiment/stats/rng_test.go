@@ -43,6 +43,8 @@ func TestRNGMoments(t *testing.T) {
 			}
 			return 0
 		}, 0.3, 0.21},
+		{"Binomial", func(r *RNG) float64 { return float64(r.Binomial(1_000, 0.7)) }, 700, 210},
+		{"Binomial, rare", func(r *RNG) float64 { return float64(r.Binomial(1_000_000, 2e-6)) }, 2, 2},
 	} {
 		r := NewRNG(7)
 		var sum, squares float64
@@ -80,6 +82,33 @@ func TestIntnUniform(t *testing.T) {
 		}
 	}()
 	r.Intn(0)
+}
+
+// TestBinomialFits: chi-square of 40,000 draws of 12 trials with 0.3 against the distribution; 31.26 is its 0.999 quantile at 11
+// degrees of freedom (counts of 11 and 12 taken together).
+func TestBinomialFits(t *testing.T) {
+	const draws = 40_000
+	var count [13]float64
+	r := NewRNG(4)
+	for range draws {
+		count[r.Binomial(12, 0.3)]++
+	}
+	var x2, tail float64
+	p := math.Pow(0.7, 12)
+	for k := range 13 {
+		if k >= 11 {
+			tail += p * draws
+		} else {
+			x2 += (count[k] - p*draws) * (count[k] - p*draws) / (p * draws)
+		}
+		p *= float64(12-k) / float64(k+1) * 0.3 / 0.7
+	}
+	if seen := count[11] + count[12]; x2+(seen-tail)*(seen-tail)/tail > 31.26 {
+		t.Errorf("chi-square %v of %v", x2, count)
+	}
+	if r.Binomial(0, 0.5) != 0 || r.Binomial(7, 0) != 0 || r.Binomial(7, 1) != 7 || r.Binomial(7, -1) != 0 || r.Binomial(7, math.NaN()) != 0 {
+		t.Error("ends")
+	}
 }
 
 func TestPermAndFork(t *testing.T) {
