@@ -3,6 +3,7 @@ package stats
 import (
 	"errors"
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -49,7 +50,11 @@ func TestRatioDiffGolden(t *testing.T) {
 	check := func(a1, a0 []Cluster, conf float64, f func([]Cluster, []Cluster, float64) (Interval, float64, error)) func(string, []float64) {
 		return func(line string, v []float64) {
 			i, p, err := f(a1, a0, conf)
-			if err != nil || !near(i.Estimate, v[0], 1e-12) || !near(i.Lo, v[1], 1e-11) || !near(i.Hi, v[2], 1e-11) || !near(p, v[3], 1e-11) {
+			digits := 1e-11
+			if strings.HasPrefix(line, "Share") { // R's uniroot
+				digits = 1e-7
+			}
+			if err != nil || !near(i.Estimate, v[0], 1e-12) || !near(i.Lo, v[1], digits) || !near(i.Hi, v[2], digits) || !near(p, v[3], digits) {
 				t.Errorf("%s: got %+v, %v, %v", line, i, p, err)
 			}
 		}
@@ -61,6 +66,8 @@ func TestRatioDiffGolden(t *testing.T) {
 		"Warpbreaks90": check(ones(wool...), ones(woolB...), 0.9, RatioDiff),
 		"Unequal":      check(clustered1, clustered0, 0.95, RatioDiff),
 		"Relative":     check(clustered1, clustered0, 0.95, RatioRelative),
+		"Share":        check(clustered1, clustered0, 0.95, ShareDiff),
+		"ShareNone":    check(clustered1, scaled(clustered0, 0, 1), 0.95, ShareDiff),
 	})
 	i, p, err := RatioDiff(ones(sleep1...), ones(sleep2...), 0.95)
 	if err != nil || math.Abs(i.Lo+3.3654832) > 5e-8 || math.Abs(i.Hi-0.2054832) > 5e-8 || math.Abs(p-0.07939) > 5e-6 {
@@ -101,6 +108,56 @@ func TestRatioProperties(t *testing.T) {
 	rec, p2, err2 := RatioRelative(clustered0, clustered1, 0.95)
 	if err1 != nil || err2 != nil || !near(rel.Lo, 1/rec.Hi, 1e-10) || !near(rel.Hi, 1/rec.Lo, 1e-10) || !near(p1, p2, 1e-10) {
 		t.Errorf("%+v %v, %+v %v", rel, err1, rec, err2)
+	}
+}
+
+func TestShareDiffProperties(t *testing.T) {
+	r := NewRNG(14)
+	for range 100 {
+		one, zero := habits(r, 2+r.Intn(30), 0.1*r.Float64()), habits(r, 2+r.Intn(30), 0.1*r.Float64())
+		i, p, err := ShareDiff(one, zero, 0.9)
+		j, q, err0 := ShareDiff(zero, one, 0.9)
+		if err != nil || err0 != nil || !near(p, q, 1e-9) || math.Abs(i.Lo+j.Hi)+math.Abs(i.Hi+j.Lo) > 1e-12 {
+			t.Fatalf("arms swapped: %+v %v %v, %+v %v %v", i, p, err, j, q, err0)
+		}
+		if !(i.Lo >= -1 && i.Lo <= i.Estimate && i.Estimate <= i.Hi && i.Hi <= 1) || i.Contains(0) != (p > 0.1) {
+			t.Fatalf("%+v, %v", i, p)
+		}
+	}
+	// One connection a unit and many of them: Newcombe's interval and nearly chi-square's p.
+	flows := func(yes, n int) []Cluster {
+		units := make([]Cluster, n)
+		for i := range units {
+			units[i] = Cluster{0, 1}
+			if i < yes {
+				units[i].Num = 1
+			}
+		}
+		return units
+	}
+	i, p, err := ShareDiff(flows(600, 20_000), flows(700, 20_000), 0.95)
+	want := good(CompareShares(600, 20_000, 700, 20_000, 0.95))
+	if err != nil || math.Abs(i.Lo-want.Diff.Lo) > 1e-6 || math.Abs(i.Hi-want.Diff.Hi) > 1e-6 || math.Abs(p/want.P-1) > 0.02 {
+		t.Errorf("%+v %v %v, want %+v", i, p, err, want)
+	}
+	// No failure anywhere: RatioDiff cannot say anything, this says how many there may be.
+	i, p, err = ShareDiff(flows(0, 300), flows(0, 200), 0.95)
+	none := good(Newcombe(0, 300, 0, 200, 0.95))
+	if err != nil || p != 1 || math.Abs(i.Lo-none.Lo) > 0.001 || math.Abs(i.Hi-none.Hi) > 0.001 {
+		t.Errorf("%+v %v %v, want about %+v", i, p, err, none)
+	}
+	for _, bad := range [][]Cluster{{{2, 1}, {0, 1}}, {{-1, 1}, {0, 1}}, {{math.NaN(), 1}, {0, 1}}, {{0, math.Inf(1)}, {0, 1}}} {
+		if i, p, err := ShareDiff(bad, flows(1, 3), 0.95); !errors.Is(err, ErrInput) || i != (Interval{}) || p != 0 {
+			t.Errorf("%v: %+v %v %v", bad, i, p, err)
+		}
+	}
+	for _, few := range [][]Cluster{nil, flows(1, 1), {{0, 0}, {1, 3}}} {
+		if _, _, err := ShareDiff(flows(1, 3), few, 0.95); !errors.Is(err, ErrNotEnough) {
+			t.Errorf("%v: %v", few, err)
+		}
+	}
+	if _, _, err := ShareDiff(flows(1, 3), flows(1, 3), 95); !errors.Is(err, ErrInput) {
+		t.Error(err)
 	}
 }
 
@@ -189,6 +246,17 @@ func TestRatioAA(t *testing.T) {
 	often(t, "RatioRelative misses twice as many", 0.05, false, func(r *RNG) bool {
 		i, _, err := RatioRelative(habits(r, 100, 0.2), habits(r, 80, 0.1), 0.95)
 		return err != nil || !i.Contains(2)
+	})
+	shares := func(a1, a0 []Cluster) bool {
+		_, p, err := ShareDiff(a1, a0, 0.95)
+		return reject(p, err)
+	}
+	often(t, "ShareDiff, 60 and 80 units, 20 %", 0.05, false, func(r *RNG) bool { return shares(habits(r, 60, 0.2), habits(r, 80, 0.2)) })
+	often(t, "ShareDiff, 60 and 80 units, 0.5 %", 0.05, true, func(r *RNG) bool { return shares(habits(r, 60, 0.005), habits(r, 80, 0.005)) })
+	often(t, "ShareDiff, 6 and 8 units, 10 %", 0.05, true, func(r *RNG) bool { return shares(habits(r, 6, 0.1), habits(r, 8, 0.1)) })
+	often(t, "ShareDiff misses a true difference of 10 points", 0.05, false, func(r *RNG) bool {
+		i, _, err := ShareDiff(habits(r, 100, 0.2), habits(r, 80, 0.1), 0.95)
+		return err != nil || !i.Contains(0.1)
 	})
 	often(t, "Ratio misses", 0.05, false, func(r *RNG) bool {
 		return !good(Ratio(habits(r, 100, 0.2), 0.95)).Contains(0.2)

@@ -27,7 +27,7 @@ func TestRNGGolden(t *testing.T) {
 }
 
 func TestRNGMoments(t *testing.T) {
-	const n = 200_000
+	const n = 60_000
 	for _, c := range []struct {
 		name           string
 		draw           func(*RNG) float64
@@ -56,7 +56,7 @@ func TestRNGMoments(t *testing.T) {
 		if z := (sum/n - c.mean) / math.Sqrt(c.variance/n); math.Abs(z) > 4 {
 			t.Errorf("%s: mean %v is %.1f standard errors from %v", c.name, sum/n, z, c.mean)
 		}
-		if got := squares / n; math.Abs(got/c.variance-1) > 0.03 {
+		if got := squares / n; math.Abs(got/c.variance-1) > 0.05 {
 			t.Errorf("%s: variance %v, want %v", c.name, got, c.variance)
 		}
 	}

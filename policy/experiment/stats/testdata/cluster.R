@@ -32,3 +32,26 @@ show("Unequal", d, d - qt(.975, df) * sqrt(v), d + qt(.975, df) * sqrt(v), 2 * p
 R1 <- sum(num1) / sum(den1); R0 <- sum(num0) / sum(den0)
 l1 <- p1[1] / R1^2; l0 <- p0[1] / R0^2; v <- l1 + l0; df <- v^2 / (l1^2 / p1[2] + l0^2 / p0[2]); l <- log(R1 / R0)
 show("Relative", R1 / R0, exp(l - qt(.975, df) * sqrt(v)), exp(l + qt(.975, df) * sqrt(v)), 2 * pt(-abs(l) / sqrt(v), df))
+# ShareDiff: the same variances per arm; Wilson from R's prop.test needs the normal quantile, so it is solved here from its definition:
+# the p with |share - p| = t sqrt(p(1-p)/n).
+score <- function(share, n, t) {
+  g <- function(p) (share - p)^2 - t^2 * p * (1 - p) / n
+  c(if (share == 0) 0 else uniroot(g, c(0, share), tol = 1e-15)$root, if (share == 1) 1 else uniroot(g, c(max(share, 1e-12), 1), tol = 1e-15)$root)
+}
+effective <- function(share, v, den) min(max(sum(den)^2 / sum(den^2), if (v > 0) share * (1 - share) / v else 0), sum(den))
+spread <- function(p, n) { q <- (p * n + 2) / (n + 4); q * (1 - q) / (n + 4) }
+hybrid <- function(alpha, part0, num0, den0) {
+  s1 <- sum(num1) / sum(den1); s0 <- sum(num0) / sum(den0)
+  e1 <- effective(s1, p1[1], den1); e0 <- effective(s0, part0[1], den0)
+  w1 <- spread(s1, e1); w0 <- spread(s0, e0)
+  t <- qt(1 - alpha / 2, (w1 + w0)^2 / (w1^2 / p1[2] + w0^2 / part0[2]))
+  i1 <- score(s1, e1, t); i0 <- score(s0, e0, t)
+  d <- s1 - s0
+  c(d, d - sqrt((s1 - i1[1])^2 + (i0[2] - s0)^2), d + sqrt((i1[2] - s1)^2 + (s0 - i0[1])^2))
+}
+for (none in 0:1) {
+  n0 <- if (none) num0 * 0 else num0; q0 <- if (none) c(0, p0[2]) else p0
+  h <- hybrid(.05, q0, n0, den0)
+  a <- uniroot(function(a) prod(hybrid(a, q0, n0, den0)[2:3]), c(1e-9, .9999), tol = 1e-14)$root
+  cat(if (none) "ShareNone" else "Share", f(h[1]), f(h[2]), f(h[3]), f(a), "\n")
+}
