@@ -272,6 +272,10 @@ func (x *Experiment) encode(e *enc) {
 		e.strIf("arm", x.Arm)
 		e.strIf("unit", x.Unit)
 		e.strIf("detail", x.Detail)
+		if len(x.Spec) > 0 {
+			e.key("spec")
+			e.b = append(e.b, x.Spec...)
+		}
 	}
 	e.close()
 }

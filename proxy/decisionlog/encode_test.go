@@ -54,7 +54,7 @@ func fullRecords() []Record {
 			Verdicts: cs, Reasons: cs, Suppressed: cs}},
 		{Event: EventGap, Gap: &Gap{Where: GapCrash, Count: 5, Bound: BoundUpper, From: 1, To: 2, Run: "R", Kernel: Kernel{Set: true},
 			Records: cs, Reasons: cs, Detail: "d"}},
-		{Event: EventExperiment, Experiment: &Experiment{Name: "n", Kind: "start", Arm: "A", Unit: "10.0.0.1", Detail: "d"}},
+		{Event: EventExperiment, Experiment: &Experiment{Name: "n", Kind: "start", Arm: "A", Unit: "10.0.0.1", Detail: "d", Spec: []byte(`{"name":"n","arms":[1]}`)}},
 	}
 }
 

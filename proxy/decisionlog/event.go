@@ -1,6 +1,7 @@
 package decisionlog
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -315,6 +316,8 @@ type ExperimentEvent struct {
 	Arm    string `json:"arm"`
 	Unit   string `json:"unit"`
 	Detail string `json:"detail"`
+	// Spec is the experiment's configuration; package experiment reads it.
+	Spec json.RawMessage `json:"spec"`
 }
 
 // HeaderEvent is the object header or trailer.

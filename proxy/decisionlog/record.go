@@ -372,7 +372,17 @@ type Gap struct {
 // Experiment is the event type experiment.
 type Experiment struct {
 	Name, Kind, Arm, Unit, Detail string
+	Spec                          []byte // the experiment's configuration as a JSON object in one line; nil for none
 }
+
+// Kinds of experiment records, their field event.
+const (
+	ExperimentStart     = "start"     // it is configured: at a gateway's start, in each file of its log, and after a reload
+	ExperimentChanged   = "changed"   // a reload changed what spec says
+	ExperimentEnd       = "end"       // its end has come, or a reload removed it
+	ExperimentStop      = "stop"      // an arm gets no new connections any more
+	ExperimentGuardrail = "guardrail" // a limit was crossed
+)
 
 // Header is the first line of each file, and the trailer the last line of a run
 // (with what all its lines but the trailer explain). The Writer makes both.

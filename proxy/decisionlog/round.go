@@ -157,6 +157,7 @@ func (w *Writer) note(err error) bool {
 // headerLine is the first line of the run's file number fileSeq.
 func (w *Writer) headerLine(fileSeq uint64) []byte {
 	w.fileSeq = fileSeq
+	w.files.Store(fileSeq)
 	r := w.header(EventHeader)
 	return append(r.AppendJSON(nil), '\n')
 }

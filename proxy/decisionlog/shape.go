@@ -16,7 +16,7 @@ const (
 	kindFloat
 	kindBool
 	kindTime
-	kindOther // a map: left to encoding/json
+	kindOther // a map, or JSON as it stands: left to encoding/json
 )
 
 // Slot is the place of a field in [Fields], found by its path with [SlotOf].

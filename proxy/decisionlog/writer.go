@@ -90,8 +90,8 @@ type Writer struct {
 	retryAt  time.Time
 	tickedAt time.Time
 
-	records, bytes, ringDropped, diskDropped atomic.Uint64
-	isFailing                                atomic.Bool
+	files, records, bytes, ringDropped, diskDropped atomic.Uint64
+	isFailing                                       atomic.Bool
 }
 
 // Open starts a run's log. It fails when the directory cannot be made, written
@@ -131,6 +131,9 @@ func Open(opt Options) (*Writer, error) {
 
 // Run is the run's id, as the headers and stats records carry it.
 func (w *Writer) Run() string { return w.run }
+
+// Files is how many files the run has begun; safe from any goroutine.
+func (w *Writer) Files() uint64 { return w.files.Load() }
 
 // Previous is the last run that this directory holds, or nil.
 func (w *Writer) Previous() *Previous { return w.previous }

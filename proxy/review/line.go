@@ -78,6 +78,7 @@ func appendLine(b []byte, e *decisionlog.Event, color bool) []byte {
 		l.word("name", e.Experiment.Name)
 		l.word("arm", e.Experiment.Arm)
 		l.word("unit", e.Experiment.Unit)
+		l.word("detail", e.Experiment.Detail)
 	}
 	if e.FlowID != 0 {
 		l.num("flow", e.FlowID)

@@ -71,7 +71,10 @@ func leaf(t reflect.Type) (typ reflect.Type, options string, set func(to, from r
 		return reflect.TypeFor[int64](), "", func(to, from reflect.Value) { to.SetInt(int64(from.Uint())) }
 	case reflect.Int, reflect.Int64:
 		return reflect.TypeFor[int64](), "", func(to, from reflect.Value) { to.SetInt(from.Int()) }
-	case reflect.Slice: // of strings
+	case reflect.Slice: // of strings, or JSON as it stands
+		if t.Elem().Kind() == reflect.Uint8 {
+			return reflect.TypeFor[string](), ",optional", func(to, from reflect.Value) { to.SetString(string(from.Bytes())) }
+		}
 		return t, ",list", func(to, from reflect.Value) { to.Set(from) }
 	case reflect.Map: // counts by word
 		return reflect.TypeFor[map[string]int64](), "", func(to, from reflect.Value) {

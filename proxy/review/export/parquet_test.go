@@ -114,7 +114,7 @@ func TestColumnsAreTheRecord(t *testing.T) {
 		have[strings.Join(path, ".")] = true
 	}
 	for _, want := range []string{"timestamp", "src_ip", "tcp.flags", "decision.action.packet", "decision.would.reply.seq", "decision.tombstone.forgotten",
-		"flow.probes_answered", "inject.wire.dest_port", "gap.kernel.now", "reload.error", "experiment.unit", "stats.kernel.base", "decision.expected.seen_end"} {
+		"flow.probes_answered", "inject.wire.dest_port", "gap.kernel.now", "reload.error", "experiment.unit", "experiment.spec", "stats.kernel.base", "decision.expected.seen_end"} {
 		if !have[want] {
 			t.Errorf("no column %s", want)
 		}
