@@ -29,6 +29,8 @@ type Host interface {
 	Reload(ctx context.Context, path string) (ReloadResult, error)
 	// Subscribe returns flow events as they happen. A full buffer never blocks a worker: events are dropped and counted.
 	Subscribe(buffer int) (events <-chan FlowLine, cancel func())
+	// Arms returns the names of experiments' arms by the numbers that entries have, "" for none; a number never gets another name.
+	Arms() []string
 	// Status says how the gateway does.
 	Status() Status
 	// Counters is what the gateway has counted since it began.
@@ -42,6 +44,8 @@ type ReloadResult struct {
 	Before string `json:"before"`         // revision before; the same as Rev where nothing changed
 	Flows  string `json:"flows"`          // what became of live flows: keep, rematch or drop
 	Live   uint64 `json:"live,omitempty"` // how many those were
+
+	Experiments []string `json:"experiments,omitempty"` // what changed in them, in words
 }
 
 // Status is how a gateway does, for a person. Times are wall clock.
@@ -160,7 +164,7 @@ func (a *Admin) reload(w http.ResponseWriter, r *http.Request) {
 
 func (a *Admin) kill(w http.ResponseWriter, r *http.Request) {
 	text := r.URL.Query().Get("filter")
-	f, err := ParseFlowFilter(text)
+	f, err := a.filter(r)
 	if err == nil && text == "" {
 		err = errors.New("filter: to kill takes a filter; \"all\" is one")
 	}

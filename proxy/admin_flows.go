@@ -42,6 +42,15 @@ func (s *flowStream) flush() error {
 	return s.control.Flush()
 }
 
+// filter reads a request's filter.
+func (a *Admin) filter(r *http.Request) (*FlowFilter, error) {
+	f, err := ParseFlowFilter(r.URL.Query().Get("filter"))
+	if err == nil {
+		err = f.resolve(a.cfg.Host.Arms())
+	}
+	return f, err
+}
+
 // listed is one flow picked up on a worker's thread, to be described on the server's.
 type listed struct {
 	entry conntrack.Entry
@@ -53,7 +62,7 @@ type listed struct {
 // flows lists. A turn of a worker looks at listChunk places of its table and copies what the filter picks; words are made
 // of it here, and a slow client makes this goroutine wait, not the worker.
 func (a *Admin) flows(w http.ResponseWriter, r *http.Request) {
-	f, err := ParseFlowFilter(r.URL.Query().Get("filter"))
+	f, err := a.filter(r)
 	if err != nil {
 		reply(w, http.StatusBadRequest, &adminError{Error: err.Error()})
 		return
@@ -75,10 +84,11 @@ func (a *Admin) flows(w http.ResponseWriter, r *http.Request) {
 			})
 			more = more || cursors[queue] >= 0
 		})
+		arms := a.cfg.Host.Arms()
 		for i := range chunk {
 			l := &chunk[i]
 			flow := newFlow(&l.entry, l.rule, l.now)
-			flow.Queue = &l.queue
+			flow.Queue, flow.Arm = &l.queue, armName(arms, l.entry.Arm)
 			if err := s.enc.Encode(&flow); err != nil {
 				return
 			}
@@ -105,12 +115,13 @@ func (a *Admin) restored(s *flowStream, f *FlowFilter) {
 	if a.cfg.Pending == nil {
 		return
 	}
+	arms := a.cfg.Host.Arms()
 	for saved := range a.cfg.Pending.Left(a.cfg.Clock.Now()) {
 		if !f.Match(&saved.Entry) {
 			continue
 		}
 		flow := newFlow(&saved.Entry, "", 0) // its instants are relative to now
-		flow.Restored = true
+		flow.Restored, flow.Arm = true, armName(arms, saved.Entry.Arm)
 		if s.enc.Encode(&flow) != nil {
 			return
 		}
@@ -120,7 +131,7 @@ func (a *Admin) restored(s *flowStream, f *FlowFilter) {
 
 // events streams flow events until the client goes or the gateway stops.
 func (a *Admin) events(w http.ResponseWriter, r *http.Request) {
-	f, err := ParseFlowFilter(r.URL.Query().Get("filter"))
+	f, err := a.filter(r)
 	if err != nil {
 		reply(w, http.StatusBadRequest, &adminError{Error: err.Error()})
 		return
@@ -146,6 +157,7 @@ func (a *Admin) events(w http.ResponseWriter, r *http.Request) {
 			}
 			flow := newFlowEvent(&l, a.cfg.Clock.Offset())
 			flow.Dropped, dropped = dropped, 0
+			flow.Arm = armName(a.cfg.Host.Arms(), l.Entry.Arm)
 			if s.enc.Encode(&flow) != nil {
 				return
 			}

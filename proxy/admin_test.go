@@ -92,6 +92,8 @@ func (h *engineHost) Each(ctx context.Context, fn func(int, conntrack.Instant, *
 	return nil
 }
 
+func (h *engineHost) Arms() []string { return nil }
+
 func (h *engineHost) Kill(ctx context.Context, match func(*conntrack.Entry) bool) (total int, err error) {
 	for i := range h.workers {
 		err := h.do(ctx, i, func(w *engineWorker) {

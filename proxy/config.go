@@ -20,6 +20,9 @@ type Config struct {
 	Policy    string   // a preset's name or a file
 	Overrides []string // PATH=VALUE, applied to the policy document before it is compiled
 
+	Experiment         string // a file of experiments, "" for none
+	ExperimentInConfig bool   // that file is one of flags' values, whose key experiment it is
+
 	Queues [2]uint16 // first and last main queue; the second queues follow the last one
 
 	// InstallRules makes and removes the rules that feed the queues; otherwise they are the operator's.
@@ -70,6 +73,9 @@ func (c *Config) check() error {
 	}
 	if c.PcapDir != "" && SameDir(c.PcapDir, c.LogDir) {
 		return fmt.Errorf("proxy: the decision log and the capture are both to be in %s; each wants a directory of its own", c.LogDir)
+	}
+	if c.Experiment != "" && c.DryRun {
+		return fmt.Errorf("proxy: an experiment under --dry-run: what is only tried does not act, so no arm differs from another; take shadows")
 	}
 	if c.Mark == 0 {
 		c.Mark = DefaultMark

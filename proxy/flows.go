@@ -23,6 +23,7 @@ type Flow struct {
 	Queue     *int   `json:"queue,omitempty"`    // whose worker holds it; absent for events and restored flows
 	Restored  bool   `json:"restored,omitempty"` // loaded from the state file, and no segment of it was seen since
 	Rule      string `json:"rule,omitempty"`
+	Arm       string `json:"arm,omitempty"` // of an experiment
 
 	RemainingS float64 `json:"remaining_s"` // until it is forgotten; -1: never
 	TimeoutS   float64 `json:"timeout_s"`   // what its timer was last set to

@@ -17,6 +17,8 @@ type FlowFilter struct {
 	states            [conntrack.NumStates]bool
 	someStates        bool
 	ids               []uint64
+	arms              []string               // names, until resolve
+	armIs             [maxArmNumber + 1]bool // by an entry's number
 }
 
 type portRange struct{ lo, hi uint16 }
@@ -28,6 +30,7 @@ const FlowFilterHelp = `A filter is a list of KEY=VALUE, all of which must fit; 
   addr, port    of either end
   state         SYN_SENT, SYN_RECV, ESTABLISHED, FIN_WAIT, CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSE, SYN_SENT2
   id            the flow's id, as listed
+  arm           the arm of an experiment, or none
 The word "all" fits every flow.`
 
 // ParseFlowFilter reads a filter; terms are separated by blanks. The empty text and "all" pick everything.
@@ -39,7 +42,7 @@ func ParseFlowFilter(text string) (*FlowFilter, error) {
 		}
 		key, list, ok := strings.Cut(term, "=")
 		if !ok || list == "" {
-			return nil, fmt.Errorf("filter: %q is not KEY=VALUE (keys are src, dst, addr, sport, dport, port, state, id)", term)
+			return nil, fmt.Errorf("filter: %q is not KEY=VALUE (keys are src, dst, addr, sport, dport, port, state, id, arm)", term)
 		}
 		for value := range strings.SplitSeq(list, ",") {
 			if err := f.add(key, value); err != nil {
@@ -81,10 +84,39 @@ func (f *FlowFilter) add(key, value string) error {
 			return fmt.Errorf("filter: id %q is not a number", value)
 		}
 		f.ids = append(f.ids, id)
+	case "arm":
+		f.arms = append(f.arms, value)
 	default:
-		return fmt.Errorf("filter: unknown key %q (keys are src, dst, addr, sport, dport, port, state, id)", key)
+		return fmt.Errorf("filter: unknown key %q (keys are src, dst, addr, sport, dport, port, state, id, arm)", key)
 	}
 	return nil
+}
+
+// resolve finds the numbers of the arms that the filter names, among the names by number. It is an error to name one that there is not.
+func (f *FlowFilter) resolve(names []string) error {
+	for _, arm := range f.arms {
+		found := arm == noArm
+		for n := range f.armIs {
+			if is := armName(names, uint8(n)); is == arm || is == "" && arm == noArm {
+				f.armIs[n], found = true, true
+			}
+		}
+		if !found {
+			return fmt.Errorf("filter: no arm %q (halfopen experiment status lists them)", arm)
+		}
+	}
+	return nil
+}
+
+// noArm is the word for connections without an arm; no arm has that name.
+const noArm = "none"
+
+// armName returns the name of an arm by its number, "" for none.
+func armName(names []string, n uint8) string {
+	if int(n) < len(names) {
+		return names[n]
+	}
+	return ""
 }
 
 // parsePrefix reads an address or CIDR and returns it in IPv4-mapped form, as tuples hold it.
@@ -118,7 +150,7 @@ func parsePorts(s string) (portRange, error) {
 
 // All reports whether the filter picks every flow.
 func (f *FlowFilter) All() bool {
-	return !f.someStates && len(f.src)+len(f.dst)+len(f.addr)+len(f.sport)+len(f.dport)+len(f.any)+len(f.ids) == 0
+	return !f.someStates && len(f.src)+len(f.dst)+len(f.addr)+len(f.sport)+len(f.dport)+len(f.any)+len(f.ids)+len(f.arms) == 0
 }
 
 // Match reports whether the filter picks an entry. It allocates nothing: it runs on the workers' threads.
@@ -131,7 +163,8 @@ func (f *FlowFilter) Match(e *conntrack.Entry) bool {
 		(len(f.sport) == 0 || within(f.sport, t.SrcPort)) &&
 		(len(f.dport) == 0 || within(f.dport, t.DstPort)) &&
 		(len(f.any) == 0 || within(f.any, t.SrcPort) || within(f.any, t.DstPort)) &&
-		(len(f.ids) == 0 || f.hasID(e.ID))
+		(len(f.ids) == 0 || f.hasID(e.ID)) &&
+		(len(f.arms) == 0 || f.armIs[e.Arm])
 }
 
 func (f *FlowFilter) hasID(id uint64) bool {

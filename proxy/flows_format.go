@@ -46,7 +46,7 @@ type FlowTable struct{ w *tabwriter.Writer }
 
 // NewFlowTable prints the heading and returns the table.
 func NewFlowTable(w *tabwriter.Writer) *FlowTable {
-	_, _ = fmt.Fprintln(w, "ID\tSTATE\tFROM\tTO\tLEFT\tIDLE\tAGE\tSENT\tRECEIVED\tRULE\tNOTES")
+	_, _ = fmt.Fprintln(w, "ID\tSTATE\tFROM\tTO\tLEFT\tIDLE\tAGE\tSENT\tRECEIVED\tRULE\tARM\tNOTES")
 	return &FlowTable{w}
 }
 
@@ -59,9 +59,9 @@ func (t *FlowTable) Put(f *Flow) {
 	if f.Event == "destroy" {
 		left = "-"
 	}
-	_, _ = fmt.Fprintf(t.w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d/%s\t%d/%s\t%s\t%s\n", f.FlowID, f.State,
+	_, _ = fmt.Fprintf(t.w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d/%s\t%d/%s\t%s\t%s\t%s\n", f.FlowID, f.State,
 		endpoint(f.SrcIP, f.SrcPort), endpoint(f.DestIP, f.DestPort), left, shortSeconds(f.IdleS), shortSeconds(f.AgeS),
-		f.PktsToServer, shortBytes(f.BytesToServer), f.PktsToClient, shortBytes(f.BytesToClient), dash(f.Rule), dash(f.notes()))
+		f.PktsToServer, shortBytes(f.BytesToServer), f.PktsToClient, shortBytes(f.BytesToClient), dash(f.Rule), dash(f.Arm), dash(f.notes()))
 }
 
 // Close prints what was put.

@@ -11,7 +11,7 @@ import (
 )
 
 func TestFlowFilter(t *testing.T) {
-	e4 := &conntrack.Entry{ID: 42, State: conntrack.Established, Tuple: tuple("10.2.3.4:721", "192.0.2.1:515")}
+	e4 := &conntrack.Entry{ID: 42, Arm: 2, State: conntrack.Established, Tuple: tuple("10.2.3.4:721", "192.0.2.1:515")}
 	e6 := &conntrack.Entry{ID: 43, State: conntrack.TimeWait, Tuple: tuple("[2001:db8::1]:50000", "[2001:db8:1::2]:80")}
 	for _, c := range []struct {
 		text   string
@@ -39,6 +39,9 @@ func TestFlowFilter(t *testing.T) {
 		{"state=SYN_SENT", false, false},
 		{"id=42", true, false},
 		{"id=41,43", false, true},
+		{"arm=short", true, false},
+		{"arm=none", false, true},
+		{"arm=short,none dport=80", false, true},
 		{"src=10.2.0.0/16 dport=515 state=ESTABLISHED id=42", true, false},
 		{"src=10.2.0.0/16 dport=80", false, false},
 	} {
@@ -46,6 +49,9 @@ func TestFlowFilter(t *testing.T) {
 		if err != nil {
 			t.Errorf("%q: %v", c.text, err)
 			continue
+		}
+		if err := f.resolve([]string{"", "control", "short"}); err != nil {
+			t.Errorf("%q: %v", c.text, err)
 		}
 		if v4, v6 := f.Match(e4), f.Match(e6); v4 != c.v4 || v6 != c.v6 {
 			t.Errorf("%q picks %v, %v, want %v, %v", c.text, v4, v6, c.v4, c.v6)
@@ -57,7 +63,10 @@ func TestFlowFilter(t *testing.T) {
 			t.Errorf("%q allocates %v times a match", c.text, n)
 		}
 	}
-	for _, bad := range []string{"src", "src=", "=x", "src=10.2.3", "src=fe80::1%eth0", "sport=x", "sport=65536", "sport=9-1", "sport=-1", "state=OPEN",
+	if f, err := ParseFlowFilter("arm=long"); err != nil || f.resolve([]string{"", "short"}) == nil {
+		t.Error("an arm that there is not")
+	}
+	for _, bad := range []string{"src", "arm=", "src=", "=x", "src=10.2.3", "src=fe80::1%eth0", "sport=x", "sport=65536", "sport=9-1", "sport=-1", "state=OPEN",
 		"state=NONE", "id=-1", "id=x", "colour=red", "dport=80,"} {
 		if f, err := ParseFlowFilter(bad); err == nil || !strings.HasPrefix(err.Error(), "filter: ") {
 			t.Errorf("%q: %+v, %v", bad, f, err)
@@ -112,6 +121,7 @@ func TestFlowTable(t *testing.T) {
 	never := newFlow(&conntrack.Entry{ID: 1, State: conntrack.Established, Tuple: tuple("10.0.0.1:721", "192.0.2.1:515"), Deadline: conntrack.Never,
 		Created: -3700e9, LastSeen: -1500e6, Flags: conntrack.EntryReplied}, "printers", 0)
 	never.BytesToServer = 5 << 20
+	never.Arm = "short"
 	adopted := newFlow(&conntrack.Entry{ID: 2, State: conntrack.SynSent, Tuple: tuple("[2001:db8::1]:1", "[2001:db8::2]:2"), Deadline: 90e9,
 		Flags: conntrack.EntryPickedUp}, "", 0)
 	var b bytes.Buffer
@@ -121,9 +131,9 @@ func TestFlowTable(t *testing.T) {
 	if err := table.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want := `ID  STATE        FROM             TO               LEFT   IDLE  AGE     SENT      RECEIVED  RULE      NOTES
-1   ESTABLISHED  10.0.0.1:721     192.0.2.1:515    never  1.5s  1h1m40s  0/5.0M    0/0       printers  -
-2   SYN_SENT     [2001:db8::1]:1  [2001:db8::2]:2  1m30s  0.0s  0.0s    0/0       0/0       -         unreplied adopted
+	want := `ID  STATE        FROM             TO               LEFT   IDLE  AGE     SENT      RECEIVED  RULE      ARM    NOTES
+1   ESTABLISHED  10.0.0.1:721     192.0.2.1:515    never  1.5s  1h1m40s  0/5.0M    0/0       printers  short  -
+2   SYN_SENT     [2001:db8::1]:1  [2001:db8::2]:2  1m30s  0.0s  0.0s    0/0       0/0       -         -      unreplied adopted
 `
 	if got := strings.Join(strings.Fields(b.String()), " "); got != strings.Join(strings.Fields(want), " ") {
 		t.Errorf("got\n%s", b.String())

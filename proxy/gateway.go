@@ -37,8 +37,13 @@ type Gateway struct {
 	lookEvery time.Duration // between the supervisor's looks
 	stopLimit time.Duration // for workers to settle what they received
 	pol       *policy.Policy
-	reloaded  bool      // the last reload was good
-	reloadAt  time.Time // of the last good load
+
+	experiments *experiments // nil for none
+	reloaded    bool         // the last reload was good
+	reloadAt    time.Time    // of the last good load
+
+	startsIn uint64   // the log's newest file that says which experiments there are; the supervisor's, and a reload's
+	ended    []string // experiments whose end was logged; the supervisor's
 
 	ledger ledger
 	notify *Notifier
@@ -67,11 +72,16 @@ func open(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	exps, _, err := cfg.loadExperiments(pol, nil)
+	if err != nil {
+		return nil, err
+	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // from the first moment on: without a handler it would end the process
-	g := &Gateway{hup: hup, cfg: cfg, clock: NewClock(), pol: pol, reloaded: true, reloadAt: time.Now(), lookEvery: superviseEvery, stopLimit: stopLimit}
+	g := &Gateway{hup: hup, cfg: cfg, clock: NewClock(), pol: pol, experiments: exps, reloaded: true, reloadAt: time.Now(), lookEvery: superviseEvery, stopLimit: stopLimit}
 	g.retired = make([]Counts, cfg.workers())
 	g.start = g.clock.Now()
+	g.warnShared(exps)
 	if g.rules, err = g.ruleSet(); err != nil {
 		return nil, err
 	}
@@ -242,6 +252,8 @@ func (g *Gateway) arm(w *Worker, fresh bool) {
 		}
 		cfg.Policy = observe
 	}
+	w.experiments = g.experiments
+	w.arms, cfg.Arms = w.experiments.names(), w.experiments.arms(w.wall)
 	w.engine = policy.NewEngine(cfg)
 	w.setRates(g.pol)
 	w.nameDeciders()
@@ -249,6 +261,7 @@ func (g *Gateway) arm(w *Worker, fresh bool) {
 
 // serve runs the workers until ctx ends, then settles everything.
 func (g *Gateway) serve(ctx context.Context) error {
+	g.putStarts()
 	for _, w := range g.workers {
 		w.start()
 	}

@@ -68,6 +68,7 @@ func (g *Gateway) Counters() Counters {
 	defer g.mu.Unlock()
 	c := Counters{Preset: g.pol.Preset(), Rev: g.pol.Rev(), ReloadOK: g.reloaded, ReloadAt: g.reloadAt, Restored: uint64(g.shared.pending.Len()),
 		LogDropped: lc.RingDropped + lc.DiskDropped, Gaps: g.ledger.gaps.Load(), FlowEventsDropped: g.shared.flowEvents.dropped.Load(), PcapDropped: g.pcapDropped()}
+	c.Arms = g.experiments.counters()
 	if g.recorder != nil {
 		c.PcapPackets = g.recorder.Counters().Packets
 	}

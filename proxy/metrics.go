@@ -33,6 +33,7 @@ type Counters struct {
 	PcapDropped       uint64                        // packets that it could not take
 	Gaps              uint64                        // queue messages that gap records admit
 	FlowEventsDropped uint64                        // events that readers of `flows -E` were too slow for
+	Arms              []ArmCounters                 // of experiments
 }
 
 // QueueCounters is what one worker has counted.

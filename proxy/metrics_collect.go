@@ -19,6 +19,7 @@ type collector struct {
 	flows, restored, ended, flowEventsDropped                         *prometheus.Desc
 	suppressed, logDropped, gaps, pcapPackets, pcapDropped            *prometheus.Desc
 	policyInfo, reloadOK, reloadAt                                    *prometheus.Desc
+	armUnits, armFlows                                                *prometheus.Desc
 }
 
 func newCollector(counters func() Counters) *collector {
@@ -50,6 +51,8 @@ func newCollector(counters func() Counters) *collector {
 		gaps:              desc("gap_packets_total", "Queue messages that passed or were dropped without a decision, as gap records say."),
 		policyInfo:        desc("policy_info", "The policy in force; always 1.", "rev", "preset"),
 		reloadOK:          desc("config_last_reload_successful", "Whether the last load of the policy succeeded (1) or not (0)."),
+		armUnits:          desc("experiment_units_total", "Units of which a connection began, by experiment and arm, since the start; an estimate, to 1.6 % (one standard deviation).", "experiment", "arm"),
+		armFlows:          desc("experiment_flows_total", "Connections that began, by experiment and arm, since the start.", "experiment", "arm"),
 		reloadAt:          desc("config_last_reload_success_timestamp_seconds", "When the policy was last loaded with success, Unix time."),
 	}
 }
@@ -59,7 +62,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.packets, c.received, c.dropped, c.lost, c.enobufs, c.verdictErrors, c.waiting, c.injected,
 		c.injectErrors, c.holdsRefused, c.notRewritten, c.flows, c.restored, c.ended, c.flowEventsDropped, c.suppressed, c.logDropped, c.gaps,
 		c.pcapPackets, c.pcapDropped,
-		c.policyInfo, c.reloadOK, c.reloadAt} {
+		c.policyInfo, c.reloadOK, c.reloadAt, c.armUnits, c.armFlows} {
 		out <- d
 	}
 }
@@ -90,6 +93,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	put(c.pcapPackets, prometheus.CounterValue, n.PcapPackets)
 	put(c.pcapDropped, prometheus.CounterValue, n.PcapDropped)
 	put(c.gaps, prometheus.CounterValue, n.Gaps)
+	for _, a := range n.Arms {
+		put(c.armUnits, prometheus.CounterValue, a.Units, a.Experiment, a.Arm)
+		put(c.armFlows, prometheus.CounterValue, a.Flows, a.Experiment, a.Arm)
+	}
 	put(c.policyInfo, prometheus.GaugeValue, 1, n.Rev, n.Preset)
 	var ok uint64
 	if n.ReloadOK {

@@ -20,7 +20,7 @@ func (g *Gateway) keepPolicies(ps ...*policy.Policy) {
 
 // keepFirstPolicies is keepPolicies for those of the start: the one asked for, and with --dry-run the one that is enforced meanwhile.
 func (g *Gateway) keepFirstPolicies() {
-	g.keepPolicies(g.pol)
+	g.keepPolicies(append(g.experiments.policies(), g.pol)...)
 	if !g.cfg.DryRun {
 		return
 	}

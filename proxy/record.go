@@ -36,10 +36,7 @@ func (j *journal) wall(i conntrack.Instant) int64 { return int64(i) + j.offset }
 
 // arm returns the name of an experiment's arm, "" for none.
 func (j *journal) arm(n uint8) string {
-	if int(n) < len(j.arms) {
-		return j.arms[n]
-	}
-	return ""
+	return armName(j.arms, n)
 }
 
 // decided names the decision at hand and judges whether it gets a record of its own: a plain in-window forward is counted by its flow,

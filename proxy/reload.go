@@ -8,6 +8,7 @@ import (
 
 	"halfopen/conntrack"
 	"halfopen/policy"
+	"halfopen/policy/experiment"
 	"halfopen/proxy/decisionlog"
 )
 
@@ -24,8 +25,8 @@ func LoadPolicy(ref string, overrides []string) (*policy.Policy, error) {
 	return policy.Open(ref, os.ReadFile, parsed...)
 }
 
-// Reload loads the policy again (from path, or with "" from where it came) and puts it in force between two batches. A bad file
-// changes nothing; either way the log gets a reload record.
+// Reload loads the policy again (from path, or with "" from where it came), and the experiments, and puts them in force between two
+// batches. A bad file, or an experiment that must not change so while it runs, changes nothing; either way the log gets a reload record.
 func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error) {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
@@ -35,22 +36,33 @@ func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error)
 		ref = g.cfg.Policy
 	}
 	pol, err := LoadPolicy(ref, g.cfg.Overrides)
+	before := g.running()
+	var exps *experiments
+	var changes []experiment.Change
+	if err == nil {
+		exps, changes, err = g.cfg.loadExperiments(pol, before)
+	}
 	rec := &decisionlog.Reload{Preset: old.Preset(), PolicyRev: old.Rev(), PreviousRev: old.Rev()}
 	if err != nil {
 		rec.Error = err.Error()
 		g.putReload(rec, false)
 		return ReloadResult{}, fmt.Errorf("reload refused, the policy in force stays: %w", err)
 	}
-	g.keepPolicies(pol)
+	g.keepPolicies(append(exps.policies(), pol)...)
 	rec.OK, rec.Preset, rec.PolicyRev, rec.Flows = true, pol.Preset(), pol.Rev(), pol.Reload().String()
 	err = g.each(ctx, func(now conntrack.Instant, w *Worker) {
 		rec.FlowsTouched += uint64(w.engine.Len())
+		w.adoptExperiments(now, exps)
 		w.adoptPolicy(now, pol)
 	})
-	g.setPolicy(pol, ref)
+	g.setPolicy(pol, ref, exps)
 	g.putReload(rec, true)
+	if exps != nil {
+		g.putChanges(exps, before, changes)
+		g.warnShared(exps)
+	}
 	g.cfg.Logger.Info("policy reloaded", "policy", pol.Name(), "rev", pol.Rev(), "before", old.Rev(), "flows", pol.Reload())
-	return ReloadResult{Policy: pol.Name(), Rev: pol.Rev(), Before: old.Rev(), Flows: pol.Reload().String(), Live: rec.FlowsTouched}, err
+	return ReloadResult{Policy: pol.Name(), Rev: pol.Rev(), Before: old.Rev(), Flows: pol.Reload().String(), Live: rec.FlowsTouched, Experiments: changeWords(changes)}, err
 }
 
 // adoptPolicy puts a policy in force on this worker: the one under trial with --dry-run, else the enforced one.
@@ -82,8 +94,8 @@ func (g *Gateway) policy() *policy.Policy {
 	return g.pol
 }
 
-func (g *Gateway) setPolicy(p *policy.Policy, ref string) {
+func (g *Gateway) setPolicy(p *policy.Policy, ref string, x *experiments) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.pol, g.cfg.Policy = p, ref
+	g.pol, g.cfg.Policy, g.experiments = p, ref, x
 }

@@ -18,6 +18,9 @@ func (g *Gateway) loadState() {
 	if st == nil {
 		return
 	}
+	if lost := g.experiments.restoreArms(st); lost > 0 {
+		g.cfg.Logger.Warn("flows of arms that are none any more are decided by the gateway's policy", "flows", lost)
+	}
 	n := g.shared.pending.Load(st.Flows, st.SavedAt(g.clock), g.clock.Now())
 	g.cfg.Logger.Info("state loaded", "flows", n, "saved", st.Meta.Saved, "policy_rev", st.Meta.Rev)
 }
@@ -40,7 +43,9 @@ func (g *Gateway) saveState() error {
 	if g.cfg.StateFile == "" {
 		return nil
 	}
-	return SaveStateFile(g.cfg.StateFile, NewStateMeta(g.clock, g.cfg.Version, g.policy().Rev()), g.flowsToSave())
+	meta := NewStateMeta(g.clock, g.cfg.Version, g.policy().Rev())
+	meta.Arms = g.running().texts()
+	return SaveStateFile(g.cfg.StateFile, meta, g.flowsToSave())
 }
 
 // flowsToSave yields every remembered connection, its times relative to now.

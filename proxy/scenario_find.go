@@ -97,6 +97,9 @@ func ParseFlowChoice(text string) (*FlowChoice, error) {
 	if c.filter, err = ParseFlowFilter(text); err != nil {
 		return nil, err
 	}
+	if len(c.filter.arms) > 0 {
+		return nil, fmt.Errorf("flow: %q: captures and logs are not searched by arm", c.text)
+	}
 	if c.filter.someStates || c.filter.All() {
 		return nil, fmt.Errorf("flow: the filter %q says nothing of ends; a connection of a capture has no state of its own", text)
 	}

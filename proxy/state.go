@@ -52,7 +52,7 @@ type StateMeta struct {
 	BootID  string            `json:"boot_id"`        // of the kernel whose monotonic clock that is
 	Version string            `json:"version"`        // of the program
 	Rev     string            `json:"policy_rev"`     // of the policy in force
-	Arms    []string          `json:"arms,omitempty"` // names of the experiments' arms that flows have, by number; of arm 0, which has none, too
+	Arms    []string          `json:"arms,omitempty"` // EXPERIMENT/ARM of the arms that flows have, by number; of arm 0, which has none, too
 }
 
 // State is a loaded state file.

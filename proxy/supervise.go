@@ -43,6 +43,7 @@ func (g *Gateway) supervise(ctx context.Context) error {
 			g.flushCounted(ctx)
 		}
 		g.shared.pending.Expire(g.clock.Now())
+		g.watchExperiments(time.Now())
 		if served {
 			g.watchdog()
 		}

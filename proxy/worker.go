@@ -41,6 +41,7 @@ type Worker struct {
 	encoder      *Encoder
 	injector     Injector
 	translator   *Translator
+	experiments  *experiments // nil for none
 	tap          tap
 	journal      // of the batch at hand; published after its verdicts left
 
@@ -293,5 +294,6 @@ func (w *Worker) flowEvents(events []policy.FlowEvent) {
 
 func (w *Worker) flowEvent(ev *policy.FlowEvent) {
 	w.journal.flowEvent(ev)
+	w.experiments.began(ev)
 	w.shared.flowEvents.send(ev)
 }

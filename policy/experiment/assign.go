@@ -41,11 +41,22 @@ func (s *Spec) ArmOf(t time.Time, tu *conntrack.Tuple) int {
 //
 // for which see [UnitKey.Bytes]. 2^64 is so much more than 10,000 that no remainder is favoured by more than one in 10^15.
 func (s *Spec) Place(tu *conntrack.Tuple) (arm, taking int) {
+	h := s.hash(tu)
+	return int(binary.BigEndian.Uint64(h[:8]) % perHundred), int(binary.BigEndian.Uint64(h[8:16]) % perHundred)
+}
+
+// hash is the hash of a connection's unit.
+func (s *Spec) hash(tu *conntrack.Tuple) [sha256.Size]byte {
 	var unit [maxUnit]byte
 	n := s.Unit.put(&unit, tu)
 	var buf [maxSalt + 1 + maxUnit]byte
-	h := sha256.Sum256(append(s.salted(&buf), unit[:n]...))
-	return int(binary.BigEndian.Uint64(h[:8]) % perHundred), int(binary.BigEndian.Uint64(h[8:16]) % perHundred)
+	return sha256.Sum256(append(s.salted(&buf), unit[:n]...))
+}
+
+// UnitHash returns octets 17 to 24 of the same hash as a number, which have no part in the assignment: for counting units.
+func (s *Spec) UnitHash(tu *conntrack.Tuple) uint64 {
+	h := s.hash(tu)
+	return binary.BigEndian.Uint64(h[16:24])
 }
 
 // salted begins what is hashed: the salt and an octet of 0.

@@ -146,11 +146,16 @@ func (c *Change) String() string {
 	case Removed:
 		return c.Name + " removed"
 	}
+	return c.Name + ": " + c.Words()
+}
+
+// Words says in what an edited experiment differs.
+func (c *Change) Words() string {
 	words := make([]string, len(c.Differences))
 	for i := range c.Differences {
 		words[i] = c.Differences[i].String()
 	}
-	return c.Name + ": " + strings.Join(words, "; ")
+	return strings.Join(words, "; ")
 }
 
 // Changed returns in what the set differs from the one before, at a time: first the set's experiments in their order, then those that

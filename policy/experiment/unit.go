@@ -70,6 +70,15 @@ func (u Unit) Text(tu *conntrack.Tuple) string {
 	return netip.PrefixFrom(client.Addr(), 64).Masked().String()
 }
 
+// FromClient returns the tuple in original direction of a connection whose SYN nobody saw, from that of its first segment seen: the client
+// is the end with the higher port, and with equal ports the segment's sender. The engine assigns such connections by it.
+func FromClient(tu conntrack.Tuple) conntrack.Tuple {
+	if tu.SrcPort < tu.DstPort {
+		return tu.Reverse()
+	}
+	return tu
+}
+
 // ParseUnit returns the unit of a word.
 func ParseUnit(word string) (Unit, bool) {
 	for i, w := range unitWords {
