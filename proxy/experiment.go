@@ -119,7 +119,9 @@ func newExperiments(set *experiment.Set, pols []*policy.Policy, before *experime
 		x.keys, x.pols, x.counts = slices.Clone(before.keys), slices.Clone(before.pols), slices.Clone(before.counts)
 		x.numbers = maps.Clone(before.numbers)
 		for k := range before.stopped {
-			x.stopped[k] = set.Find(k.experiment) != nil // one that was gone and comes again begins anew
+			if set.Find(k.experiment) != nil { // one that was gone and comes again begins anew
+				x.stopped[k] = true
+			}
 		}
 	}
 	x.specs = make([]*experiment.Spec, len(x.keys))

@@ -85,6 +85,9 @@ func ExplainFrame(ctx context.Context, cfg ReplayConfig, n int) (*explain.Explan
 	}
 	x := explain.Step(t.trace, nil)
 	x.Input = fmt.Sprintf("frame %d of %s", n, cfg.Capture)
+	if t.shown.Arm != "" {
+		t.facts = append(t.facts, explain.Fact{Key: "arm", Value: t.shown.Arm})
+	}
 	x.Prepend(explain.Decode, t.facts...)
 	if t.shown.Counterfactual {
 		x.Notes = append(x.Notes, "an earlier decision of this policy would have changed what this connection does; the capture shows what happened without it")

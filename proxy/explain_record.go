@@ -103,6 +103,7 @@ func (r *recorded) decode() explain.Phase {
 	}
 	fact(&p, "time", e.Timestamp.UTC().Format(time.RFC3339Nano))
 	fact(&p, "interface", strings.Trim(e.InIface+" to "+e.OutIface, " to"))
+	fact(&p, "arm", d.Arm)
 	if e.PcapCnt != 0 {
 		fact(&p, "frame", fmt.Sprint(e.PcapCnt))
 	}

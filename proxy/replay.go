@@ -11,6 +11,7 @@ import (
 
 	"halfopen/conntrack"
 	"halfopen/policy"
+	"halfopen/policy/experiment"
 	"halfopen/proxy/capture"
 	"halfopen/proxy/decisionlog"
 )
@@ -20,7 +21,9 @@ type ReplayConfig struct {
 	Capture   string   // pcap or pcapng file, plain or gzip-compressed; "-" is standard input
 	Policy    string   // a preset's name or a file
 	Overrides []string // PATH=VALUE, applied to the policy document before it is compiled
-	Shadows   []string // further policies that decide the same segments, each with a table of its own
+	// Experiment is a file of experiments whose arms' policies decide the connections that belong to them; "" for none.
+	Experiment string
+	Shadows    []string // further policies that decide the same segments, each with a table of its own
 
 	Interface       string // only frames of this interface, "" for all
 	Inbound         bool   // only frames that came in: of a gateway's capture, what it was asked about
@@ -50,6 +53,8 @@ type replay struct {
 	cfg     *ReplayConfig
 	engine  *policy.Engine // nil until the first frame tells the time
 	pol     *policy.Policy
+	exps    *experiments       // nil for none
+	endings []*experiment.Spec // that the log is to be told of, the earliest first
 	shadows []*shadow
 	decoder *Decoder
 	journal journal
@@ -99,6 +104,11 @@ func newReplay(cfg *ReplayConfig) (*replay, error) {
 	}
 	if len(cfg.Shadows) > maxShadows {
 		return nil, fmt.Errorf("replay: %d shadows; at most %d", len(cfg.Shadows), maxShadows)
+	}
+	if cfg.Experiment != "" {
+		if err := r.loadExperiments(); err != nil {
+			return nil, err
+		}
 	}
 	for _, ref := range cfg.Shadows {
 		pol, err := LoadPolicy(ref, nil)

@@ -51,6 +51,7 @@ type Replay struct {
 	SeenBefore     int            `json:"seen_before"` // segments that another interface had shown already
 	Recorded       Recorded       `json:"recorded"`
 	Counterfactual Counterfactual `json:"counterfactual"`
+	Arms           []ReplayArm    `json:"arms,omitempty"` // of experiments
 	Shadows        []ShadowReport `json:"shadows,omitempty"`
 	Problems       []Problem      `json:"problems"`
 	ProblemsInAll  int            `json:"problems_in_all"`
@@ -174,6 +175,7 @@ type ReplayFrame struct {
 	Verdict string `json:"verdict"` // forward, drop, hold, rewrite; skip where no gateway is asked
 	Reason  string `json:"reason"`  // finding, or why it is skipped
 	Flow    uint64 `json:"flow"`    // 0 for none
+	Arm     string `json:"arm,omitempty"`
 	Reply   string `json:"reply,omitempty"`
 	Peer    string `json:"peer,omitempty"`
 	// The connection's course was changed before this frame.
@@ -253,6 +255,7 @@ func (r *replay) show(s *conntrack.Segment, out *policy.Outcome, c *course) {
 	d := deedOf(out)
 	v := &r.shown
 	v.Verdict, v.Reason, v.Reply, v.Peer, v.Flow, v.Segment = d.Verdict, d.Reason, d.Reply, d.Peer, out.Flow, s
+	v.Arm = r.journal.arm(out.Arm)
 	if r.cfg.options && s.Defect == conntrack.DefectNone {
 		v.options = takenOptions(r.decoder.tcp.Options)
 	}
@@ -277,8 +280,10 @@ func (r *replay) openLog() error {
 	}
 	r.log = log
 	if opt.Dir != "-" {
-		if err := decisionlog.KeepPolicy(opt.Dir, r.pol.Rev(), r.pol.YAML()); err != nil {
-			return errors.Join(err, log.Close())
+		for _, p := range append(r.exps.policies(), r.pol) {
+			if err := decisionlog.KeepPolicy(opt.Dir, p.Rev(), p.YAML()); err != nil {
+				return errors.Join(err, log.Close())
+			}
 		}
 	}
 	r.journal.producer = log.Producer(0)
@@ -290,6 +295,7 @@ func (r *replay) openLog() error {
 func (r *replay) close(src *capture.Reader) {
 	rep := r.report
 	rep.interfaces()
+	rep.Arms = r.arms()
 	rep.Format, rep.Policy = src.Format(), policyName(r.cfg.Policy, r.pol)
 	if r.clock.started {
 		rep.First, rep.Last = stamp(r.clock.first), stamp(r.clock.now)

@@ -12,7 +12,9 @@ import (
 // start makes the engines, which begin at the first frame as a gateway does at its first packet.
 func (r *replay) start() {
 	cfg := policy.EngineConfig{Policy: r.pol, Start: r.clock.now, NoAdopt: r.cfg.Fresh, FirstID: 1}
+	r.journal.arms, cfg.Arms = r.exps.names(), r.exps.arms(r.journal.wall)
 	r.engine = policy.NewEngine(cfg)
+	cfg.Arms = policy.Arms{}
 	r.journal.now = r.clock.now
 	for _, sh := range r.shadows {
 		cfg.Policy = sh.pol
@@ -20,6 +22,7 @@ func (r *replay) start() {
 	}
 	if r.log != nil {
 		r.putStats(false)
+		r.putStarts()
 	}
 }
 
@@ -101,6 +104,7 @@ func (r *replay) flows(events []policy.FlowEvent) {
 }
 
 func (r *replay) flow(ev *policy.FlowEvent) {
+	r.exps.began(ev)
 	switch ev.Kind {
 	case policy.FlowNew:
 		r.report.Tracked++
@@ -144,6 +148,7 @@ func (r *replay) advance() {
 		r.publish()
 	}
 	r.journal.now, r.journal.frame = r.clock.now, frame
+	r.putEnds()
 	for _, sh := range r.shadows {
 		for next := sh.engine.Next(); next <= r.clock.now; next = sh.engine.Next() {
 			sh.now = max(sh.now, next)

@@ -45,6 +45,14 @@ func (r *replay) openTap() error {
 		would = r.shadows[0].pol
 	}
 	r.tap.deciders = deciders{decider(r.pol, would)}
+	if r.exps != nil {
+		for _, p := range r.exps.pols {
+			if p == nil {
+				p = r.pol
+			}
+			r.tap.deciders = append(r.tap.deciders, decider(p, would))
+		}
+	}
 	return nil
 }
 

@@ -66,6 +66,9 @@ func (f *ReplayFrame) text() string {
 	if f.Flow != 0 {
 		line += fmt.Sprintf("  flow %d", f.Flow)
 	}
+	if f.Arm != "" {
+		line += "  arm " + f.Arm
+	}
 	if f.Counterfactual {
 		line += "  (counterfactual)"
 	}
@@ -127,6 +130,9 @@ func (w *ReplayWriter) text(r *Replay) {
 	}
 	if r.SeenBefore > 0 {
 		w.line("doubles   %d segments had been seen on another interface before, and were decided again: --interface NAME takes one side only", r.SeenBefore)
+	}
+	for _, a := range r.Arms {
+		w.line("arm       %s of %s: %d connections of about %d units, by %s %s", a.Arm, a.Experiment, a.Flows, a.Units, a.Policy.Name, a.Policy.Rev)
 	}
 	w.recorded(&r.Recorded)
 	w.counterfactual(&r.Counterfactual)

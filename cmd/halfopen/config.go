@@ -9,9 +9,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// applyConfigFile sets flags that the command line leaves alone from a YAML file whose keys are the flags' names. Every
-// problem of the file is reported.
-func applyConfigFile(c *cobra.Command, path string) error {
+// applyConfigFile sets flags that the command line leaves alone from a YAML file whose keys are the flags' names. A mapping, or a list of
+// them, in the place of a flag's value is that flag's own to read: inline has what to do then. Every problem of the file is reported.
+func applyConfigFile(c *cobra.Command, path string, inline map[string]func()) error {
 	if path == "" {
 		return nil
 	}
@@ -33,6 +33,10 @@ func applyConfigFile(c *cobra.Command, path string) error {
 		if flag.Changed { // the command line has the last word
 			continue
 		}
+		if take := inline[key]; take != nil && structured(v) {
+			take()
+			continue
+		}
 		if err := setFlag(flag, v); err != nil {
 			problems += fmt.Sprintf("\n  %s: %v", key, err)
 		}
@@ -41,6 +45,15 @@ func applyConfigFile(c *cobra.Command, path string) error {
 		return fmt.Errorf("%s:%s", path, problems)
 	}
 	return nil
+}
+
+// structured reports whether a YAML value is a mapping or a list of them.
+func structured(v any) bool {
+	if list, ok := v.([]any); ok && len(list) > 0 {
+		v = list[0]
+	}
+	_, ok := v.(map[string]any)
+	return ok
 }
 
 // setFlag gives a flag the value of a YAML scalar, or each value of a list.

@@ -26,6 +26,8 @@ type oneEngine struct {
 	events chan proxy.FlowLine
 }
 
+func (h *oneEngine) Arms() []string { return nil }
+
 func (h *oneEngine) Each(_ context.Context, fn func(int, conntrack.Instant, *policy.Engine)) error {
 	fn(0, 1, h.engine)
 	return nil
@@ -221,7 +223,7 @@ func TestDoctorVerb(t *testing.T) {
 // The packaged files must stay what the program reads.
 func TestPackagedConfiguration(t *testing.T) {
 	c := newRunCmd()
-	if err := applyConfigFile(c, "../../.packaging/run.yaml"); err != nil {
+	if err := applyConfigFile(c, "../../.packaging/run.yaml", nil); err != nil {
 		t.Error(err)
 	}
 	for flag, want := range map[string]string{"install-rules": "true", "admin": proxy.DefaultAdminSocket} {

@@ -20,7 +20,8 @@ func newReloadCmd() *cobra.Command {
 		Short: "Make a running gateway load its policy again",
 		Long: "reload makes a running gateway (halfopen run --admin SOCKET) load its policy again, or take the preset or file that is\n" +
 			"named instead. The policy is parsed and compiled first: one with problems changes nothing, and reload prints them all\n" +
-			"and ends with status 1. What becomes of live flows is the new policy's word (reload: keep, rematch or drop).",
+			"and ends with status 1. The gateway's experiments are read again too; one that runs must not change who is in which arm.\n" +
+			"What becomes of live flows is the new policy's word (reload: keep, rematch or drop).",
 		Example: "  halfopen reload\n  halfopen reload /etc/halfopen/policy.yaml\n  halfopen reload -o json | jq -r .rev",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -64,6 +65,9 @@ func absolute(ref string) string {
 func printReload(c *cobra.Command, res *proxy.ReloadResult, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(c.OutOrStdout()).Encode(res)
+	}
+	for _, change := range res.Experiments {
+		fmt.Fprintf(c.OutOrStdout(), "experiment %s\n", change)
 	}
 	if res.Rev == res.Before {
 		_, err := fmt.Fprintf(c.OutOrStdout(), "policy %s: unchanged, %s\n", res.Policy, res.Rev)

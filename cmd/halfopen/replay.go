@@ -31,6 +31,7 @@ It ends with status 1 where the capture is damaged, empty or of an unknown link 
   halfopen replay office.pcapng --policy observe --shadow openbsd-pf --shadow site.yaml -o json
   halfopen replay office.pcapng --policy site.yaml --set timeouts.established=2m --frames --log /tmp/replayed
   halfopen replay /var/log/halfopen/pcap --policy openbsd-pf
+  halfopen replay office.pcapng --policy office.yaml --experiment idle-5m.yaml --log /tmp/replayed
   halfopen replay office.pcapng --policy openbsd-pf --pcap /tmp/annotated`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -50,6 +51,7 @@ It ends with status 1 where the capture is damaged, empty or of an unknown link 
 	f := c.Flags()
 	f.StringVar(&cfg.Policy, "policy", "observe", "policy that decides (`NAME|FILE`)")
 	f.StringArrayVar(&cfg.Overrides, "set", nil, "override one key of the policy (`PATH=VALUE`, repeatable)")
+	f.StringVar(&cfg.Experiment, "experiment", "", "decide some connections by other policies, as this `FILE` of experiments says")
 	f.StringArrayVar(&cfg.Shadows, "shadow", nil, "compare with this policy (`NAME|FILE`, repeatable)")
 	f.BoolVar(&frames, "frames", false, "tell what became of each frame")
 	f.StringVar(&cfg.Interface, "interface", "", "only frames of the interface of this `NAME` (pcapng)")

@@ -17,6 +17,7 @@ func verbs() []*cobra.Command {
 		newScenarioCmd(),
 		newReviewCmd(),
 		newPolicyCmd(),
+		newExperimentCmd(),
 		newFlowsCmd(),
 		newReloadCmd(),
 		newRulesCmd(),

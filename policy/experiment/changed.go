@@ -41,7 +41,7 @@ func (s *Spec) Differences(old *Spec) []Difference {
 	add(true, "weights", old.weightsText(), s.weightsText())
 	add(true, "switchback", old.switchbackText(), s.switchbackText())
 	add(s.Switchback != nil && old.Switchback != nil, "start", timeText(old.Start), timeText(s.Start))
-	add(false, "match", matchText(&old.Match), matchText(&s.Match))
+	add(false, "match", MatchText(&old.Match), MatchText(&s.Match))
 	add(false, "end", timeText(old.End), timeText(s.End))
 	add(false, "warm_up", policy.FormatDuration(old.WarmUp), policy.FormatDuration(s.WarmUp))
 	add(false, "guardrails", old.guardrailsText(), s.guardrailsText())

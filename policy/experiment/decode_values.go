@@ -66,6 +66,9 @@ func parsePercent(s string) (n int, ok bool) {
 	return n, err1 == nil && err2 == nil && n <= perHundred
 }
 
+// PercentText writes hundredths of a percent as a percentage: 50%, 12.5%, 0.01%.
+func PercentText(n int) string { return percentText(n) + "%" }
+
 // percentText writes hundredths of a percent as a percentage without its sign: 50, 12.5, 0.01.
 func percentText(n int) string { return strconv.FormatFloat(float64(n)/100, 'f', -1, 64) }
 

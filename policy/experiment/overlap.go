@@ -188,8 +188,8 @@ func families(s span) (v4, v6 netip.Addr) {
 	return v4, v6
 }
 
-// matchText says what a match holds for, in the words of a file; "all" for everything.
-func matchText(m *policy.Match) string {
+// MatchText says what a match holds for, in the words of a file; "all" for everything.
+func MatchText(m *policy.Match) string {
 	var parts []string
 	for part := range policy.NumMatchParts {
 		if text := m.PartText(part); text != "" {

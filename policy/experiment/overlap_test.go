@@ -128,7 +128,7 @@ func TestOverlapModel(t *testing.T) {
 		example, got := ra.meets(&rb)
 		back, got2 := rb.meets(&ra)
 		if got != want || got2 != want || example != back {
-			t.Fatalf("%s and %s: %v (%s), want %v", matchText(&a.Match), matchText(&b.Match), got, example, want)
+			t.Fatalf("%s and %s: %v (%s), want %v", MatchText(&a.Match), MatchText(&b.Match), got, example, want)
 		}
 		if !got {
 			continue
@@ -137,7 +137,7 @@ func TestOverlapModel(t *testing.T) {
 		from, to, _ := strings.Cut(strings.TrimPrefix(example, "both have "), " > ")
 		tu := tuple(from, to)
 		if !a.Matches(&tu) || !b.Matches(&tu) || is4(&tu.Src) != is4(&tu.Dst) {
-			t.Fatalf("%s and %s do not have %s", matchText(&a.Match), matchText(&b.Match), example)
+			t.Fatalf("%s and %s do not have %s", MatchText(&a.Match), MatchText(&b.Match), example)
 		}
 	}
 	if met < 500 || met > 3500 {

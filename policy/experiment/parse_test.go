@@ -50,7 +50,7 @@ func TestParse(t *testing.T) {
 		!s.End.Equal(at("2026-12-08T08:00:00Z")) || s.WarmUp != 30*time.Minute || s.Switchback != nil {
 		t.Errorf("%+v", s)
 	}
-	if got := matchText(&s.Match); got != "dst_port 515 src 10.0.0.0/8,2001:db8::/32" {
+	if got := MatchText(&s.Match); got != "dst_port 515 src 10.0.0.0/8,2001:db8::/32" {
 		t.Error(got)
 	}
 	want := []Arm{{Name: "control", Weight: 5000, Policy: "gateway"}, {Name: "short", Weight: 4025, Policy: "short.yaml"}, {Name: "again", Weight: 975, AA: true}}
