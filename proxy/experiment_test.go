@@ -351,3 +351,96 @@ func TestStateKeepsArms(t *testing.T) {
 		t.Error(lost)
 	}
 }
+
+// TestStartInEachFile: each file of a gateway's log says which experiments there are, and one that ends says so once.
+func TestStartInEachFile(t *testing.T) {
+	dir := t.TempDir()
+	log, err := decisionlog.Open(decisionlog.Options{Dir: dir, MaxFileBytes: 4000, MaxTotalBytes: -1, Flush: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().Add(time.Hour)
+	text := strings.Replace(halves, "  arms:", "  end: "+end.UTC().Format(time.RFC3339Nano)+"\n  arms:", 1)
+	g := &Gateway{log: log, experiments: loaded(t, text, nil)}
+	g.putStarts()
+	log.Flush()
+	for i := range 60 {
+		g.putReload(&decisionlog.Reload{Error: strings.Repeat("x", 200)}, false)
+		log.Flush()
+		now := time.Now()
+		if i >= 40 {
+			now = end
+		}
+		g.watchExperiments(now)
+		log.Flush()
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	starts, ends, files := map[string]int{}, 0, map[string]bool{}
+	for e, err := range decisionlog.Read(dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[e.File] = true
+		if x := e.Experiment; x != nil {
+			switch x.Event {
+			case decisionlog.ExperimentStart:
+				starts[e.File]++
+			case decisionlog.ExperimentEnd:
+				ends++
+			}
+			if s, err := experiment.FromJSON(x.Spec); err != nil || s.Name != "halves" {
+				t.Errorf("%v: %s", err, e.Raw)
+			}
+		}
+	}
+	if len(files) < 3 || ends != 1 {
+		t.Errorf("%d files, %d ends", len(files), ends)
+	}
+	for file := range files {
+		if starts[file] != 1 {
+			t.Errorf("%s: %d starts", file, starts[file])
+		}
+	}
+}
+
+// TestReloadOfExperiments: what a configuration's file brings is taken over or refused as a whole.
+func TestReloadOfExperiments(t *testing.T) {
+	pol := observePolicy(t)
+	file := experimentDir(t, halves)
+	cfg := Config{Experiment: file}
+	before, changes, err := cfg.loadExperiments(pol, nil)
+	if err != nil || changes != nil || before == nil {
+		t.Fatal(before, changes, err)
+	}
+	for text, want := range map[string]string{
+		halves: "",
+		strings.Replace(halves, "name: halves", "name: halves\n  salt: x", 1):                        `refused: salt "halves" -> "x"`,
+		strings.Replace(halves, "name: halves", "name: halves\n  share: 5", 1):                       "refused: share 100% -> 5%",
+		strings.Replace(halves, "dropping", "other", 1):                                              "refused: weights",
+		strings.Replace(halves, "weight: 50, policy: drop.yaml", "weight: 51, policy: drop.yaml", 1): "refused: weights whose sum is 101%",
+		strings.Replace(halves, "drop.yaml", "limits.yaml", 1):                                       "halves: arms.dropping.policy sha256:",
+		strings.Replace(halves, "name: halves", "name: thirds", 1):                                   "thirds added; halves removed",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		x, changes, err := cfg.loadExperiments(pol, before)
+		got := strings.Join(changeWords(changes), "; ")
+		if err != nil {
+			got = "refused: " + err.Error()
+		} else if x == nil || len(x.keys) < 3 {
+			t.Errorf("%s: %v", text, x)
+		}
+		if cut, ok := strings.CutPrefix(want, "refused: "); ok && (err == nil || !strings.Contains(got, cut)) || !ok && !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("got %s\nwant %s\n%s", got, want, text)
+		}
+	}
+	if x, _, err := (&Config{}).loadExperiments(pol, nil); x != nil || err != nil {
+		t.Error(x, err)
+	}
+	if err := (&Config{Experiment: file, DryRun: true}).check(); err == nil {
+		t.Error("an experiment under dry-run")
+	}
+}

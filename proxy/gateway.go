@@ -42,7 +42,7 @@ type Gateway struct {
 	reloaded    bool         // the last reload was good
 	reloadAt    time.Time    // of the last good load
 
-	startsIn uint64   // the log's newest file that says which experiments there are; the supervisor's, and a reload's
+	startsIn uint64   // the newest file of the log that says which experiments there are; the supervisor's
 	ended    []string // experiments whose end was logged; the supervisor's
 
 	ledger ledger
@@ -252,7 +252,7 @@ func (g *Gateway) arm(w *Worker, fresh bool) {
 		}
 		cfg.Policy = observe
 	}
-	w.experiments = g.experiments
+	w.experiments = g.running()
 	w.arms, cfg.Arms = w.experiments.names(), w.experiments.arms(w.wall)
 	w.engine = policy.NewEngine(cfg)
 	w.setRates(g.pol)

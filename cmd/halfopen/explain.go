@@ -22,6 +22,7 @@ type explainFlags struct {
 	set              []string
 	output           string
 	iface            string
+	experiment       string
 	ignore, adoptNot bool
 }
 
@@ -62,6 +63,7 @@ A record is explained as it stands; with --policy another policy decides it agai
 	fl.BoolVar(&f.all, "all", false, "explain every typed segment, not only the last")
 	fl.StringVar(&f.policy, "policy", "", "policy that decides (`NAME|FILE`; default observe, for a record the one that decided it)")
 	fl.StringArrayVar(&f.set, "set", nil, "override one key of the policy (`PATH=VALUE`, repeatable)")
+	fl.StringVar(&f.experiment, "experiment", "", "of a capture: decide some connections by other policies, as this `FILE` of experiments says")
 	fl.StringVar(&f.iface, "interface", "", "only frames of the interface of this `NAME` (pcapng)")
 	fl.BoolVar(&f.ignore, "ignore-checksums", false, "take no TCP checksum of a capture for wrong")
 	fl.BoolVar(&f.adoptNot, "fresh", false, "adopt nothing: connections older than the capture are unknown")
@@ -93,8 +95,8 @@ func (f *explainFlags) check(c *cobra.Command) error {
 		return usagef("--frame wants --capture FILE")
 	case f.all && !given("segment"):
 		return usagef("--all wants --segment TEXT")
-	case !given("capture") && (given("interface") || given("ignore-checksums") || given("fresh")):
-		return usagef("--interface, --ignore-checksums and --fresh want --capture FILE")
+	case !given("capture") && (given("interface") || given("ignore-checksums") || given("fresh") || given("experiment")):
+		return usagef("--interface, --ignore-checksums, --fresh and --experiment want --capture FILE")
 	case given("record") && f.policy == "" && len(f.set) > 0:
 		return usagef("--set wants --policy NAME|FILE with a record")
 	}
@@ -121,7 +123,7 @@ func (f *explainFlags) explain(c *cobra.Command) ([]*explain.Explanation, error)
 		return xs, err
 	case f.capture != "":
 		x, err := proxy.ExplainFrame(c.Context(), proxy.ReplayConfig{Capture: f.capture, Policy: ref, Overrides: f.set,
-			Interface: f.iface, IgnoreChecksums: f.ignore, Fresh: f.adoptNot, Logger: newLogger(false)}, f.frame)
+			Experiment: f.experiment, Interface: f.iface, IgnoreChecksums: f.ignore, Fresh: f.adoptNot, Logger: newLogger(false)}, f.frame)
 		return []*explain.Explanation{x}, err
 	}
 	x, err := proxy.ExplainRecord(f.log, f.record, ref, f.set)
