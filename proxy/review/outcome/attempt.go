@@ -67,13 +67,15 @@ func (j *joiner) syn(at int64, id uint64) {
 
 // opening takes the SYN of connection c.
 func (j *joiner) opening(c *conn, at int64, e *ends, seq uint32) {
-	if !c.has(hasISN) {
+	if c.has(hasISN) {
+		c.seenAgain++
+	} else {
 		c.isn = seq
 		c.flags |= hasISN
 		if i, ok := j.tries[*e]; ok && j.conns[i].isn == seq && j.conns[i].run == uint32(j.r.run) {
 			t := &j.conns[i] // its SYN was not let in before
 			c.dialled = t.first
-			c.again += t.again + 1
+			c.extraAgain += t.seenAgain + 1
 			j.absorb(c, i)
 		}
 	}
@@ -89,7 +91,7 @@ func (j *joiner) dial(at int64, e *ends, seq uint32, met uint64) *conn {
 		t := &j.conns[i]
 		t.last = max(t.last, at)
 		if !f.Has(slots.settles) { // it was held, and counted then
-			t.again++
+			t.seenAgain++
 			t.pkts[0]++
 		}
 		return t
@@ -129,7 +131,7 @@ func (j *joiner) prove(c *conn) {
 	c.flags |= proven | hasISN
 	c.isn = t.isn
 	c.dialled, c.synFirst = t.first, t.first
-	c.again += t.again
+	c.extraAgain += t.seenAgain
 	j.absorb(c, i)
 }
 

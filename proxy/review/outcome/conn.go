@@ -33,7 +33,9 @@ type conn struct {
 	challenged      int64 // when a SYN was answered with an ACK; 0: none was
 	late            int64 // when data came after its end; 0: none did
 	isn             uint32
-	again           uint32 // SYN retransmissions
+	again           uint32 // SYN retransmissions as flow records count them
+	seenAgain       uint32 // as decisions show them
+	extraAgain      uint32 // those of its SYNs before it had an entry
 	client, server  [16]byte
 	clientPort      uint16
 	serverPort      uint16
@@ -86,7 +88,10 @@ const (
 	continued              // its SYN went on as another flow
 	denied                 // no connection but a denial
 	proven                 // its SYN was annotated on an old connection, and proven by a SYN/ACK
+	rstToServer            // time has caused a RST to the server at lastAct
+	rstToClient            // and to the client
 	attempt                // it is none of the table's
+	retried                // another connection of its client retries it, while settling
 	hopeful                // it is not sure that nobody has got through, while settling
 	gone                   // its place is free
 )

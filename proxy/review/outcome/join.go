@@ -120,7 +120,7 @@ func (j *joiner) flow(at int64) {
 			c.flags |= dataDown
 		}
 	}
-	if h := f.Seconds(slots.handshake); h > 0 {
+	if h := f.Seconds(slots.handshake); h > 0 { // 0 on the first record
 		c.handshake = h
 		c.flags |= stands
 	}
@@ -172,9 +172,22 @@ func (j *joiner) inject(at int64) {
 	if !f.Has(slots.injectTrigger) || len(f.Text(slots.injectError)) > 0 || !isRST(f.Text(slots.injectKind)) {
 		return
 	}
-	if i, ok := j.at[key{uint32(j.r.run), f.Uint(slots.flowID)}]; ok {
-		j.conns[i].act(at, acts{all: 1, resets: 1})
+	i, ok := j.at[key{uint32(j.r.run), f.Uint(slots.flowID)}]
+	if !ok {
+		return
 	}
+	c, to := &j.conns[i], rstToServer
+	if string(f.Text(slots.injectTo)) == "client" {
+		to = rstToClient
+	}
+	switch { // a RST may be sent with two numbers, and one to each end, for one reason
+	case at != c.lastAct:
+		c.flags &^= rstToServer | rstToClient
+		c.act(at, acts{all: 1, resets: 1})
+	case !c.has(to):
+		c.act(at, acts{resets: 1})
+	}
+	c.flags |= to
 }
 
 // act notes an intervention.
@@ -259,12 +272,21 @@ func (j *joiner) decision(at int64) {
 	if f.Has(slots.settles) {
 		a.all = 0 // the hold was one
 	}
-	c.act(at, a)
+	met := c
+	if before := w.at(f, slots.before).state; w.at(f, slots.after).state == stateDenied && before != stateDenied && before != stateNone {
+		if i, ok := j.at[key{uint32(j.r.run), c.pred}]; ok {
+			met = &j.conns[i] // the connection that the denial has ended
+		}
+	}
+	met.act(at, a)
 	if !c.has(finished) {
 		c.last = max(c.last, at)
 	}
 	if w.at(f, slots.before).state == stateEmbryonic && w.at(f, slots.after).state == stateStands {
 		c.flags |= stands
+		if c.handshake == 0 && w.at(f, slots.reason).base == conntrack.Handshake && c.has(begun) { // until a flow record tells it
+			c.handshake = max(at-c.begin(), 1)
+		}
 	}
 	j.challenge(c, at, toClient, seg)
 }

@@ -152,14 +152,13 @@ func (r *reader) record(raw []byte) (known bool, err error) {
 		r.gateway.Runs = append(r.gateway.Runs, r.clocks[r.run].name) // a file without header
 	}
 	r.gateway.Records++
-	at := r.tick(f.Nanos(slots.timestamp))
-	switch {
+	switch { // other records than workers' do not come in the order of their times
 	case f.Has(slots.decision):
-		r.join.decision(at)
+		r.join.decision(r.tick(f.Nanos(slots.timestamp)))
 	case f.Has(slots.flow):
-		r.join.flow(at)
+		r.join.flow(r.tick(f.Nanos(slots.timestamp)))
 	case f.Has(slots.inject):
-		r.join.inject(at)
+		r.join.inject(r.tick(f.Nanos(slots.timestamp)))
 	case f.Has(slots.gap), f.Has(slots.stats), f.Has(slots.reload), f.Has(slots.experiment):
 		r.rare(raw)
 	}

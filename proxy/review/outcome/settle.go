@@ -38,6 +38,12 @@ func (c *conn) older() bool { return c.has(adopted) || c.has(denied) && !c.has(h
 // failed reports whether it is an attempt to connect that has come to nothing.
 func (c *conn) failed() bool { return !c.has(stands) && !c.older() }
 
+// follows reports whether c can be what the client of an earlier one did next: no denial, and for a failed one no connection that began
+// before the gateway.
+func (c *conn) follows(earlier *conn) bool {
+	return !c.has(denied) && !(earlier.failed() && c.older()) || c.has(denied) && c.failed()
+}
+
 // link finds which connection of each pair retries which, over all that are in memory.
 func (j *joiner) link() []int32 {
 	all := make([]int32, 0, j.live)
@@ -63,13 +69,14 @@ func (j *joiner) linkPair(of []int32) {
 	for n, i := range of { // from the first on: what began the attempt
 		c := &j.conns[i]
 		c.next, c.retries, c.reached = none, 0, 0
-		c.flags &^= hopeful
+		c.flags &^= hopeful | retried
 		if !c.failed() && c.acts().all == 0 {
 			continue
 		}
 		since := max(c.last, c.lastAct)
 		at, _ := slices.BinarySearchFunc(of[n+1:], since, func(o int32, t int64) int { return cmp.Compare(j.conns[o].begin(), t) })
-		at += n + 1
+		for at += n + 1; at < len(of) && !j.conns[of[at]].follows(c); at++ {
+		}
 		if at == len(of) || j.conns[of[at]].begin()-since > int64(RetryWindow) {
 			continue
 		}
@@ -78,6 +85,7 @@ func (j *joiner) linkPair(of []int32) {
 		if !c.failed() {
 			continue
 		}
+		c.flags |= retried
 		first := c.begin()
 		if c.dialled != 0 {
 			first = c.dialled
@@ -91,6 +99,8 @@ func (j *joiner) linkPair(of []int32) {
 				next.challenged = c.challenged
 				next.flags |= c.flags & challengeRST
 			}
+			c.challenged, c.flags = 0, c.flags&^challengeRST
+			next.extraAgain += 1 + max(c.again, c.seenAgain) + c.extraAgain
 		}
 	}
 	for n := len(of) - 1; n >= 0; n-- { // from the last: what it led to

@@ -10,7 +10,7 @@ var slots = struct {
 	settles, trigger, verdict, reason, preset, rev, arm, before, after                         decisionlog.Slot
 	reply, peer                                                                                decisionlog.Slot
 	tomb, tombFlow, forgotten, why, clientSeq, serverSeq                                       decisionlog.Slot
-	injectTrigger, injectKind, injectError                                                     decisionlog.Slot
+	injectTrigger, injectKind, injectTo, injectError                                           decisionlog.Slot
 	event, state, start, end, endReason, outcome, endedBy, predecessor, adopted, history       decisionlog.Slot
 	flowPreset, flowRev, flowArm                                                               decisionlog.Slot
 	pkts, bytes, fast, retransmits, outside                                                    [2]decisionlog.Slot
@@ -27,7 +27,7 @@ var slots = struct {
 	after: slot("decision.state_after"), reply: slot("decision.reply.kind"), peer: slot("decision.peer.kind"),
 	tomb: slot("decision.tombstone"), tombFlow: slot("decision.tombstone.flow_id"), forgotten: slot("decision.tombstone.forgotten"),
 	why: slot("decision.tombstone.why"), clientSeq: slot("decision.tombstone.client_seq"), serverSeq: slot("decision.tombstone.server_seq"),
-	injectTrigger: slot("inject.trigger"), injectKind: slot("inject.kind"), injectError: slot("inject.error"),
+	injectTrigger: slot("inject.trigger"), injectKind: slot("inject.kind"), injectTo: slot("inject.to"), injectError: slot("inject.error"),
 	event: slot("flow.event"), state: slot("flow.state"), start: slot("flow.start"), end: slot("flow.end"), endReason: slot("flow.reason"),
 	outcome: slot("flow.outcome"), endedBy: slot("flow.ended_by"), predecessor: slot("flow.predecessor"), adopted: slot("flow.adopted"),
 	history: slot("flow.history"), flowPreset: slot("flow.preset"), flowRev: slot("flow.policy_rev"), flowArm: slot("flow.arm"),

@@ -109,7 +109,6 @@ func (j *joiner) claim(c *conn) {
 		if l == nil || !c.has(finished) || c.ended > l.first {
 			continue
 		}
-		c.seen.add(l.acts)
 		c.extra.add(l.acts)
 		if l.acts.all > 0 {
 			if c.firstAct == 0 {

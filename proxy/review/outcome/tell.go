@@ -47,10 +47,10 @@ func (j *joiner) outcome(c *conn) *experiment.Outcome {
 	o := &experiment.Outcome{
 		Flow: c.id, Met: c.met, Gateway: j.r.gateway.Name, Run: j.r.clocks[c.run].name,
 		Start: time.Unix(0, c.start-(c.first-c.begin())).UTC(), Client: addrPort(c.client, c.clientPort), Server: addrPort(c.server, c.serverPort),
-		Arm: w.text(c.arm), Rev: w.text(c.rev), Finished: c.has(finished | attempt), Adopted: c.older(),
+		Arm: w.text(c.arm), Rev: w.text(c.rev), Finished: c.has(finished) || c.failed() && j.over(c), Adopted: c.older(),
 		Continued: c.has(continued), Connected: c.has(stands) && !c.has(denied),
-		SYNRetransmits: int(c.again), Retries: 0,
-		BytesToServer: c.bytes[0], BytesToClient: c.bytes[1], PktsToServer: c.pkts[0], PktsToClient: c.pkts[1],
+		SYNRetransmits: int(max(c.again, c.seenAgain) + c.extraAgain),
+		BytesToServer:  c.bytes[0], BytesToClient: c.bytes[1], PktsToServer: c.pkts[0], PktsToClient: c.pkts[1],
 		FastToServer: c.fast[0], FastToClient: c.fast[1], RetransmitsToServer: int(c.retransmits[0]), RetransmitsToClient: int(c.retransmits[1]),
 		OutOfWindowToServer: int(c.outside[0]), OutOfWindowToClient: int(c.outside[1]), StallS: float64(c.stall) / 1e9,
 		EndedBy: experiment.EndedBy(w.text(c.endedBy)), Interventions: int(a.all), Dropped: int(a.drops), Resets: int(a.resets),
@@ -88,6 +88,14 @@ func (j *joiner) outcome(c *conn) *experiment.Outcome {
 	}
 	o.Unit = j.unit(c, o)
 	return o
+}
+
+// silence is how long a client that has not connected must have sent nothing for its attempt to be over, where nothing else says so.
+const silence = int64(10 * time.Second)
+
+// over reports whether a failed attempt has come to its end: its client has dialled again, or was silent.
+func (j *joiner) over(c *conn) bool {
+	return c.has(retried) || j.r.clocks[c.lastRun].now-c.last > silence
 }
 
 // recovery says whether the client's purpose was reached after the first intervention, and how long that took.

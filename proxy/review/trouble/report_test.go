@@ -214,7 +214,7 @@ func TestManual(t *testing.T) {
 	for line := range want {
 		t.Errorf("the manual lacks %s", line)
 	}
-	if !found || !strings.Contains(string(manual), "within 30 s") || retryWindow != 30*time.Second || !strings.Contains(string(manual), "after 3 s") || patience != 3*time.Second {
+	if !found || !strings.Contains(string(manual), "within 30 s") || RetryWindow != 30*time.Second || !strings.Contains(string(manual), "after 3 s") || patience != 3*time.Second {
 		t.Error("the manual's times are others")
 	}
 }

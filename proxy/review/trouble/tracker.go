@@ -12,8 +12,8 @@ import (
 	"halfopen/proxy/decisionlog"
 )
 
-// retryWindow is how long after an attempt's last SYN another one of the same client to the same server counts as its continuation.
-const retryWindow = 30 * time.Second
+// RetryWindow is how long after an attempt's last SYN another one of the same client to the same server counts as its continuation.
+const RetryWindow = 30 * time.Second
 
 // maxTracked bounds what waits for that, beyond which the oldest is reported early, and the connections under observation that have no
 // end so far.
@@ -200,7 +200,7 @@ func (t *Tracker) goOn(k *track, e *decisionlog.Event) {
 
 // connected: k stands. What the same client tried in vain just before has led to it.
 func (t *Tracker) connected(k *track) {
-	since := k.First - int64(retryWindow)
+	since := k.First - int64(RetryWindow)
 	if l := t.pairs[k.pair()]; l != nil {
 		for y := l.first; y != nil; {
 			next := y.next
@@ -234,7 +234,7 @@ func (t *Tracker) wait(k *track) {
 		return
 	}
 	k.waits = true
-	t.waiting = append(t.waiting, waiting{k, t.now + int64(retryWindow)})
+	t.waiting = append(t.waiting, waiting{k, t.now + int64(RetryWindow)})
 	if len(t.waiting) > t.limit {
 		w := t.waiting[0]
 		t.waiting = t.waiting[1:]
@@ -247,7 +247,7 @@ func (t *Tracker) pass() {
 	for len(t.waiting) > 0 && t.waiting[0].due <= t.now {
 		k := t.waiting[0].k
 		t.waiting = t.waiting[1:]
-		if due := k.lastTry() + int64(retryWindow); due > t.now {
+		if due := k.lastTry() + int64(RetryWindow); due > t.now {
 			t.waiting = append(t.waiting, waiting{k, due})
 			continue
 		}
@@ -267,7 +267,7 @@ func (k *track) lastTry() (last int64) {
 		last = max(last, k.Late.Last)
 	}
 	if k.End != nil && k.own == nil && k.stands() {
-		last = max(last, k.End.At-int64(retryWindow)) // nothing but its last segment is awaited
+		last = max(last, k.End.At-int64(RetryWindow)) // nothing but its last segment is awaited
 	}
 	return last
 }
