@@ -193,7 +193,3 @@ func sum(counts map[string]uint64) (n uint64, what string) {
 	}
 	return n, what
 }
-
-// RetryWindow is how long after the last segment of a failed connection another one of the same client to the same server and port
-// counts as its retry: package trouble's.
-const RetryWindow = 30 * time.Second

@@ -16,6 +16,7 @@ import (
 	"context"
 
 	"halfopen/policy/experiment"
+	"halfopen/proxy/review/trouble"
 )
 
 // Options say how logs are read. Their zero value is good.
@@ -27,6 +28,10 @@ type Options struct {
 	// Unit names the unit of a connection; nil: by the specs that the log's experiment records have, "" where they have none.
 	Unit func(o *experiment.Outcome) string
 }
+
+// RetryWindow is how long after the last segment of a failed connection another one of the same client to the same server and port
+// counts as its retry. It is package trouble's.
+const RetryWindow = trouble.RetryWindow
 
 // DefaultHeld is how many connections are kept in memory, at about 500 bytes each.
 const DefaultHeld = 1 << 19

@@ -41,7 +41,7 @@ func (c *conn) failed() bool { return !c.has(stands) && !c.older() }
 // follows reports whether c can be what the client of an earlier one did next: no denial, and for a failed one no connection that began
 // before the gateway.
 func (c *conn) follows(earlier *conn) bool {
-	return !c.has(denied) && !(earlier.failed() && c.older()) || c.has(denied) && c.failed()
+	return !c.older() || !c.has(denied) && !earlier.failed()
 }
 
 // link finds which connection of each pair retries which, over all that are in memory.
@@ -75,7 +75,7 @@ func (j *joiner) linkPair(of []int32) {
 		}
 		since := max(c.last, c.lastAct)
 		at, _ := slices.BinarySearchFunc(of[n+1:], since, func(o int32, t int64) int { return cmp.Compare(j.conns[o].begin(), t) })
-		for at += n + 1; at < len(of) && !j.conns[of[at]].follows(c); at++ {
+		for at += n + 1; at < len(of) && j.conns[of[at]].begin()-since <= int64(RetryWindow) && !j.conns[of[at]].follows(c); at++ {
 		}
 		if at == len(of) || j.conns[of[at]].begin()-since > int64(RetryWindow) {
 			continue
