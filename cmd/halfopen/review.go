@@ -36,12 +36,13 @@ var filterFlags = []struct{ key, usage string }{
 
 // reviewOptions are the flags that do not pick records.
 type reviewOptions struct {
-	output  string
-	limit   int
-	reverse bool
-	follow  bool
-	trouble bool
-	svg     bool
+	output   string
+	limit    int
+	reverse  bool
+	follow   bool
+	trouble  bool
+	outcomes bool
+	svg      bool
 }
 
 // newReviewCmd is `halfopen review`.
@@ -57,18 +58,25 @@ func newReviewCmd() *cobra.Command {
 			"Beside a directory's logs review keeps an index (" + index.FileName + "), so that the first records are there at once.\n" +
 			"With --flow alone it tells that connection's life: who sent what, what the gateway did with it and why, what it made itself.\n" +
 			"With --trouble it says what went wrong for the users of connections, grouped, the most telling first; it then ends with status 1\n" +
-			"where something did.",
+			"where something did.\n" +
+			"With --outcomes it tells of each connection how it went for its users, joined with what the gateway did about it; several logs may be\n" +
+			"given then.",
 		Example: "  halfopen review /var/log/halfopen --verdict drop --since 1h\n" +
 			"  halfopen review /var/log/halfopen reason:syn-established,late-after-expiry src:10.0.0.0/8 since:1h\n" +
 			"  halfopen review /var/log/halfopen -f --verdict drop\n" +
 			"  halfopen review /var/log/halfopen --trouble --since 24h\n" +
+			"  halfopen review gw1/log gw2/log --outcomes -o csv > outcomes.csv\n" +
 			"  halfopen review /var/log/halfopen --flow 1234567890123\n" +
 			"  halfopen review /var/log/halfopen --flow 1234567890123 --svg > connection.svg\n" +
 			"  halfopen review /var/log/halfopen --flow 1234567890123 -o json | jq .decision\n" +
 			"  halfopen review verify /var/log/halfopen",
 		Args: reviewArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			f, err := reviewFilter(values, args[1:], time.Now())
+			logs, words := args[:1], args[1:]
+			if opt.outcomes {
+				logs, words = splitLogs(args)
+			}
+			f, err := reviewFilter(values, words, time.Now())
 			if err != nil {
 				return err
 			}
@@ -76,6 +84,8 @@ func newReviewCmd() *cobra.Command {
 				return err
 			}
 			switch flow, story := oneFlow(f, opt); {
+			case opt.outcomes:
+				return listOutcomes(c, logs, f, opt)
 			case opt.trouble:
 				return listTrouble(c, args[0], f, opt)
 			case story:
@@ -92,6 +102,7 @@ func newReviewCmd() *cobra.Command {
 	fl.BoolVar(&opt.reverse, "reverse", false, "newest first (directories only)")
 	fl.BoolVarP(&opt.follow, "follow", "f", false, "print records as they come, across files, until interrupted (directories only)")
 	fl.BoolVar(&opt.trouble, "trouble", false, "say what went wrong for users, grouped; filters pick cases then")
+	fl.BoolVar(&opt.outcomes, "outcomes", false, "tell of each connection how it went for its users; filters pick connections then, and there may be several logs")
 	fl.BoolVar(&opt.svg, "svg", false, "with --flow: draw the connection's life as SVG")
 	fl.StringVarP(&opt.output, "output", "o", "text", "text, json for the log's own lines, or csv")
 	c.AddCommand(newReviewVerifyCmd(), newReviewExportCmd(), newReviewServeCmd())
@@ -106,9 +117,12 @@ func addFilterFlags(fl *pflag.FlagSet, values map[string]*[]string) {
 }
 
 // reviewArgs wants a log and words of a filter.
-func reviewArgs(_ *cobra.Command, args []string) error {
+func reviewArgs(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("expected a log's directory, one of its files, or -")
+	}
+	if several, _ := c.Flags().GetBool("outcomes"); several {
+		return nil
 	}
 	for _, a := range args[1:] {
 		if !strings.Contains(a, ":") {

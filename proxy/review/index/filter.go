@@ -94,6 +94,9 @@ func (f *Filter) matchWords(e *decisionlog.Event) bool {
 		oneOf(f.Arm, arm) && oneRev(f.Rev, rev)
 }
 
+// MatchRev says whether a policy revision is one that the filter asks for.
+func (f *Filter) MatchRev(rev string) bool { return oneRev(f.Rev, rev) }
+
 // oneOf says whether a word is among those asked for; no word never is.
 func oneOf(want []string, word string) bool {
 	return len(want) == 0 || word != "" && slices.Contains(want, word)

@@ -17,7 +17,7 @@ func (j *joiner) syn(at int64, id uint64) {
 	var c *conn
 	if id != 0 {
 		if i, ok := j.at[key{uint32(j.r.run), id}]; ok {
-			c = &j.conns[i]
+			c = j.c(i)
 		} else {
 			c = j.conn(id, false)
 			j.older(c, at)
@@ -34,7 +34,7 @@ func (j *joiner) syn(at int64, id uint64) {
 		j.opening(c, at, &e, seq)
 		if before == stateStands || before == stateClosed { // it took the place of an old one, which was reset for it
 			if i, ok := j.at[key{uint32(j.r.run), c.pred}]; ok {
-				j.conns[i].act(at, acts{all: d.peer, resets: d.peer})
+				j.c(i).act(at, acts{all: d.peer, resets: d.peer})
 			}
 			d.peer = 0
 		}
@@ -72,8 +72,8 @@ func (j *joiner) opening(c *conn, at int64, e *ends, seq uint32) {
 	} else {
 		c.isn = seq
 		c.flags |= hasISN
-		if i, ok := j.tries[*e]; ok && j.conns[i].isn == seq && j.conns[i].run == uint32(j.r.run) {
-			t := &j.conns[i] // its SYN was not let in before
+		if i, ok := j.tries[*e]; ok && j.c(i).isn == seq && j.c(i).run == uint32(j.r.run) {
+			t := j.c(i) // its SYN was not let in before
 			c.dialled = t.first
 			c.extraAgain += t.seenAgain + 1
 			j.absorb(c, i)
@@ -87,8 +87,8 @@ func (j *joiner) opening(c *conn, at int64, e *ends, seq uint32) {
 // dial returns the attempt of a SYN that opened no connection, and met that of id met, 0 for none.
 func (j *joiner) dial(at int64, e *ends, seq uint32, met uint64) *conn {
 	f, w := &j.r.f, j.r.words
-	if i, ok := j.tries[*e]; ok && j.conns[i].isn == seq && j.conns[i].run == uint32(j.r.run) {
-		t := &j.conns[i]
+	if i, ok := j.tries[*e]; ok && j.c(i).isn == seq && j.c(i).run == uint32(j.r.run) {
+		t := j.c(i)
 		t.last = max(t.last, at)
 		if !f.Has(slots.settles) { // it was held, and counted then
 			t.seenAgain++
@@ -110,8 +110,8 @@ func (j *joiner) dial(at int64, e *ends, seq uint32, met uint64) *conn {
 // attemptOn returns the attempt that has met c, nil for none.
 func (j *joiner) attemptOn(c *conn) *conn {
 	for _, e := range [...]ends{c.ends(), c.ends().reverse()} {
-		if i, ok := j.tries[e]; ok && j.conns[i].met == c.id && j.conns[i].run == c.lastRun {
-			return &j.conns[i]
+		if i, ok := j.tries[e]; ok && j.c(i).met == c.id && j.c(i).run == c.lastRun {
+			return j.c(i)
 		}
 	}
 	return nil
@@ -124,10 +124,10 @@ func (j *joiner) prove(c *conn) {
 	}
 	e := c.ends()
 	i, ok := j.tries[e]
-	if !ok || j.conns[i].isn+1 != uint32(j.r.f.Uint(slots.ack)) {
+	if !ok || j.c(i).isn+1 != uint32(j.r.f.Uint(slots.ack)) {
 		return
 	}
-	t := &j.conns[i]
+	t := j.c(i)
 	c.flags |= proven | hasISN
 	c.isn = t.isn
 	c.dialled, c.synFirst = t.first, t.first
@@ -137,7 +137,7 @@ func (j *joiner) prove(c *conn) {
 
 // absorb moves what an attempt has met to the connection that it became, and frees its place.
 func (j *joiner) absorb(c *conn, i int32) {
-	t := &j.conns[i]
+	t := j.c(i)
 	c.lead(t)
 	delete(j.tries, t.ends())
 	j.release(i)

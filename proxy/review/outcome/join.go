@@ -11,7 +11,8 @@ import (
 // joiner puts together what the records of one log say about each connection.
 type joiner struct {
 	r      *reader
-	conns  []conn  // places
+	slabs  []*slab
+	used   int32   // places ever
 	free   []int32 // of them
 	live   int     // places in use
 	at     map[key]int32
@@ -28,7 +29,15 @@ func newJoiner(r *reader) *joiner {
 	return &joiner{r: r, at: map[key]int32{}, tries: map[ends]int32{}, units: map[wordID]string{}, strays: map[ends]*looseSegments{}}
 }
 
-// place returns a free place.
+// slab is so many conns, so that their places stay where they are.
+type slab [1 << slabBits]conn
+
+const slabBits = 10
+
+// c returns the conn at a place.
+func (j *joiner) c(i int32) *conn { return &j.slabs[i>>slabBits][i&(1<<slabBits-1)] }
+
+// place returns a free place. It may tell of other connections for want of room.
 func (j *joiner) place() (int32, *conn) {
 	if j.live >= j.r.opt.Held {
 		j.makeRoom()
@@ -37,12 +46,14 @@ func (j *joiner) place() (int32, *conn) {
 	if n := len(j.free); n > 0 {
 		i := j.free[n-1]
 		j.free = j.free[:n-1]
-		j.conns[i] = conn{}
-		return i, &j.conns[i]
+		*j.c(i) = conn{}
+		return i, j.c(i)
 	}
-	j.conns = append(j.conns, conn{})
-	i := int32(len(j.conns) - 1)
-	return i, &j.conns[i]
+	if j.used>>slabBits == int32(len(j.slabs)) {
+		j.slabs = append(j.slabs, new(slab))
+	}
+	j.used++
+	return j.used - 1, j.c(j.used - 1)
 }
 
 // maxResumed is how many runs back a connection that goes on is looked for.
@@ -53,19 +64,19 @@ const maxResumed = 8
 func (j *joiner) conn(id uint64, begins bool) *conn {
 	k := key{uint32(j.r.run), id}
 	i, ok := j.at[k]
-	if ok && !(begins && j.conns[i].has(begun)) {
-		return &j.conns[i]
+	if ok && !(begins && j.c(i).has(begun)) {
+		return j.c(i)
 	}
 	if ok { // twice: a log that is no gateway's
 		j.tell(i)
 	} else if !begins {
 		for back := k.run; back > 0 && k.run-back < maxResumed; back-- {
 			old := key{back - 1, id}
-			if i, ok := j.at[old]; ok && !j.conns[i].has(finished) {
+			if i, ok := j.at[old]; ok && !j.c(i).has(finished) {
 				delete(j.at, old)
 				j.at[k] = i
-				j.conns[i].lastRun = k.run
-				return &j.conns[i]
+				j.c(i).lastRun = k.run
+				return j.c(i)
 			}
 		}
 	}
@@ -176,7 +187,7 @@ func (j *joiner) inject(at int64) {
 	if !ok {
 		return
 	}
-	c, to := &j.conns[i], rstToServer
+	c, to := j.c(i), rstToServer
 	if string(f.Text(slots.injectTo)) == "client" {
 		to = rstToClient
 	}
@@ -266,7 +277,7 @@ func (j *joiner) decision(at int64) {
 		j.older(j.conn(id, false), at) // older than the log, or than a restart, or its SYN's record was held back
 		i = j.at[key{uint32(j.r.run), id}]
 	}
-	c := &j.conns[i]
+	c := j.c(i)
 	toClient := string(f.Text(slots.direction)) == "to_client"
 	a := j.deedOf().whole()
 	if f.Has(slots.settles) {
@@ -275,7 +286,7 @@ func (j *joiner) decision(at int64) {
 	met := c
 	if before := w.at(f, slots.before).state; w.at(f, slots.after).state == stateDenied && before != stateDenied && before != stateNone {
 		if i, ok := j.at[key{uint32(j.r.run), c.pred}]; ok {
-			met = &j.conns[i] // the connection that the denial has ended
+			met = j.c(i) // the connection that the denial has ended
 		}
 	}
 	met.act(at, a)

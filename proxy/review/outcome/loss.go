@@ -2,11 +2,13 @@ package outcome
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/review/human"
 )
 
 // Loss is what the logs lack, and admit.
@@ -110,15 +112,15 @@ func (d *Data) Caveats() []string {
 		if l.GapAtMost > 0 {
 			atMost = fmt.Sprintf(" and at most %d more", l.GapAtMost)
 		}
-		say("The log admits %d segments%s that it does not explain (%d gap records). %s of connections lived meanwhile: what happened to them may be missing.",
-			l.GapMessages, atMost, l.GapRecords, d.gapped())
+		say("The log admits %d segments%s that it does not explain (%s). Of the connections %s lived meanwhile: what happened to them may be missing.",
+			l.GapMessages, atMost, human.Count(l.GapRecords, "gap record"), d.gapped())
 	}
 	if n, what := sum(l.Suppressed); n > 0 {
-		say("A rate limit held back the records of %d decisions (%s). Drops, RSTs and other figures of flow records count them all the same; attempts that met an old connection, challenges, segments after an end and the time of an intervention are known from such records only, and are undercounted in whichever arm has more of them.",
-			n, what)
+		say("A rate limit held back the records of %s (%s). Interventions, RSTs and the other figures of flow records count them all the same; attempts that met an old connection, challenges, segments after an end and the time of an intervention are known from such records only, and are undercounted in whichever arm has more of them.",
+			human.Count(n, "decision"), what)
 	}
 	if n, what := sum(l.Omitted); n > 0 {
-		say("%d records were lost before they reached the disk (%s): connections whose last record is among them are told as far as the log goes.", n, what)
+		say("Lost before they reached the disk: %s (%s): connections whose last record is among them are told as far as the log goes.", human.Count(n, "record"), what)
 	}
 	if l.BadLines > 0 {
 		say("%d lines are no records (%d of them cut short at the end of a file), and were left out.", l.BadLines, l.Cut)
@@ -128,8 +130,8 @@ func (d *Data) Caveats() []string {
 	}
 	if l.StepCount > 0 {
 		back := slices.MaxFunc(l.Steps, func(a, b Step) int { return int(a.Back/time.Millisecond - b.Back/time.Millisecond) }).Back
-		say("A gateway's clock stepped back (%d times, at most by %s). Durations are by its monotonic clock and stay right; when connections began, and what is told by time of day, is uncertain by as much.",
-			l.StepCount, back.Round(time.Millisecond))
+		say("A gateway's clock stepped back (%s, at most by %s). Durations are by its monotonic clock and stay right; when connections began, and what is told by time of day, is uncertain by as much.",
+			human.Count(l.StepCount, "time"), back.Round(time.Millisecond))
 	}
 	if len(d.Gateways) > 1 {
 		if _, _, ok := d.Overlap(); !ok {
@@ -138,7 +140,7 @@ func (d *Data) Caveats() []string {
 	}
 	for _, g := range d.Gateways {
 		if n := len(g.Crashed); n > 0 {
-			say("%s died without a last word %d times: connections that lived then have no end in the log.", g.Name, n)
+			say("%s died without a last word (%s): connections that lived then have no end in the log.", g.Name, human.Count(n, "time"))
 		}
 	}
 	if l.Missed > 0 {
@@ -150,9 +152,10 @@ func (d *Data) Caveats() []string {
 // gapped names the share of each arm's connections that lived during a gap.
 func (d *Data) gapped() string {
 	var parts []string
-	for name, a := range d.Arms {
+	for _, name := range slices.Sorted(maps.Keys(d.Arms)) {
+		a := d.Arms[name]
 		if a.Connections > 0 {
-			parts = append(parts, fmt.Sprintf("%.1f%% %s", 100*float64(a.Gapped)/float64(a.Connections), armName(name)))
+			parts = append(parts, fmt.Sprintf("%.1f%% of those %s", 100*float64(a.Gapped)/float64(a.Connections), armName(name)))
 		}
 	}
 	slices.SortFunc(parts, func(a, b string) int {
@@ -163,9 +166,9 @@ func (d *Data) gapped() string {
 
 func armName(name string) string {
 	if name == "" {
-		return "of no arm"
+		return "in no arm"
 	}
-	return "of arm " + name
+	return "in arm " + quoted(name)
 }
 
 // sum adds counts up and names the largest.

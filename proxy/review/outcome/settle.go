@@ -47,15 +47,15 @@ func (c *conn) follows(earlier *conn) bool {
 // link finds which connection of each pair retries which, over all that are in memory.
 func (j *joiner) link() []int32 {
 	all := make([]int32, 0, j.live)
-	for i := range j.conns {
-		if !j.conns[i].has(gone) {
-			all = append(all, int32(i))
+	for i := range j.used {
+		if !j.c(i).has(gone) {
+			all = append(all, i)
 		}
 	}
-	slices.SortFunc(all, func(a, b int32) int { return byPair(&j.conns[a], &j.conns[b]) })
+	slices.SortFunc(all, func(a, b int32) int { return byPair(j.c(a), j.c(b)) })
 	for from := 0; from < len(all); {
 		to := from + 1
-		for to < len(all) && samePair(&j.conns[all[from]], &j.conns[all[to]]) {
+		for to < len(all) && samePair(j.c(all[from]), j.c(all[to])) {
 			to++
 		}
 		j.linkPair(all[from:to])
@@ -67,21 +67,21 @@ func (j *joiner) link() []int32 {
 // linkPair finds it among the connections of one client to one server, which are in the order of their beginnings.
 func (j *joiner) linkPair(of []int32) {
 	for n, i := range of { // from the first on: what began the attempt
-		c := &j.conns[i]
+		c := j.c(i)
 		c.next, c.retries, c.reached = none, 0, 0
 		c.flags &^= hopeful | retried
 		if !c.failed() && c.acts().all == 0 {
 			continue
 		}
 		since := max(c.last, c.lastAct)
-		at, _ := slices.BinarySearchFunc(of[n+1:], since, func(o int32, t int64) int { return cmp.Compare(j.conns[o].begin(), t) })
-		for at += n + 1; at < len(of) && j.conns[of[at]].begin()-since <= int64(RetryWindow) && !j.conns[of[at]].follows(c); at++ {
+		at, _ := slices.BinarySearchFunc(of[n+1:], since, func(o int32, t int64) int { return cmp.Compare(j.c(o).begin(), t) })
+		for at += n + 1; at < len(of) && j.c(of[at]).begin()-since <= int64(RetryWindow) && !j.c(of[at]).follows(c); at++ {
 		}
-		if at == len(of) || j.conns[of[at]].begin()-since > int64(RetryWindow) {
+		if at == len(of) || j.c(of[at]).begin()-since > int64(RetryWindow) {
 			continue
 		}
 		c.next = int32(at)
-		next := &j.conns[of[at]]
+		next := j.c(of[at])
 		if !c.failed() {
 			continue
 		}
@@ -104,12 +104,12 @@ func (j *joiner) linkPair(of []int32) {
 		}
 	}
 	for n := len(of) - 1; n >= 0; n-- { // from the last: what it led to
-		c := &j.conns[of[n]]
+		c := j.c(of[n])
 		if c.next == none {
 			c.set(hopeful, !c.has(finished|attempt) || j.r.clocks[c.lastRun].now-c.last <= int64(RetryWindow))
 			continue
 		}
-		next := &j.conns[of[c.next]]
+		next := j.c(of[c.next])
 		switch {
 		case next.failed():
 			c.retries, c.reached = next.retries+1, next.reached
@@ -128,7 +128,7 @@ func (j *joiner) linkPair(of []int32) {
 func (j *joiner) settle() error {
 	all := j.link()
 	for _, i := range slices.Backward(all) { // of connections on the same ports the last comes first
-		j.claim(&j.conns[i])
+		j.claim(j.c(i))
 	}
 	for _, l := range j.strays {
 		j.r.data.Loss.Loose += l.n
@@ -138,7 +138,7 @@ func (j *joiner) settle() error {
 		all = j.link() // what was claimed may have led to another attempt
 	}
 	slices.SortFunc(all, func(a, b int32) int {
-		x, y := &j.conns[a], &j.conns[b]
+		x, y := j.c(a), j.c(b)
 		return cmp.Or(cmp.Compare(x.begin(), y.begin()), cmp.Compare(x.run, y.run), cmp.Compare(x.id, y.id), cmp.Compare(x.isn, y.isn))
 	})
 	for _, i := range all {
@@ -151,7 +151,7 @@ func (j *joiner) settle() error {
 func (j *joiner) makeRoom() {
 	all := j.link()
 	slices.SortFunc(all, func(a, b int32) int {
-		x, y := &j.conns[a], &j.conns[b]
+		x, y := j.c(a), j.c(b)
 		if x.has(finished|attempt) != y.has(finished|attempt) {
 			if x.has(finished | attempt) {
 				return -1
@@ -161,7 +161,7 @@ func (j *joiner) makeRoom() {
 		return cmp.Or(cmp.Compare(max(x.last, x.ended), max(y.last, y.ended)), cmp.Compare(x.id, y.id), cmp.Compare(x.isn, y.isn))
 	})
 	for _, i := range all[:(len(all)+1)/2] {
-		c := &j.conns[i]
+		c := j.c(i)
 		if c.has(timedOut) && len(j.early) < maxEarly {
 			if j.early == nil {
 				j.early = map[key]struct{}{}
@@ -178,7 +178,7 @@ const maxEarly = 1 << 20
 
 // release frees a place.
 func (j *joiner) release(i int32) {
-	j.conns[i].flags = gone
+	j.c(i).flags = gone
 	j.free = append(j.free, i)
 	j.live--
 }

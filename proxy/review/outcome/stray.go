@@ -23,7 +23,7 @@ func (j *joiner) stray(at int64, id uint64) {
 		}
 		return
 	}
-	c := &j.conns[i]
+	c := j.c(i)
 	c.act(at, a)
 	switch reason.base {
 	case conntrack.LateAfterExpiry, conntrack.AckNoState, conntrack.DataNoState, conntrack.FinNoState, conntrack.Adopted:

@@ -25,7 +25,7 @@ func seconds(ns int64, known bool) float64 {
 
 // tell hands out the outcome of a connection and frees its place. The connections must have been linked.
 func (j *joiner) tell(i int32) {
-	c := &j.conns[i]
+	c := j.c(i)
 	o := j.outcome(c)
 	j.book(c, o)
 	if k := (key{c.lastRun, c.id}); j.at[k] == i && c.id != 0 {
