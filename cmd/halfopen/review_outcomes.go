@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -65,6 +67,11 @@ func listOutcomes(c *cobra.Command, logs []string, f index.Filter, opt reviewOpt
 		}
 		for _, s := range d.Caveats() {
 			fmt.Fprintln(c.ErrOrStderr(), "review: "+s)
+		}
+		for _, name := range slices.Sorted(maps.Keys(d.Experiments)) {
+			for _, s := range slices.Concat(d.Experiments[name].Changes, d.Experiments[name].Problems) {
+				fmt.Fprintln(c.ErrOrStderr(), "review: experiment "+s)
+			}
 		}
 	}
 	return err

@@ -45,6 +45,7 @@ type conn struct {
 	endedBy, reason wordID
 	outcome         wordID
 	flags           connFlags
+	unit            uint8 // of its arm's experiment, and 1; 0: not known
 	next            int32 // place of the connection that retries it, while settling; none
 	retries         int32
 	reached         int64 // when a retry stood that got data through, while settling; 0: none did

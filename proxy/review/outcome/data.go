@@ -35,9 +35,10 @@ type Gateway struct {
 type Experiment struct {
 	Name    string       `json:"name"`
 	Records []SpecRecord `json:"records"`
-	// Changes are differences between specs of the name that make assignments differ: salt, unit, share, match, the arms' names or
-	// weights, switchback. Where there is one the arms' units are not comparable over the whole log.
-	Changes []string `json:"changes,omitempty"`
+	// Changes are differences between specs of the name that give units other arms ([experiment.Difference.Assignment]). Where there
+	// is one the arms' units are not comparable over the whole log.
+	Changes  []string `json:"changes,omitempty"`
+	Problems []string `json:"problems,omitempty"` // of specs that cannot be read
 }
 
 // SpecRecord is one experiment record.
@@ -50,7 +51,9 @@ type SpecRecord struct {
 	Event   string          `json:"event"` // start, end, stop, guardrail, changed
 	Arm     string          `json:"arm,omitempty"`
 	Detail  string          `json:"detail,omitempty"`
-	Spec    json.RawMessage `json:"spec,omitempty"` // as the record has it
+	Raw     json.RawMessage `json:"spec,omitempty"` // as the record has it
+
+	Spec *experiment.Spec `json:"-"` // the same; nil: none, or none that can be read
 }
 
 // Arm is what the log says of an arm as a whole.

@@ -16,17 +16,17 @@ type joiner struct {
 	free   []int32 // of them
 	live   int     // places in use
 	at     map[key]int32
-	tries  map[ends]int32    // the latest attempt without an entry, by who dials whom
-	units  map[wordID]string // unit word of an arm's experiment
-	err    error             // of who is told
-	early  map[key]struct{}  // told for want of room, of those that a timer ended
+	tries  map[ends]int32   // the latest attempt without an entry, by who dials whom
+	units  map[wordID]uint8 // by arm: its experiment's unit, and 1
+	err    error            // of who is told
+	early  map[key]struct{} // told for want of room, of those that a timer ended
 	strays map[ends]*looseSegments
 }
 
 const none = int32(-1)
 
 func newJoiner(r *reader) *joiner {
-	return &joiner{r: r, at: map[key]int32{}, tries: map[ends]int32{}, units: map[wordID]string{}, strays: map[ends]*looseSegments{}}
+	return &joiner{r: r, at: map[key]int32{}, tries: map[ends]int32{}, units: map[wordID]uint8{}, strays: map[ends]*looseSegments{}}
 }
 
 // slab is so many conns, so that their places stay where they are.
@@ -137,6 +137,9 @@ func (j *joiner) flow(at int64) {
 	}
 	w := j.r.words
 	c.arm, c.rev, c.preset = w.id(f.Text(slots.flowArm)), w.id(f.Text(slots.flowRev)), w.id(f.Text(slots.flowPreset))
+	if u := j.units[c.arm]; u != 0 && c.unit == 0 {
+		c.unit = u
+	}
 	switch w.at(f, slots.state).state {
 	case stateStands:
 		c.flags |= stands

@@ -131,22 +131,26 @@ func TestExperimentRecords(t *testing.T) {
 		return fmt.Sprintf(`{"timestamp":"%s","event_type":"experiment","experiment":{"name":"idle-5m","event":"%s","spec":%s}}`+"\n", at(ts), event, spec)
 	}
 	spec := func(salt, weight, rev string) string {
-		return fmt.Sprintf(`{"name":"idle-5m","unit":"pair","salt":"%s","share":10000,"arms":[{"name":"a","weight":%s,"policy":"gateway","policy_rev":"%s"},{"name":"b","weight":5000}]}`, salt, weight, rev)
+		return fmt.Sprintf(`{"name":"idle-5m","unit":"pair","salt":"%s","share":100,"arms":[{"name":"a","weight":%s,"policy":"gateway","policy_rev":"%s"},{"name":"b","weight":%s,"aa":true}]}`,
+			salt, weight, rev, map[string]string{"50": "50", "40": "60"}[weight])
 	}
 	end := flowLine(1, 1, "end", 0, 1, `,"reason":"fin","outcome":"closed","ended_by":"client-fin","arm":"b","policy_rev":"sha256:2","preset":"p"`)
-	same := fmt.Sprintf(header, 1, "A") + rec(0, "start", spec("s", "5000", "sha256:1")) + end + rec(2, "start", spec("s", "5000", "sha256:2"))
+	same := fmt.Sprintf(header, 1, "A") + rec(0, "start", spec("s", "50", "sha256:1")) + end + rec(2, "start", spec("s", "50", "sha256:2"))
 	d := read(t, outcome.Options{}, write(t, same))
 	x := d.Experiments["idle-5m"]
-	if x == nil || len(x.Records) != 2 || len(x.Changes) != 0 || !bytes.Contains(x.Records[0].Spec, []byte(`"salt":"s"`)) || x.Records[1].Line != 4 {
+	if x == nil || len(x.Records) != 2 || len(x.Changes) != 0 || !bytes.Contains(x.Records[0].Raw, []byte(`"salt":"s"`)) || x.Records[1].Line != 4 {
 		t.Fatalf("%+v", x)
 	}
 	if o := d.Outcomes[0]; o.Unit != "10.2.0.7 > 192.0.2.9" || o.Arm != "b" || o.Rev != "sha256:2" || d.Arms["b"].Revs["sha256:2"].Preset != "p" {
 		t.Errorf("%+v", o)
 	}
-	d = read(t, outcome.Options{Unit: func(o *experiment.Outcome) string { return o.Arm + "!" }}, write(t, same+rec(3, "start", spec("other", "4000", "sha256:2"))+rec(4, "changed", "null")))
-	if c := strings.Join(d.Experiments["idle-5m"].Changes, "\n"); !strings.Contains(c, `salt was "s" and is "other"`) || !strings.Contains(c, "arms were a 5000, b 5000 and are a 4000, b 5000") ||
+	d = read(t, outcome.Options{Unit: func(o *experiment.Outcome) string { return o.Arm + "!" }}, write(t, same+rec(3, "start", spec("other", "40", "sha256:2"))+rec(4, "changed", "null")+rec(5, "start", `{"unit":"x"}`)))
+	if c := strings.Join(d.Experiments["idle-5m"].Changes, "\n"); !strings.Contains(c, `salt "s" -> "other"`) || !strings.Contains(c, "weights a ") ||
 		!strings.Contains(c, "the gateway says that it was changed") {
 		t.Error(c)
+	}
+	if p := d.Experiments["idle-5m"].Problems; len(p) != 1 {
+		t.Errorf("%q", p)
 	}
 	if d.Outcomes[0].Unit != "b!" {
 		t.Errorf("unit %q", d.Outcomes[0].Unit)

@@ -2,7 +2,6 @@ package outcome
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -116,7 +115,7 @@ func (r *reader) readFile(name string) error {
 			r.bad(&decisionlog.BadLine{File: name, Line: r.line, Offset: at.Offset, Err: err})
 			continue
 		}
-		known, err := r.record(raw)
+		known, err := r.record()
 		if err != nil || !known {
 			return err
 		}
@@ -135,7 +134,7 @@ func (r *reader) bad(b *decisionlog.BadLine) {
 }
 
 // record takes the line at hand; known is false where its file is of a shape that is not.
-func (r *reader) record(raw []byte) (known bool, err error) {
+func (r *reader) record() (known bool, err error) {
 	f := &r.f
 	if f.Has(slots.header) {
 		if v := int(f.Uint(slots.schema)); v > decisionlog.SchemaVersion {
@@ -160,7 +159,7 @@ func (r *reader) record(raw []byte) (known bool, err error) {
 	case f.Has(slots.inject):
 		r.join.inject(r.tick(f.Nanos(slots.timestamp)))
 	case f.Has(slots.gap), f.Has(slots.stats), f.Has(slots.reload), f.Has(slots.experiment):
-		r.rare(raw)
+		r.rare()
 	}
 	return true, r.join.err
 }
@@ -220,7 +219,7 @@ func (c *clock) tick(ns int64) (mono, back int64) {
 }
 
 // rare takes a record that few lines are.
-func (r *reader) rare(raw []byte) {
+func (r *reader) rare() {
 	e, err := r.f.Event()
 	if err != nil {
 		return // the scanner has taken it, so that cannot be
@@ -237,13 +236,7 @@ func (r *reader) rare(raw []byte) {
 		r.data.Reloads = append(r.data.Reloads, Reload{At: e.Timestamp.Time, Gateway: r.gateway.Name, OK: e.Reload.OK, Rev: e.Reload.PolicyRev,
 			PreviousRev: e.Reload.PreviousRev, Flows: e.Reload.Flows})
 	case e.Experiment != nil:
-		var spec struct {
-			Experiment struct {
-				Spec json.RawMessage `json:"spec"`
-			} `json:"experiment"`
-		}
-		_ = json.Unmarshal(raw, &spec) // it was read as an Event
-		r.experiment(e, spec.Experiment.Spec)
+		r.experiment(e)
 	}
 }
 

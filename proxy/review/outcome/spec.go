@@ -2,9 +2,10 @@ package outcome
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 
+	"halfopen/conntrack"
+	"halfopen/policy/experiment"
 	"halfopen/proxy/decisionlog"
 )
 
@@ -12,93 +13,73 @@ import (
 const maxSpecRecords = 10000
 
 // experiment takes an experiment record.
-func (r *reader) experiment(e *decisionlog.Event, spec json.RawMessage) {
-	x := r.data.Experiments[e.Experiment.Name]
+func (r *reader) experiment(e *decisionlog.Event) {
+	name := e.Experiment.Name
+	x := r.data.Experiments[name]
 	if x == nil {
-		x = &Experiment{Name: e.Experiment.Name}
-		r.data.Experiments[e.Experiment.Name] = x
+		x = &Experiment{Name: name}
+		r.data.Experiments[name] = x
 	}
 	rec := SpecRecord{At: e.Timestamp.Time, Gateway: r.gateway.Name, Run: r.clocks[r.run].name, File: r.file, Line: r.line,
-		Event: e.Experiment.Event, Arm: e.Experiment.Arm, Detail: e.Experiment.Detail, Spec: bytes.Clone(spec)}
-	if first := x.spec(); first != nil && len(rec.Spec) > 0 {
-		for _, what := range differences(first.Spec, rec.Spec) {
-			x.Changes = append(x.Changes, fmt.Sprintf("%s: %s (%s:%d, first said in %s:%d)", e.Experiment.Name, what, r.file, r.line, first.File, first.Line))
+		Event: e.Experiment.Event, Arm: e.Experiment.Arm, Detail: e.Experiment.Detail}
+	where := fmt.Sprintf("%s:%d", r.file, r.line)
+	if len(e.Experiment.Spec) > 0 && string(e.Experiment.Spec) != "null" {
+		rec.Raw = bytes.Clone(e.Experiment.Spec)
+		var err error
+		if rec.Spec, err = experiment.FromJSON(rec.Raw); err != nil {
+			x.Problems = append(x.Problems, fmt.Sprintf("%s: %v", where, err))
+		}
+	}
+	if before := x.latest(); before != nil && rec.Spec != nil {
+		for _, d := range rec.Spec.Differences(before.Spec) {
+			if d.Assignment {
+				x.Changes = append(x.Changes, fmt.Sprintf("%s: %s (%s, against %s:%d)", name, d.String(), where, before.File, before.Line))
+			}
 		}
 	}
 	if rec.Event == "changed" {
-		x.Changes = append(x.Changes, fmt.Sprintf("%s: the gateway says that it was changed: %s (%s:%d)", e.Experiment.Name, rec.Detail, r.file, r.line))
+		x.Changes = append(x.Changes, fmt.Sprintf("%s: the gateway says that it was changed: %s (%s)", name, rec.Detail, where))
 	}
-	r.join.learn(rec.Spec)
+	if rec.Spec != nil {
+		r.join.learn(rec.Spec)
+	}
 	if len(x.Records) < maxSpecRecords {
 		x.Records = append(x.Records, rec)
 	}
 }
 
-// spec returns the first record with a spec.
-func (x *Experiment) spec() *SpecRecord {
-	for i := range x.Records {
-		if len(x.Records[i].Spec) > 0 {
+// latest returns the last record with a spec.
+func (x *Experiment) latest() *SpecRecord {
+	for i := len(x.Records) - 1; i >= 0; i-- {
+		if x.Records[i].Spec != nil {
 			return &x.Records[i]
 		}
 	}
 	return nil
 }
 
-// assigning are the parts of a spec that an assignment depends on.
-var assigning = []string{"unit", "salt", "share", "match", "switchback"}
-
-// differences says in what two specs assign differently. Other parts may change.
-func differences(a, b json.RawMessage) (out []string) {
-	var was, is map[string]json.RawMessage
-	if json.Unmarshal(a, &was) != nil || json.Unmarshal(b, &is) != nil {
-		return nil
+// learn takes from a spec what its arms' units are.
+func (j *joiner) learn(s *experiment.Spec) {
+	for _, a := range s.Arms {
+		j.units[j.r.words.id([]byte(a.Name))] = 1 + uint8(s.Unit)
 	}
-	for _, key := range assigning {
-		if !same(was[key], is[key]) {
-			out = append(out, fmt.Sprintf("%s was %s and is %s", key, shown(was[key]), shown(is[key])))
-		}
-	}
-	if x, y := weights(was["arms"]), weights(is["arms"]); x != y {
-		out = append(out, fmt.Sprintf("arms were %s and are %s", x, y))
-	}
-	return out
 }
 
-// same compares two values, not their layout.
-func same(a, b json.RawMessage) bool {
-	return shown(a) == shown(b)
-}
-
-// shown is a value in one layout.
-func shown(v json.RawMessage) string {
-	var any any
-	if len(v) == 0 || json.Unmarshal(v, &any) != nil {
-		return "nothing"
+// unit names the unit of a connection. Of one whose SYN nobody saw it is the one that it was assigned by.
+func (j *joiner) unit(c *conn, o *experiment.Outcome) string {
+	if j.r.opt.Unit != nil {
+		return j.r.opt.Unit(o)
 	}
-	b, err := json.Marshal(any)
-	if err != nil {
-		return "nothing"
+	u := c.unit
+	if u == 0 {
+		u = j.units[c.arm] // the experiment's record came a little later than the connection's
 	}
-	return string(b)
-}
-
-// specArm is what is read of an arm.
-type specArm struct {
-	Name   string          `json:"name"`
-	Weight json.RawMessage `json:"weight"`
-}
-
-// weights writes the names and weights of a spec's arms, in their order.
-func weights(arms json.RawMessage) (out string) {
-	var list []specArm
-	if json.Unmarshal(arms, &list) != nil {
-		return "none"
+	if c.arm == 0 || u == 0 {
+		return ""
 	}
-	for i, a := range list {
-		if i > 0 {
-			out += ", "
-		}
-		out += a.Name + " " + shown(a.Weight)
+	tu := conntrack.MakeTuple(o.Client, o.Server)
+	if c.has(adopted) {
+		tu = experiment.FromClient(tu)
 	}
-	return out
+	return experiment.Unit(u - 1).Text(&tu)
 }

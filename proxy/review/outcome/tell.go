@@ -1,7 +1,6 @@
 package outcome
 
 import (
-	"encoding/json"
 	"math"
 	"time"
 
@@ -167,40 +166,4 @@ func (j *joiner) book(c *conn, o *experiment.Outcome) {
 			break
 		}
 	}
-}
-
-// learn takes from a spec what its arms' units are.
-func (j *joiner) learn(spec json.RawMessage) {
-	var s struct {
-		Unit string    `json:"unit"`
-		Arms []specArm `json:"arms"`
-	}
-	if json.Unmarshal(spec, &s) != nil {
-		return
-	}
-	for _, a := range s.Arms {
-		j.units[j.r.words.id([]byte(a.Name))] = s.Unit
-	}
-}
-
-// unit names the unit of a connection.
-func (j *joiner) unit(c *conn, o *experiment.Outcome) string {
-	if j.r.opt.Unit != nil {
-		return j.r.opt.Unit(o)
-	}
-	client, server := o.Client.Addr(), o.Server.Addr()
-	switch j.units[c.arm] {
-	case experiment.UnitClient64.String():
-		if p, err := client.Prefix(64); client.Is6() && err == nil {
-			return p.String()
-		}
-		return client.String()
-	case experiment.UnitClient.String():
-		return client.String()
-	case experiment.UnitPair.String():
-		return client.String() + " > " + server.String()
-	case experiment.UnitFlow.String():
-		return o.Client.String() + " > " + o.Server.String()
-	}
-	return ""
 }
