@@ -37,9 +37,6 @@ func (r *reader) experiment(e *decisionlog.Event) {
 			}
 		}
 	}
-	if rec.Event == "changed" {
-		x.Changes = append(x.Changes, fmt.Sprintf("%s: the gateway says that it was changed: %s (%s)", name, rec.Detail, where))
-	}
 	if rec.Spec != nil {
 		r.join.learn(rec.Spec)
 	}
