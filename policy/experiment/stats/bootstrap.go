@@ -102,6 +102,7 @@ type resampler struct {
 	classes  []unitClass // the others
 	times    []int32     // how often each unit was drawn
 	drawn    []int       // how often units of each class were drawn
+	outside  int         // resamples whose quantile lay elsewhere
 }
 
 // unitCount is a unit's number of values, and of those below the resampler's from.
@@ -278,6 +279,7 @@ func (r *resampler) resample(g *RNG) float64 {
 		return v
 	}
 	// The quantile lies elsewhere: now it matters which units of each class were drawn.
+	r.outside++
 	clear(r.times[len(r.single):])
 	for i, c := range r.classes {
 		for range r.drawn[i] {

@@ -65,13 +65,13 @@ func TestResampleIsQuantile(t *testing.T) {
 			own[u] = append(own[u], r.values[i])
 		}
 		for range 30 {
+			before := r.outside
 			got := r.resample(g)
-			if len(r.classes) > 0 { // who was drawn of a class is not known before it is asked
-				_, ok := r.find(r.from, r.to, belowOf(r), allOf(r))
-				if ok {
-					continue
+			if outside += r.outside - before; r.outside == before { // who was drawn of a class was not asked, so may be anyone
+				clear(r.times[len(r.single):])
+				for i, c := range r.classes {
+					r.times[c.first] = int32(r.drawn[i])
 				}
-				outside++
 			}
 			if want := slowQuantile(own, r.times, q); got != want {
 				t.Fatalf("round %d: %v, want %v", round, got, want)
@@ -81,26 +81,6 @@ func TestResampleIsQuantile(t *testing.T) {
 	if outside < 12 {
 		t.Errorf("only %d resamples fell outside", outside)
 	}
-}
-
-func allOf(r *resampler) (n int64) {
-	for u, c := range r.single {
-		n += int64(r.times[u]) * int64(c.all)
-	}
-	for i, c := range r.classes {
-		n += int64(r.drawn[i]) * int64(c.all)
-	}
-	return n
-}
-
-func belowOf(r *resampler) (n int64) {
-	for u, c := range r.single {
-		n += int64(r.times[u]) * int64(c.below)
-	}
-	for i, c := range r.classes {
-		n += int64(r.drawn[i]) * int64(c.below)
-	}
-	return n
 }
 
 // TestResampleDistribution: the median of a resample of 2m-1 single values is the k-th in order with the probability that Efron gives
@@ -116,11 +96,6 @@ func TestResampleDistribution(t *testing.T) {
 	if err != nil || len(r.classes) != 2 {
 		t.Fatal(err, len(r.classes))
 	}
-	g := NewRNG(12)
-	var count [n + 1]float64
-	for range draws {
-		count[int(r.resample(g))]++
-	}
 	atMost := func(k int) (p float64) { // the probability that the median is at most the k-th
 		x := float64(k) / n
 		all, _ := math.Lgamma(n + 1)
@@ -135,16 +110,28 @@ func TestResampleDistribution(t *testing.T) {
 		return p
 	}
 	// Kolmogorov's distance; its 0.999 quantile for n draws is 1.95/sqrt(n).
-	sum, worst := 0.0, 0.0
-	for k := 200; k <= 300; k++ {
-		sum = 0
-		for _, c := range count[:k+1] {
-			sum += c
+	distance := func() (worst float64, outside int) {
+		r.outside = 0
+		var count [n + 1]float64
+		g := NewRNG(12)
+		for range draws {
+			count[int(r.resample(g))]++
 		}
-		worst = max(worst, math.Abs(sum/draws-atMost(k)))
+		sum := 0.0
+		for k, c := range count {
+			if sum += c; k >= 200 && k <= 300 {
+				worst = max(worst, math.Abs(sum/draws-atMost(k)))
+			}
+		}
+		return worst, r.outside
 	}
-	if worst > 1.95/math.Sqrt(draws) {
-		t.Errorf("distance %v", worst)
+	if worst, outside := distance(); worst > 1.95/math.Sqrt(draws) || outside > 0 {
+		t.Errorf("distance %v; %d of %d fell six standard errors away", worst, outside, draws)
+	}
+	r.from, r.to, r.single, r.classes = 3, 9, nil, nil // as if it were sure to lie elsewhere
+	r.classify(n)
+	if worst, outside := distance(); worst > 1.95/math.Sqrt(draws) || outside < draws {
+		t.Errorf("looking elsewhere: distance %v; %d of %d fell outside", worst, outside, draws)
 	}
 }
 
@@ -159,6 +146,41 @@ func TestQuantileDiffKnown(t *testing.T) {
 	i := good(QuantileDiff(singles(values), singles(zero), 0.5, 0.95, 4_000, 1))
 	if i.Estimate != 500 || math.Abs(i.Lo-469) > 2 || math.Abs(i.Hi-531) > 2 {
 		t.Errorf("%+v", i)
+	}
+}
+
+// TestQuantileOfEqualArms: the same values in both arms are resampled apart, so that the interval has its width and its middle.
+func TestQuantileOfEqualArms(t *testing.T) {
+	units := mixed(NewRNG(16), 300, 30)
+	i := good(QuantileDiff(units, units, 0.5, 0.95, 2000, 1))
+	if i.Estimate != 0 || !(i.Lo < 0 && i.Hi > 0) || math.Abs(i.Lo+i.Hi) > 0.2*(i.Hi-i.Lo) {
+		t.Errorf("%+v", i)
+	}
+}
+
+// TestWidened: R 4.2.2, pnorm(qt(.025, 18) * sqrt(10/9)) and pnorm(qt(.025, 298) * sqrt(100/99)).
+func TestWidened(t *testing.T) {
+	if a, b := widened(0.025, 10, 10), widened(0.025, 200, 100); !near(a, 0.013394924398515458, 1e-11) || !near(b, 0.023971647111233139, 1e-11) {
+		t.Errorf("%.17g, %.17g", a, b)
+	}
+}
+
+// TestFindAgrees: the value that makes a quantile is the same as ECDF's at every number of values; 0.95 and its like are no binary
+// fractions, and 0.3 times 10 is not 3.
+func TestFindAgrees(t *testing.T) {
+	values := make([]float64, 400)
+	for i := range values {
+		values[i] = float64(i * i)
+	}
+	for n := 1; n <= len(values); n++ {
+		r := &resampler{values: values[:n], unit: make([]int32, n), times: []int32{1}}
+		e := good(NewECDF(singles(values[:n]), 0.5))
+		for _, q := range []float64{0.01, 0.05, 0.1, 0.3, 0.35, 0.5, 0.55, 0.7, 0.9, 0.95, 0.99, 1.0 / 3} {
+			r.q = q
+			if v, ok := r.find(0, n, 0, int64(n)); !ok || v != e.Quantile(q) {
+				t.Fatalf("%v of %d values: %v, want %v", q, n, v, e.Quantile(q))
+			}
+		}
 	}
 }
 

@@ -140,6 +140,16 @@ func TestShareDiffProperties(t *testing.T) {
 	if err != nil || math.Abs(i.Lo-want.Diff.Lo) > 1e-6 || math.Abs(i.Hi-want.Diff.Hi) > 1e-6 || math.Abs(p/want.P-1) > 0.02 {
 		t.Errorf("%+v %v %v, want %+v", i, p, err, want)
 	}
+	// Units more alike than chance allows do not make more connections than there are; units that are all of one kind inside, and fewer
+	// of each kind than the variance says, not fewer than units.
+	alike := clusters([]float64{1, 1, 1, 1, 1, 1, 1, 0}, []float64{2, 2, 2, 2, 2, 2, 2, 2})
+	if s, err := shareOf("the arm", alike); err != nil || s.n != 16 {
+		t.Errorf("%+v, %v: 16 connections", s, err)
+	}
+	apart := clusters([]float64{9, 0, 0, 0}, []float64{9, 1, 1, 9})
+	if s, err := shareOf("the arm", apart); err != nil || !near(s.n, 400.0/164, 1e-12) {
+		t.Errorf("%+v, %v: %v units", s, err, 400.0/164)
+	}
 	// No failure anywhere: RatioDiff cannot say anything, this says how many there may be.
 	i, p, err = ShareDiff(flows(0, 300), flows(0, 200), 0.95)
 	none := good(Newcombe(0, 300, 0, 200, 0.95))

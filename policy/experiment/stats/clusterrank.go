@@ -154,7 +154,7 @@ func (a placed) statistic() float64 {
 }
 
 // permute divides the units between the arms in other ways: p is how often the statistic is at least as large as the one seen, reach
-// the statistic that 1-conf of divisions exceed (+Inf where there are too few).
+// the largest statistic that is no evidence at conf (+Inf where there are too few divisions).
 func permute(all []pooled, n1, n0 int, seen placed, conf float64) (p, reach float64) {
 	n := n1 + n0
 	values := make([][]float64, n)
@@ -205,7 +205,9 @@ func permute(all []pooled, n1, n0 int, seen placed, conf float64) (p, reach floa
 	// Equal but for rounding counts as equal.
 	least, _ := slices.BinarySearch(statistics, seen.statistic()*(1-1e-9))
 	total := float64(len(statistics))
-	return float64(len(statistics)-least) / total, statistics[min(len(statistics)-1, int(math.Ceil(conf*total)))]
+	// The largest statistic whose own p is not below 1-conf.
+	within := len(statistics) - int(math.Ceil((1-conf)*total-1e-9))
+	return float64(len(statistics)-least) / total, statistics[within]
 }
 
 // chanceAbove is the chance that a value of a is above one of b, ties half; both in order.

@@ -86,7 +86,7 @@ func (e *ECDF) Quantile(q float64) float64 {
 		return 1
 	})
 	i = min(i, len(e.X)-1)
-	if e.F[i] <= q+slack && i+1 < len(e.X) && q > 0 {
+	if e.F[i] <= q+slack && i+1 < len(e.X) {
 		return (e.X[i] + e.X[i+1]) / 2
 	}
 	return e.X[i]

@@ -131,6 +131,9 @@ func TestSRMBadInput(t *testing.T) {
 
 // TestSRMPower: at most 1 % false alarms, and 52:48 is caught within 20,000 units with power 0.99.
 func TestSRMPower(t *testing.T) {
+	if SRMAlarm > 0.01 {
+		t.Errorf("alarms at %v", SRMAlarm)
+	}
 	alarm := func(p float64, err error) bool { return err != nil || p < SRMAlarm }
 	often(t, "SRM, false alarms", SRMAlarm, false, func(r *RNG) bool {
 		n := r.Binomial(20_000, 0.5)

@@ -63,9 +63,7 @@ func MannWhitney(x1, x0 []float64) (RankTest, error) {
 // mannWhitneyExact is twice the smaller tail of U's distribution without ties: of all ways to choose which of n1+n0 ranks are the
 // treatment's, counted by their sum.
 func mannWhitneyExact(u float64, n1, n0 int) float64 {
-	if n1 > n0 { // U of the other arm; the distribution is symmetric
-		n1, n0, u = n0, n1, float64(n1)*float64(n0)-u
-	}
+	n1, n0 = min(n1, n0), max(n1, n0) // the other arm's U has the same distribution
 	// ways[j][s]: choices of j ranks whose U (rank sum less its least, j(j+1)/2) is s. Counts up to C(98, 49) round, but nothing cancels.
 	most := n1 * n0
 	ways := make([][]float64, n1+1)

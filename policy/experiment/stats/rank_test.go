@@ -119,6 +119,9 @@ func TestRankProperties(t *testing.T) {
 			math.Abs(a.P-b.P) > 0.02 { // drawn divisions differ
 			t.Fatalf("arms swapped: %+v, %+v", a, b)
 		}
+		if (a.P < 0.05) == a.Superiority.Contains(0.5) {
+			t.Fatalf("p and interval disagree: %+v", a)
+		}
 		x1, x0 := slices.Concat(one...), slices.Concat(zero...)
 		m, n := good(MannWhitney(x1, x0)), good(MannWhitney(x0, x1))
 		if m.U+n.U != float64(len(x1)*len(x0)) || !near(m.P, n.P, 1e-12) || math.Abs(m.Superiority+n.Superiority-1) > 1e-12 {
@@ -157,6 +160,35 @@ func TestClusterRankSeparated(t *testing.T) {
 	few := good(ClusterRank(high[:3], low[:3], 0.95))
 	if few.Method != "permutation" || math.Abs(few.P-0.1) > 1e-12 || !(few.Superiority.Lo < 0.5) {
 		t.Errorf("of 20 divisions two are as extreme: %+v", few)
+	}
+	// Of nearly ten million divisions 10,000 are drawn: none is as extreme but the one seen.
+	drawn := good(ClusterRank(high[:12], low[:14], 0.95))
+	if drawn.Method != "permutation" || !near(drawn.P, 1.0/10_001, 1e-12) {
+		t.Errorf("%+v", drawn)
+	}
+}
+
+// TestClusterRankAgrees: p is below 5 % just where the interval leaves out 0.5, with few units too.
+func TestClusterRankAgrees(t *testing.T) {
+	r := NewRNG(15)
+	below := 0
+	for range 300 {
+		one, zero := visits(r, 5+r.Intn(2)), visits(r, 5+r.Intn(3))
+		for _, u := range one {
+			for k := range u {
+				u[k] += 1.5
+			}
+		}
+		a := good(ClusterRank(one, zero, 0.95))
+		if (a.P < 0.05) == (a.Superiority.Lo <= 0.5+1e-12 && a.Superiority.Hi >= 0.5-1e-12) || a.Method != "permutation" {
+			t.Fatalf("%+v", a)
+		}
+		if a.P < 0.05 {
+			below++
+		}
+	}
+	if below < 60 || below > 240 {
+		t.Errorf("%d of 300 are below 5 %%: one side is hardly tested", below)
 	}
 }
 

@@ -76,6 +76,25 @@ func TestIntnUniform(t *testing.T) {
 	if x2 > 22.46 {
 		t.Errorf("chi-square %v of %v", x2, count)
 	}
+	// With a bound of 3/8 of 2^64 a third of the numbers would come from two of eight parts, if bias were left.
+	var part [3]float64
+	for range 30_000 {
+		part[r.Intn(3<<61)%3]++
+	}
+	// So would the first of three things stay in its place more often than each third time. 13.82: the 0.999 quantile at 2.
+	var first [3]float64
+	for range 30_000 {
+		first[r.Perm(3)[0]]++
+	}
+	for _, c := range [][3]float64{part, first} {
+		var x2 float64
+		for _, n := range c {
+			x2 += (n - 10_000) * (n - 10_000) / 10_000
+		}
+		if x2 > 13.82 {
+			t.Errorf("chi-square %v of %v", x2, c)
+		}
+	}
 	defer func() {
 		if recover() == nil {
 			t.Error("Intn(0) gave a number")
