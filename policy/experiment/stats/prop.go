@@ -73,12 +73,12 @@ func Newcombe(x1, n1, x0, n0 int, conf float64) (Interval, error) {
 	return hybrid(wilson(float64(x1), float64(n1), z), wilson(float64(x0), float64(n0), z)), nil
 }
 
-// hybrid makes an interval of a difference from the intervals of its two terms.
+// hybrid makes an interval of a difference of shares from the intervals of its two terms.
 func hybrid(a1, a0 Interval) Interval {
 	d := a1.Estimate - a0.Estimate
 	return Interval{d,
-		d - math.Hypot(a1.Estimate-a1.Lo, a0.Hi-a0.Estimate),
-		d + math.Hypot(a1.Hi-a1.Estimate, a0.Estimate-a0.Lo)}
+		max(-1, d-math.Hypot(a1.Estimate-a1.Lo, a0.Hi-a0.Estimate)),
+		min(1, d+math.Hypot(a1.Hi-a1.Estimate, a0.Estimate-a0.Lo))}
 }
 
 // Fisher returns the two-sided p-value of Fisher's exact test on x1 of n1 against x0 of n0: given the margins, the probability of all

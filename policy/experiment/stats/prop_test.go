@@ -118,7 +118,7 @@ func TestSharesSwapArms(t *testing.T) {
 				t.Fatalf("%d/%d, %d/%d: %+v, %+v", x1, n1, x0, n0, a, o)
 			}
 		}
-		if d := a.Diff; !(d.Lo <= d.Estimate && d.Estimate <= d.Hi && d.Lo >= -1-1e-12 && d.Hi <= 1+1e-12) || !(a.P > 0 && a.P <= 1) {
+		if d := a.Diff; !(d.Lo <= d.Estimate && d.Estimate <= d.Hi && d.Lo >= -1 && d.Hi <= 1) || !(a.P > 0 && a.P <= 1) {
 			t.Fatalf("%d/%d, %d/%d: %+v", x1, n1, x0, n0, a)
 		}
 	}
