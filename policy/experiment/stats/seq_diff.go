@@ -5,14 +5,14 @@ import (
 	"math"
 )
 
-// How much a sequence wants before it says anything, and what it does about small numbers. Chosen by simulation (seq_diff_test.go): with
-// less, rare events and heavy tails break the level.
+// How much a sequence wants before it says anything, and what it does about small numbers. The worlds of seq_world_test.go hold with
+// these: rare events, heavy tails, few units, uneven arms.
 const (
 	// SequenceUnits is the least number of units in each arm.
 	SequenceUnits = 10
 	// SequenceEvents is the least effective number of units in each arm: the number of units over the kurtosis of what they contribute.
 	// It is about the number of events where events are rare, and the number of units that matter where a few have most of the sum.
-	SequenceEvents = 10
+	SequenceEvents = 2
 	// shrinkage is the weight, in effective units, of the pooled variance in an arm's.
 	shrinkage = 10
 	// startRatio is the mixture's variance over that of the data at the first word: the boundary is widest in standard errors at the
@@ -45,8 +45,8 @@ func boundaryP(s, v, rho float64) float64 {
 // with the boundary of a Brownian motion whose time is the sum of their squares at each look (cluster-robust variance). A unit enters
 // when it is first seen and its residual is a running sum. Units are independent; within a unit the past and the future may depend on
 // each other as they like as long as they are not negatively correlated (a unit that has fared badly fares no better than others from
-// then on, on average): the path is then at least as strongly correlated with its own past as Brownian motion in that time, and by Slepian's
-// inequality crosses a one-sided boundary at most as often. The interval is made of two such sides.
+// then on, on average): the path is then at least as strongly correlated with its own past as Brownian motion in that time, and by
+// Slepian's inequality crosses a one-sided boundary at most as often. The interval is made of two such sides.
 //
 // Until each arm has [SequenceUnits] units and [SequenceEvents] effective ones it says nothing (ErrNotEnough). An arm's variance is at
 // least a mean of its own and of both arms' pooled, weighted by the arm's effective number of units against 10, lest an arm that by chance had few events
@@ -117,4 +117,13 @@ func (s *ClusterSums) variance(second, kurtosis float64) float64 {
 	own := s.squares(s.Ratio()) * n / (n - 1)
 	eff := n / kurtosis
 	return max(own, (eff*own+shrinkage*n*second)/(eff+shrinkage))
+}
+
+// effective is the number of units over the kurtosis of their residuals at a ratio; 0 where they have none.
+func (s *ClusterSums) effective(r float64) float64 {
+	second := s.squares(r)
+	if second == 0 {
+		return 0
+	}
+	return min(float64(s.Units), second*second/s.fourths(r))
 }
