@@ -17,9 +17,9 @@ func atMost(t *testing.T, what string, wrong, n int, p float64) {
 // truth. Of A/A experiments at most 5 % may ever say that there is a difference; of others at most 5 % may ever miss it.
 func TestSequenceAnyTime(t *testing.T) {
 	for _, w := range worlds() {
-		n := experiments
-		if testing.Short() || experiments < 100 && w.conns > 5000 {
-			n /= 10
+		n := simulated
+		if n < 2000 { // the fast tier: a sample, each with tens of thousands of looks
+			n = 60_000 / w.conns
 		}
 		said, missed, own := 0, 0, 0
 		for k := range n {
@@ -30,7 +30,7 @@ func TestSequenceAnyTime(t *testing.T) {
 			100*float64(said)/float64(n), 100*float64(missed)/float64(n), 100*float64(own)/float64(n))
 		atMost(t, w.name, missed, n, 0.05)
 		atMost(t, w.name+", own", own, n, 0.05)
-		if !w.silent && float64(said) < 0.9*float64(n) {
+		if !w.silent && float64(said) < 0.8*float64(n) {
 			t.Errorf("%s: only %d of %d experiments said something", w.name, said, n)
 		}
 	}

@@ -46,6 +46,9 @@ func (s *RatioSequence) Exceeds(a *ClusterSums) (float64, error) {
 	return s.p, nil
 }
 
+// ratioEvents is what [SequenceEvents] is for a difference: more, since there is no second arm to borrow a variance from.
+const ratioEvents = 5
+
 // Interval looks: the confidence sequence's interval of the ratio now. It needs units that differ.
 func (s *RatioSequence) Interval(a *ClusterSums) (Interval, error) {
 	if err := enough(a, "the arm"); err != nil {
@@ -56,8 +59,8 @@ func (s *RatioSequence) Interval(a *ClusterSums) (Interval, error) {
 	if v == 0 {
 		return Interval{}, fmt.Errorf("%w: all %d units have the same figure", ErrNoVariation, a.Units)
 	}
-	if eff := a.effective(r); eff < SequenceEvents {
-		return Interval{}, fmt.Errorf("%w: %d units are worth %.1f (few of them vary), expected at least %d", ErrNotEnough, a.Units, eff, SequenceEvents)
+	if eff := a.effective(r); eff < ratioEvents {
+		return Interval{}, fmt.Errorf("%w: %d units are worth %.1f (few of them vary), expected at least %d", ErrNotEnough, a.Units, eff, ratioEvents)
 	}
 	if s.rho == 0 {
 		s.rho = startRatio * v
