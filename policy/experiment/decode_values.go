@@ -15,7 +15,7 @@ import (
 func liveMetrics() []string {
 	var words []string
 	for m := range NumMetrics {
-		if liveMetric(m) {
+		if LiveMetric(m) {
 			words = append(words, m.String())
 		}
 	}
@@ -97,7 +97,7 @@ func (d *decoder) seed(v policy.Value) uint64 {
 
 func (d *decoder) metric(v policy.Value) (Metric, bool) {
 	text, _ := v.Scalar()
-	if m, ok := ParseMetric(text); ok && !liveMetric(m) {
+	if m, ok := ParseMetric(text); ok && !LiveMetric(m) {
 		d.doc.Problem(v, "a limit on "+text, "a metric that can be judged while an experiment runs: "+policy.OneOf("", liveMetrics())+" ("+text+" is known only afterwards, from the log)")
 		return m, false
 	}
