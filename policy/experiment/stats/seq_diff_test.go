@@ -30,7 +30,7 @@ func TestSequenceAnyTime(t *testing.T) {
 			100*float64(said)/float64(n), 100*float64(missed)/float64(n), 100*float64(own)/float64(n))
 		atMost(t, w.name, missed, n, 0.05)
 		atMost(t, w.name+", own", own, n, 0.05)
-		if !w.silent && float64(said) < 0.8*float64(n) {
+		if !w.silent && n >= 100 && float64(said) < 0.8*float64(n) {
 			t.Errorf("%s: only %d of %d experiments said something", w.name, said, n)
 		}
 	}
