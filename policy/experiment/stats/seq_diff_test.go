@@ -17,8 +17,8 @@ func atMost(t *testing.T, what string, wrong, n int, p float64) {
 // truth. Of A/A experiments at most 5 % may ever say that there is a difference; of others at most 5 % may ever miss it.
 func TestSequenceAnyTime(t *testing.T) {
 	for _, w := range worlds() {
-		n := simulated
-		if n < 2000 { // the fast tier: a sample, each with tens of thousands of looks
+		n := 2000
+		if breadth > 1 { // the fast tier: a sample, each with tens of thousands of looks
 			n = 60_000 / w.conns
 		}
 		said, missed, own := 0, 0, 0

@@ -67,7 +67,7 @@ func TestSwitchbackSimulated(t *testing.T) {
 		name       string
 		arms, runs int
 	}{{"6 runs", 2, 6}, {"10 runs of 3 arms", 3, 10}, {"30 runs, drawn", 2, 30}} {
-		if c.runs > switchbackExact && simulated < 2000 {
+		if c.runs > switchbackExact && breadth > 1 {
 			continue // drawn schedules are slow: in the full tier
 		}
 		below := below5(t)
