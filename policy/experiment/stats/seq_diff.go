@@ -12,7 +12,7 @@ const (
 	SequenceUnits = 10
 	// SequenceEvents is the least effective number of units in each arm: the number of units over the kurtosis of what they contribute.
 	// It is about the number of events where events are rare, and the number of units that matter where a few have most of the sum.
-	SequenceEvents = 3
+	SequenceEvents = 2
 	// shrinkage is the weight, in effective units, of the pooled variance in an arm's.
 	shrinkage = 10
 	// startRatio is the mixture's variance over that of the data at the first word: the boundary is widest in standard errors at the

@@ -93,7 +93,7 @@ func TestSRMManyArms(t *testing.T) {
 			t.Fatal(err)
 		}
 		counts := make([]int, 4)
-		for range 2000 {
+		for range 1000 {
 			switch u := r.Float64(); {
 			case u < p2:
 				counts[2]++
@@ -111,7 +111,7 @@ func TestSRMManyArms(t *testing.T) {
 	often(t, "sequential SRM, three arms as they should be", 0.01, true, func(r *RNG) bool { return run(r, 0.4, 0.1) })
 	for k := range uint64(20) {
 		if !run(NewRNG(k), 0.33, 0.17) {
-			t.Errorf("seed %d: 17 %% for 10 %% is not found in 2,000 units", k)
+			t.Errorf("seed %d: 17 %% for 10 %% is not found in 1,000 units", k)
 		}
 	}
 }

@@ -14,9 +14,11 @@ type world struct {
 	// draw makes a connection's numerator; at runs from 0 to 1 over the experiment.
 	draw   [2]func(r *RNG, habit, at float64) float64 // of control and treatment
 	truth  [2]float64                                 // its mean over units; not needed where both draw alike
+	lone   bool                                       // no unit comes twice
 	silent bool                                       // too little happens for an interval in most experiments
 }
 
+// newcomer: each connection is of a new unit.
 func newcomer(_ *RNG, units int) int { return units }
 
 // regulars: a new unit now and then, up to most; the others come back, some much more often than the rest.
@@ -70,22 +72,22 @@ func both(d drawing) [2]drawing { return [2]drawing{d, d} }
 func worlds() []world {
 	return []world{
 		// A/A.
-		{name: "share 30 %", conns: 4000, weight: 0.5, next: newcomer, habit: alike, draw: both(share(0.3))},
-		{name: "share 30 %, arms 10:90", conns: 3000, weight: 0.1, next: newcomer, habit: alike, draw: both(share(0.3))},
-		{name: "share 0.1 %", conns: 40_000, weight: 0.5, next: newcomer, habit: alike, draw: both(share(0.001))},
-		{name: "share 0.1 %, arms 20:80", conns: 50_000, weight: 0.2, next: newcomer, habit: alike, draw: both(share(0.001))},
+		{name: "share 30 %", conns: 4000, weight: 0.5, next: newcomer, lone: true, habit: alike, draw: both(share(0.3))},
+		{name: "share 30 %, arms 10:90", conns: 3000, weight: 0.1, next: newcomer, lone: true, habit: alike, draw: both(share(0.3))},
+		{name: "share 0.1 %", conns: 40_000, weight: 0.5, next: newcomer, lone: true, habit: alike, draw: both(share(0.001))},
+		{name: "share 0.1 %, arms 20:80", conns: 50_000, weight: 0.2, next: newcomer, lone: true, habit: alike, draw: both(share(0.001))},
 		{name: "by unit, 10 %", conns: 4000, weight: 0.5, next: regulars(400, 0.1), habit: upTo2, draw: both(share(0.1))},
 		{name: "by unit, 10 %, arms 10:90", conns: 8000, weight: 0.1, next: regulars(2000, 0.2), habit: upTo2, draw: both(share(0.1))},
 		{name: "by unit, 1 %, arms 20:80", conns: 15_000, weight: 0.2, next: regulars(2000, 0.2), habit: skewed, draw: both(share(0.01))},
 		{name: "sixty units for good", conns: 4000, weight: 0.5, next: regulars(60, 0.5), habit: upTo2, draw: both(share(0.2))},
-		{name: "lognormal times", conns: 3000, weight: 0.5, next: newcomer, habit: alike, draw: both(logNormal(2, 1))},
+		{name: "lognormal times", conns: 3000, weight: 0.5, next: newcomer, lone: true, habit: alike, draw: both(logNormal(2, 1))},
 		{name: "lognormal times by unit, arms 20:80", conns: 5000, weight: 0.2, next: regulars(1000, 0.2), habit: upTo2, draw: both(logNormal(1, 1))},
-		{name: "Pareto 1.5 (no variance), arms 20:80", conns: 4000, weight: 0.2, next: newcomer, habit: alike, draw: both(pareto(1.5)), silent: true},
+		{name: "Pareto 1.5 (no variance), arms 20:80", conns: 4000, weight: 0.2, next: newcomer, lone: true, habit: alike, draw: both(pareto(1.5)), silent: true},
 		{name: "outages", conns: 4000, weight: 0.3, next: regulars(500, 0.2), habit: skewed, draw: both(outages)},
 		// With an effect.
-		{name: "30 % against 20 %", conns: 3000, weight: 0.5, next: newcomer, habit: alike,
+		{name: "30 % against 20 %", conns: 3000, weight: 0.5, next: newcomer, lone: true, habit: alike,
 			draw: [2]drawing{share(0.2), share(0.3)}, truth: [2]float64{0.2, 0.3}},
-		{name: "0.2 % against 2 %, arms 20:80", conns: 10_000, weight: 0.2, next: newcomer, habit: alike,
+		{name: "0.2 % against 2 %, arms 20:80", conns: 10_000, weight: 0.2, next: newcomer, lone: true, habit: alike,
 			draw: [2]drawing{share(0.02), share(0.002)}, truth: [2]float64{0.02, 0.002}},
 		{name: "4 % against 1 % by unit, arms 20:80", conns: 10_000, weight: 0.2, next: regulars(2000, 0.3), habit: upTo2,
 			draw: [2]drawing{share(0.01), share(0.04)}, truth: [2]float64{0.01, 0.04}},
@@ -110,6 +112,9 @@ func (w *world) run(seed uint64, conf float64) (said, missed, ownMissed bool) {
 	var arms [2]ClusterSums
 	for k := range w.conns {
 		i := w.next(r, len(units))
+		if i == 1 && w.lone { // the last one never comes again
+			units, i = units[:0], 0
+		}
 		if i == len(units) {
 			u := unit{habit: w.habit(r)}
 			if r.Bernoulli(w.weight) {

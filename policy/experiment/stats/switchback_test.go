@@ -66,7 +66,7 @@ func TestSwitchbackSimulated(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		arms, runs int
-	}{{"6 runs", 2, 6}, {"10 runs of 3 arms", 3, 10}, {"30 runs, drawn", 2, 30}} {
+	}{{"6 runs", 2, 6}, {"10 runs of 3 arms", 3, 10}, {"18 runs, drawn", 2, 18}} {
 		if c.runs > switchbackExact && breadth > 1 {
 			continue // drawn schedules are slow: in the full tier
 		}
