@@ -191,6 +191,7 @@ func (e *Engine) describe(now conntrack.Instant, v *conntrack.View, dir conntrac
 	out.Before, out.After = ent.State, ent.State
 	out.Idle, out.Age = now.Sub(ent.LastSeen), now.Sub(ent.Created)
 	out.Remaining = ent.Deadline.Sub(now)
+	out.Relaxed = v.Relaxed
 }
 
 // passes reports whether the segment reaches the other end as far as the table is concerned: a held one does if it is let

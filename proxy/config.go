@@ -23,6 +23,8 @@ type Config struct {
 	Experiment         string // a file of experiments, "" for none
 	ExperimentInConfig bool   // that file is one of flags' values, whose key experiment it is
 
+	Shadows []string // further policies (presets' names or files) that are shown the same segments after their verdicts; at most 8
+
 	Queues [2]uint16 // first and last main queue; the second queues follow the last one
 
 	// InstallRules makes and removes the rules that feed the queues; otherwise they are the operator's.

@@ -28,6 +28,7 @@ type Counts struct {
 	Flows         [conntrack.NumStates]uint64     // entries in the table now
 	Tombstones    uint64                          // connections forgotten and still remembered for the log
 	Ended         [conntrack.NumEndReasons]uint64 // entries that ended
+	Shadows       []shadowTally                   // by shadow and revision; filled in copies only
 }
 
 // verdict counts one decision.
@@ -59,6 +60,7 @@ func (c *Counts) add(o *Counts) {
 	for w := range c.Ended {
 		c.Ended[w] += o.Ended[w]
 	}
+	c.Shadows = addTallies(c.Shadows, o.Shadows)
 }
 
 // byVerdict sums the decisions by verdict, for the log's stats record.

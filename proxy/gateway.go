@@ -37,6 +37,7 @@ type Gateway struct {
 	lookEvery time.Duration // between the supervisor's looks
 	stopLimit time.Duration // for workers to settle what they received
 	pol       *policy.Policy
+	shadows   []*policy.Policy // of cfg.Shadows
 
 	experiments *experiments // nil for none
 	reloaded    bool         // the last reload was good
@@ -72,13 +73,18 @@ func open(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	shadows, err := cfg.loadShadows(pol)
+	if err != nil {
+		return nil, err
+	}
 	exps, _, err := cfg.loadExperiments(pol, nil)
 	if err != nil {
 		return nil, err
 	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // from the first moment on: without a handler it would end the process
-	g := &Gateway{hup: hup, cfg: cfg, clock: NewClock(), pol: pol, experiments: exps, reloaded: true, reloadAt: time.Now(), lookEvery: superviseEvery, stopLimit: stopLimit}
+	g := &Gateway{hup: hup, cfg: cfg, clock: NewClock(), pol: pol, shadows: shadows, experiments: exps, reloaded: true, reloadAt: time.Now(),
+		lookEvery: superviseEvery, stopLimit: stopLimit}
 	g.retired = make([]Counts, cfg.workers())
 	g.start = g.clock.Now()
 	g.warnShared(exps)
@@ -241,22 +247,43 @@ const secondLen = maxDiverts + 1024
 // extension headers as they are seen in the wild.
 const headerBytes = 256
 
-// arm gives the worker its engine, and with --dry-run the one under trial.
+// arm gives the worker its engine, and its shadows: with --dry-run the policy under trial is the first.
 func (g *Gateway) arm(w *Worker, fresh bool) {
 	cfg := policy.EngineConfig{Policy: g.pol, Start: g.clock.Now(), NoAdopt: fresh, FirstID: rand.Uint64() >> 14}
+	pol, pols := g.pol, g.shadows
 	if g.cfg.DryRun {
-		w.trial = policy.NewEngine(cfg)
+		pols = append([]*policy.Policy{g.pol}, pols...)
 		observe, err := LoadPolicy("observe", nil)
 		if err != nil {
 			panic(err) // embedded, and compiled by a test
 		}
-		cfg.Policy = observe
+		pol = observe
 	}
 	w.experiments = g.running()
 	w.arms, cfg.Arms = w.experiments.names(), w.experiments.arms(w.wall)
-	w.engine = policy.NewEngine(cfg)
+	w.equip(pol, pols, g.cfg.DryRun, cfg)
 	w.setRates(g.pol)
 	w.nameDeciders()
+}
+
+// equip gives the worker an engine for pol, and one for each shadow; with trial the first of these is the policy under trial. A shadow decides
+// all connections by its one policy, whatever the arm that they are in.
+func (w *Worker) equip(pol *policy.Policy, shadows []*policy.Policy, trial bool, cfg policy.EngineConfig) {
+	cfg.Policy = pol
+	w.engine = policy.NewEngine(cfg)
+	if len(shadows) == 0 {
+		return
+	}
+	var list []*shadow
+	for i, p := range shadows {
+		cfg.Policy, cfg.Arms = p, policy.Arms{}
+		list = append(list, newShadow(i, trial && i == 0, cfg))
+	}
+	if trial {
+		w.trial = list[0]
+	}
+	w.shadows = newShadows(w.engine, list, batchSize)
+	w.shadows.record = func(ev *shadowEvent) bool { return w.shadowTimed(ev) }
 }
 
 // serve runs the workers until ctx ends, then settles everything.

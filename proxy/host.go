@@ -34,7 +34,25 @@ func (g *Gateway) Kill(ctx context.Context, match func(*conntrack.Entry) bool) (
 			}
 		}
 	}
-	return total, nil
+	return total, g.killInShadows(ctx, match)
+}
+
+// killInShadows ends the same flows in the shadows' tables, so that what the operator has done is no disagreement.
+func (g *Gateway) killInShadows(ctx context.Context, match func(*conntrack.Entry) bool) error {
+	for _, w := range g.workerList() {
+		for i := range w.shadows.count() {
+			for cursor := 0; cursor >= 0; {
+				err := w.Do(ctx, func(now conntrack.Instant, w *Worker) {
+					sh := w.shadows.list[i]
+					_, cursor = sh.engine.Kill(now, cursor, killChunk, match, sh.timeEvent)
+				})
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // Subscribe returns flow events as they happen.

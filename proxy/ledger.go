@@ -153,7 +153,7 @@ func (g *Gateway) putGap(where string, n uint64, detail string) {
 func (g *Gateway) gap() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	g.each(ctx, func(now conntrack.Instant, w *Worker) { w.engine.Gap(now) })
+	g.each(ctx, func(now conntrack.Instant, w *Worker) { w.engine.Gap(now); w.shadows.gap(now) })
 }
 
 // putStats writes a stats record.
@@ -161,7 +161,8 @@ func (g *Gateway) putStats(c Counts, final bool) {
 	l := &g.ledger
 	st := &decisionlog.Stats{Run: g.log.Run(), Final: final, Uptime: int64(g.clock.Now().Sub(g.start)), Received: c.Received,
 		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&l.last),
-		RingDropped: g.log.Counters().RingDropped, PcapDropped: g.pcapDropped(), UserDropped: c.LostIDs, Tombstones: c.Tombstones, Injected: c.Injected, InjectErrors: c.InjectErrors, Omitted: c.Omitted, Flows: c.live()}
+		RingDropped: g.log.Counters().RingDropped, PcapDropped: g.pcapDropped(), UserDropped: c.LostIDs, Tombstones: c.Tombstones, Injected: c.Injected, InjectErrors: c.InjectErrors, Omitted: c.Omitted, Flows: c.live(),
+		Shadows: shadowStats(c.Shadows, g.clock.Wall)}
 	if full := l.gaps.Load() - min(l.gaps.Load(), c.LostIDs); g.cfg.FailClosed {
 		st.QueueDropped = full
 	} else {

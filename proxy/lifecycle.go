@@ -13,7 +13,7 @@ import (
 // newWorker makes a worker without queues, engine and injection.
 func newWorker(queue uint16, s *shared) *Worker {
 	w := &Worker{queue: queue, shared: s, decoder: NewDecoder(), encoder: NewEncoder(EncoderConfig{}),
-		held: make(map[uint64]heldPacket), different: make(map[uint64]struct{}), journal: journal{records: make([]decisionlog.Record, 0, 3*batchSize)},
+		held: make(map[uint64]heldPacket), journal: journal{records: make([]decisionlog.Record, 0, 3*batchSize)},
 		calls: make(chan call, 16), done: make(chan struct{})}
 	w.editor.decoder = NewDecoder()
 	w.beat.Store(int64(s.clock.Now()))
@@ -41,6 +41,7 @@ func (w *Worker) snapshot() {
 	for s := range c.Flows {
 		c.Flows[s] = uint64(w.engine.Count(conntrack.State(s)))
 	}
+	c.Shadows = w.shadows.snapshot()
 	w.copied.Store(&c)
 }
 
@@ -65,6 +66,7 @@ func (w *Worker) writeOff() Counts {
 func (w *Worker) finalCounts() Counts {
 	c, st := w.counts, w.main.Stats()
 	c.LostIDs, c.ENOBUFS, c.VerdictErrors = st.LostIDs, st.ENOBUFS, st.VerdictErrors
+	c.Shadows = w.shadows.snapshot()
 	return c
 }
 
@@ -163,6 +165,7 @@ func (w *Worker) flushCounted(conntrack.Instant) (more bool) {
 // setRates takes the rates of individual records from a policy.
 func (w *Worker) setRates(p *policy.Policy) {
 	w.limiter = decisionlog.NewLimiter(p.Log().Rate[:])
+	w.shadowLimit = decisionlog.NewLimiter([]int32{shadowRate})
 }
 
 // String names the worker in messages.

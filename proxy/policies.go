@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+
 	"halfopen/policy"
 	"halfopen/proxy/decisionlog"
 )
@@ -20,7 +22,7 @@ func (g *Gateway) keepPolicies(ps ...*policy.Policy) {
 
 // keepFirstPolicies is keepPolicies for those of the start: the one asked for, and with --dry-run the one that is enforced meanwhile.
 func (g *Gateway) keepFirstPolicies() {
-	g.keepPolicies(append(g.experiments.policies(), g.pol)...)
+	g.keepPolicies(slices.Concat(g.experiments.policies(), g.shadows, []*policy.Policy{g.pol})...)
 	if !g.cfg.DryRun {
 		return
 	}

@@ -22,6 +22,9 @@ type journal struct {
 	logged   bool              // it gets a record of its own
 	arms     []string          // names by arm; what is beyond has none
 
+	said        []decisionlog.Shadow // what the pending records' shadows point to
+	shadowLimit *decisionlog.Limiter // of records that are there for shadows alone
+
 	explained atomic.Int64 // counts.Explained, any goroutine reads; writtenOff once the supervisor has given the thread up
 }
 
@@ -78,7 +81,7 @@ func (j *journal) publish() {
 		}
 		j.producer.Put(&j.records[i])
 	}
-	j.records = j.records[:0]
+	j.records, j.said = j.records[:0], j.said[:0]
 }
 
 // writtenOff stands in a journal's explained count when its books were closed for it.
@@ -142,7 +145,7 @@ func (j *journal) fillDecision(r *decisionlog.Record, s *conntrack.Segment, out 
 	d.Known = out.Before != conntrack.StateNone
 	d.StateBefore, d.StateAfter = out.Before.String(), out.After.String()
 	d.Idle, d.Remaining, d.Age = int64(out.Idle), int64(out.Remaining), int64(out.Age)
-	d.Action = actionWords(out)
+	d.Action = actionWords(&out.Action)
 	d.Effect = out.Effect.String()
 	d.Defect, d.Checksum = s.Defect.String(), checksumWords[s.Checksum]
 	d.Reply, d.Peer = made(out.HasReply, &out.Reply), made(out.HasPeer, &out.Peer)
@@ -173,9 +176,9 @@ func logDirection(d conntrack.Direction, known bool) decisionlog.Direction {
 	return decisionlog.ToClient
 }
 
-func actionWords(out *policy.Outcome) decisionlog.Action {
-	return decisionlog.Action{Packet: out.Action.Packet.String(), Reply: out.Action.Reply.String(),
-		Peer: out.Action.Peer.String(), State: out.Action.State.String(), Timer: out.Action.Timer.Op.String()}
+func actionWords(a *policy.Action) decisionlog.Action {
+	return decisionlog.Action{Packet: a.Packet.String(), Reply: a.Reply.String(), Peer: a.Peer.String(), State: a.State.String(),
+		Timer: a.Timer.Op.String()}
 }
 
 func made(has bool, e *policy.Emit) decisionlog.Made {
@@ -306,6 +309,6 @@ func (j *journal) untimely(ev *policy.TimeEvent) {
 // fillWould writes what another engine found and would have done.
 func fillWould(to *decisionlog.Would, would *policy.Outcome, diverged bool) {
 	*to = decisionlog.Would{Verdict: would.Verdict.String(), Reason: would.Finding.String(), Rule: would.Rule,
-		Preset: would.By.Preset(), PolicyRev: would.By.Rev(), Action: actionWords(would),
+		Preset: would.By.Preset(), PolicyRev: would.By.Rev(), Action: actionWords(&would.Action),
 		Reply: made(would.HasReply, &would.Reply), Peer: made(would.HasPeer, &would.Peer), Stripped: uint16(would.Strip), Diverged: diverged}
 }

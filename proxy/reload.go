@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"halfopen/conntrack"
@@ -25,8 +26,9 @@ func LoadPolicy(ref string, overrides []string) (*policy.Policy, error) {
 	return policy.Open(ref, os.ReadFile, parsed...)
 }
 
-// Reload loads the policy again (from path, or with "" from where it came), and the experiments, and puts them in force between two
-// batches. A bad file, or an experiment that must not change so while it runs, changes nothing; either way the log gets a reload record.
+// Reload loads the policy again (from path, or with "" from where it came), the shadows' files and the experiments, and puts them in force
+// between two batches. A bad file of any of them, or an experiment that must not change so while it runs, changes nothing; either way the
+// log gets a reload record.
 func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error) {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
@@ -37,8 +39,12 @@ func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error)
 	}
 	pol, err := LoadPolicy(ref, g.cfg.Overrides)
 	before := g.running()
+	var shadows []*policy.Policy
 	var exps *experiments
 	var changes []experiment.Change
+	if err == nil {
+		shadows, err = g.cfg.loadShadows(pol)
+	}
 	if err == nil {
 		exps, changes, err = g.cfg.loadExperiments(pol, before)
 	}
@@ -48,14 +54,14 @@ func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error)
 		g.putReload(rec, false)
 		return ReloadResult{}, fmt.Errorf("reload refused, the policy in force stays: %w", err)
 	}
-	g.keepPolicies(append(exps.policies(), pol)...)
+	g.keepPolicies(slices.Concat(exps.policies(), shadows, []*policy.Policy{pol})...)
 	rec.OK, rec.Preset, rec.PolicyRev, rec.Flows = true, pol.Preset(), pol.Rev(), pol.Reload().String()
 	err = g.each(ctx, func(now conntrack.Instant, w *Worker) {
 		rec.FlowsTouched += uint64(w.engine.Len())
 		w.adoptExperiments(now, exps)
-		w.adoptPolicy(now, pol)
+		w.adoptPolicy(now, pol, shadows)
 	})
-	g.setPolicy(pol, ref, exps)
+	g.setPolicy(pol, ref, exps, shadows)
 	g.putReload(rec, true)
 	if exps != nil {
 		g.putChanges(exps, before, changes)
@@ -65,13 +71,15 @@ func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error)
 	return ReloadResult{Policy: pol.Name(), Rev: pol.Rev(), Before: old.Rev(), Flows: pol.Reload().String(), Live: rec.FlowsTouched, Experiments: changeWords(changes)}, err
 }
 
-// adoptPolicy puts a policy in force on this worker: the one under trial with --dry-run, else the enforced one.
-func (w *Worker) adoptPolicy(now conntrack.Instant, pol *policy.Policy) {
+// adoptPolicy puts a policy in force on this worker: the one under trial with --dry-run, else the enforced one; and those of the shadows,
+// in their order. A shadow whose policy is what it was keeps its table as it is.
+func (w *Worker) adoptPolicy(now conntrack.Instant, pol *policy.Policy, shadows []*policy.Policy) {
 	if w.trial != nil {
-		w.trial.Swap(now, pol, pol.Reload())
+		shadows = append([]*policy.Policy{pol}, shadows...)
 	} else {
 		w.engine.Swap(now, pol, pol.Reload())
 	}
+	w.shadows.swap(now, shadows, w.engine.Policy().Rev())
 	w.setRates(pol)
 	w.nameDeciders()
 }
@@ -94,8 +102,8 @@ func (g *Gateway) policy() *policy.Policy {
 	return g.pol
 }
 
-func (g *Gateway) setPolicy(p *policy.Policy, ref string, x *experiments) {
+func (g *Gateway) setPolicy(p *policy.Policy, ref string, x *experiments, shadows []*policy.Policy) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.pol, g.cfg.Policy, g.experiments = p, ref, x
+	g.pol, g.cfg.Policy, g.experiments, g.shadows = p, ref, x, shadows
 }

@@ -14,6 +14,7 @@ import (
 	"halfopen/policy/experiment"
 	"halfopen/proxy/capture"
 	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/review/disagree"
 )
 
 // ReplayConfig says what is replayed, and how.
@@ -45,9 +46,6 @@ type ReplayConfig struct {
 	options bool        // frames are told with their options
 }
 
-// maxShadows bounds the shadows of one replay.
-const maxShadows = 32
-
 // replay is a replay under way: one engine, its shadows, and the capture's clock.
 type replay struct {
 	cfg     *ReplayConfig
@@ -55,10 +53,14 @@ type replay struct {
 	pol     *policy.Policy
 	exps    *experiments       // nil for none
 	endings []*experiment.Spec // that the log is to be told of, the earliest first
-	shadows []*shadow
+	beside  []*policy.Policy   // of cfg.Shadows
+	shadows *shadows           // nil for none, and until the first frame
+	story   *disagree.Builder
 	decoder *Decoder
 	journal journal
 	log     *decisionlog.Writer // nil for none
+	differs bool                // a shadow would do something else about the segment at hand
+	parts   bool                // and for the first time on its connection
 	put     int                 // records since the log was last flushed
 	held    map[uint64]heldPacket
 	tap     replayTap
@@ -97,25 +99,18 @@ func RunReplay(ctx context.Context, cfg ReplayConfig) (*Replay, error) {
 
 // newReplay loads what a replay needs beside its capture.
 func newReplay(cfg *ReplayConfig) (*replay, error) {
-	r := &replay{cfg: cfg, decoder: NewDecoder(), held: make(map[uint64]heldPacket), report: newReplayReport(cfg)}
+	r := &replay{cfg: cfg, decoder: NewDecoder(), story: disagree.NewBuilder(), held: make(map[uint64]heldPacket), report: newReplayReport(cfg)}
 	var err error
 	if r.pol, err = LoadPolicy(cfg.Policy, cfg.Overrides); err != nil {
 		return nil, err
-	}
-	if len(cfg.Shadows) > maxShadows {
-		return nil, fmt.Errorf("replay: %d shadows; at most %d", len(cfg.Shadows), maxShadows)
 	}
 	if cfg.Experiment != "" {
 		if err := r.loadExperiments(); err != nil {
 			return nil, err
 		}
 	}
-	for _, ref := range cfg.Shadows {
-		pol, err := LoadPolicy(ref, nil)
-		if err != nil {
-			return nil, err
-		}
-		r.shadows = append(r.shadows, newShadow(ref, pol))
+	if r.beside, err = LoadShadows(cfg.Shadows, maxShadows); err != nil {
+		return nil, fmt.Errorf("replay: %w", err)
 	}
 	size := max(r.pol.Limits().Flows, 1)
 	r.courses.init(size)

@@ -8,11 +8,10 @@ import (
 )
 
 // course is what a replay remembers of a connection beside the engine: since when the capture no longer shows what would have
-// happened, and which shadows have parted from the policy.
+// happened.
 type course struct {
-	changed  int    // frame of the first decision that would have changed what follows, 0 for none
-	listed   int    // place in the report's list, -1 where that was full
-	diverged uint32 // a bit for each shadow
+	changed int // frame of the first decision that would have changed what follows, 0 for none
+	listed  int // place in the report's list, -1 where that was full
 }
 
 // courses holds the courses of connections that have one, by canonical tuple, the most recent ones within a bound. A connection
@@ -143,77 +142,4 @@ func begins(out *policy.Outcome) bool {
 		}
 	}
 	return false
-}
-
-// shadow is a further policy that decides the same segments.
-type shadow struct {
-	pol    *policy.Policy
-	engine *policy.Engine
-	now    conntrack.Instant
-	out    *policy.Outcome // of the segment at hand
-	parted bool            // its flow had diverged before this segment
-	counts Counts
-	report ShadowReport
-}
-
-func newShadow(ref string, pol *policy.Policy) *shadow {
-	sh := &shadow{pol: pol}
-	sh.report = ShadowReport{Policy: policyName(ref, pol), Pairs: map[string]int{}, Disagreements: []Disagreement{}}
-	return sh
-}
-
-// compare lets each shadow decide the segment and notes where it first would have done something else with a connection. From
-// then on what it says of that connection is about a capture that it would not have let happen.
-func (r *replay) compare(n int, s *conntrack.Segment, out *policy.Outcome, c *course) {
-	for i, sh := range r.shadows {
-		would := sh.engine.Step(r.clock.now, s)
-		sh.out = would
-		sh.counts.verdict(would.Finding, would.Verdict)
-		sh.count(would)
-		bit := uint32(1) << i
-		if sh.parted = c != nil && c.diverged&bit != 0; sh.parted {
-			sh.report.DivergedFrames++
-			continue
-		}
-		if sameDeed(out, would) {
-			sh.report.AgreedFrames++
-			continue
-		}
-		if c == nil {
-			key, _ := s.Tuple.Canonical()
-			c = r.courses.begin(key)
-		}
-		c.diverged |= bit
-		sh.report.disagreement(point(n, r, s, out), deedOf(would))
-	}
-}
-
-// sameDeed reports whether two decisions do the same to the packet and send the same kinds of segments.
-func sameDeed(a, b *policy.Outcome) bool {
-	return a.Verdict == b.Verdict && a.Strip == b.Strip && a.MSS == b.MSS && a.HasReply == b.HasReply && a.HasPeer == b.HasPeer &&
-		(!a.HasReply || a.Reply.Kind == b.Reply.Kind) && (!a.HasPeer || a.Peer.Kind == b.Peer.Kind)
-}
-
-// count adds up what the shadow would have sent and made.
-func (sh *shadow) count(out *policy.Outcome) {
-	if out.HasReply {
-		sh.report.Injected++
-	}
-	if out.HasPeer {
-		sh.report.Injected++
-	}
-	for i := range out.Flows {
-		if out.Flows[i].Kind == policy.FlowNew {
-			sh.report.Tracked++
-		}
-	}
-}
-
-// timeEvent adds up what the shadow would have sent by time alone.
-func (sh *shadow) timeEvent(ev *policy.TimeEvent) {
-	for _, has := range ev.HasEmit {
-		if has {
-			sh.report.Injected++
-		}
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"halfopen/policy/scenario"
 	"halfopen/proxy/capture"
 	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/review/disagree"
 )
 
 // maxPoints bounds each list of a report; what is beyond it is counted.
@@ -48,13 +49,13 @@ type Replay struct {
 	Omitted       map[string]int `json:"omitted"`
 	Released      map[string]int `json:"released"`
 
-	SeenBefore     int            `json:"seen_before"` // segments that another interface had shown already
-	Recorded       Recorded       `json:"recorded"`
-	Counterfactual Counterfactual `json:"counterfactual"`
-	Arms           []ReplayArm    `json:"arms,omitempty"` // of experiments
-	Shadows        []ShadowReport `json:"shadows,omitempty"`
-	Problems       []Problem      `json:"problems"`
-	ProblemsInAll  int            `json:"problems_in_all"`
+	SeenBefore     int                `json:"seen_before"` // segments that another interface had shown already
+	Recorded       Recorded           `json:"recorded"`
+	Counterfactual Counterfactual     `json:"counterfactual"`
+	Arms           []ReplayArm        `json:"arms,omitempty"` // of experiments
+	Shadows        []*disagree.Policy `json:"shadows,omitempty"`
+	Problems       []Problem          `json:"problems"`
+	ProblemsInAll  int                `json:"problems_in_all"`
 
 	unknown       map[capture.LinkType]bool // reported
 	directionless bool                      // reported
@@ -106,26 +107,6 @@ type Point struct {
 	Reply   string `json:"reply,omitempty"`
 	Peer    string `json:"peer,omitempty"`
 	After   int    `json:"after"` // the connection's frames behind this one
-}
-
-// ShadowReport compares a shadow with the policy. Per connection it counts up to the first disagreement.
-type ShadowReport struct {
-	Policy         PolicyName     `json:"policy"`
-	Tracked        int            `json:"tracked"`
-	Findings       map[string]int `json:"findings"`
-	Verdicts       map[string]int `json:"verdicts"`
-	Injected       int            `json:"injected"`
-	AgreedFrames   int            `json:"agreed"`
-	DisagreedFlows int            `json:"disagreed"` // connections, each by its first disagreement
-	DivergedFrames int            `json:"diverged"`  // frames behind a first disagreement
-	Pairs          map[string]int `json:"pairs"`     // first disagreements by both decisions
-	Disagreements  []Disagreement `json:"first"`     // up to 1000
-}
-
-// Disagreement is where a shadow first differs on a connection.
-type Disagreement struct {
-	Point
-	Would Deed `json:"would"`
 }
 
 // Deed is what a decision does.
@@ -233,14 +214,6 @@ func (r *Replay) counterfactual(c *course, p Point) {
 	}
 }
 
-func (s *ShadowReport) disagreement(p Point, would Deed) {
-	s.DisagreedFlows++
-	s.Pairs[deedText(p.Verdict, p.Reason, p.Reply, p.Peer)+" | "+would.String()]++
-	if len(s.Disagreements) < maxPoints {
-		s.Disagreements = append(s.Disagreements, Disagreement{p, would})
-	}
-}
-
 // point describes the decision at hand.
 func point(n int, r *replay, s *conntrack.Segment, out *policy.Outcome) Point {
 	d := deedOf(out)
@@ -303,10 +276,7 @@ func (r *replay) close(src *capture.Reader) {
 	rep.OutOfOrder, rep.BackS, rep.Untimed = r.clock.outOfOrder, r.clock.back.Seconds(), r.clock.untimed
 	rep.Counterfactual.Forgotten = r.courses.forgotten
 	rep.Findings, rep.Verdicts, rep.Decisions = r.journal.counts.words()
-	for _, sh := range r.shadows {
-		sh.report.Findings, sh.report.Verdicts, _ = sh.counts.words()
-		rep.Shadows = append(rep.Shadows, sh.report)
-	}
+	r.tellStats()
 	if err := r.closeLog(); err != nil {
 		rep.problem(0, fmt.Sprintf("log %s: %v", r.cfg.LogDir, err))
 	}

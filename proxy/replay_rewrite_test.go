@@ -20,7 +20,7 @@ func TestReplayRewrites(t *testing.T) {
 	if cf := got.Counterfactual; cf.Flows != 1 || cf.Frames != 5 || cf.First[0].N != 4 || cf.First[0].Verdict != "rewrite" {
 		t.Errorf("counterfactual %+v", cf)
 	}
-	if sh := got.Shadows[0]; sh.DisagreedFlows != 1 || sh.Disagreements[0].Would.String() != "forward/in-window" {
+	if sh := got.Shadows[0]; sh.Disagreed != 1 || sh.First[0].Shadow.String() != "forward/in-window" {
 		t.Errorf("the shadow %+v", sh)
 	}
 	rewritten := 0

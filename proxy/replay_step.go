@@ -16,10 +16,7 @@ func (r *replay) start() {
 	r.engine = policy.NewEngine(cfg)
 	cfg.Arms = policy.Arms{}
 	r.journal.now = r.clock.now
-	for _, sh := range r.shadows {
-		cfg.Policy = sh.pol
-		sh.engine = policy.NewEngine(cfg)
-	}
+	r.startShadows(cfg)
 	if r.log != nil {
 		r.putStats(false)
 		r.putStarts()
@@ -35,7 +32,7 @@ func (r *replay) segment(f *capture.Frame) {
 	r.journal.counts.verdict(out.Finding, out.Verdict)
 	r.tally(s, out)
 	c := r.course(f.N, s, out)
-	r.compare(f.N, s, out, c)
+	r.compare(s, out)
 	r.recorded(out)
 	if r.sides.seen(f, s) {
 		r.report.SeenBefore++
@@ -119,7 +116,8 @@ func (r *replay) flow(ev *policy.FlowEvent) {
 // write records a decision as the live gateway does: what goes to the peer, the reply, the flows, the decision itself. The first
 // shadow is the record's "would".
 func (r *replay) write(f *capture.Frame, s *conntrack.Segment, out *policy.Outcome) {
-	if len(r.shadows) > 0 && out.Counted && !r.shadows[0].out.Counted {
+	would := r.first()
+	if would != nil && out.Counted && !would.out.Counted {
 		r.engine.Uncount()
 		out.Counted = false
 	}
@@ -129,11 +127,11 @@ func (r *replay) write(f *capture.Frame, s *conntrack.Segment, out *policy.Outco
 	r.flows(out.Flows)
 	if r.journal.logged {
 		rec := r.journal.decision(origin{in: f.Interface}, s, out)
-		if len(r.shadows) > 0 {
-			sh := r.shadows[0]
-			fillWould(&rec.Decision.Would, sh.out, sh.parted)
+		if would != nil {
+			fillWould(&rec.Decision.Would, would.out, would.how == diverged)
 		}
 	}
+	r.writeShadows(s)
 	r.publish()
 }
 
@@ -149,16 +147,15 @@ func (r *replay) advance() {
 	}
 	r.journal.now, r.journal.frame = r.clock.now, frame
 	r.putEnds()
-	for _, sh := range r.shadows {
-		for next := sh.engine.Next(); next <= r.clock.now; next = sh.engine.Next() {
-			sh.now = max(sh.now, next)
-			sh.engine.Advance(sh.now, expireChunk, sh.timeEvent)
-		}
+	if r.shadows != nil {
+		r.shadows.advanceAll(r.clock.now)
+		r.publish()
 	}
 }
 
 // timeEvent counts and records what time alone has caused.
 func (r *replay) timeEvent(ev *policy.TimeEvent) {
+	r.shadows.liveTime(ev)
 	switch ev.Kind {
 	case policy.TimeFlow:
 		r.flow(&ev.Flow)
@@ -244,6 +241,6 @@ func (r *replay) putStats(final bool) {
 	c := &r.journal.counts
 	st := &decisionlog.Stats{Run: r.log.Run(), Final: final, Uptime: int64(r.clock.now.Sub(r.clock.first)), Received: c.Received,
 		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&Counts{}), Tombstones: c.Tombstones,
-		Injected: c.Injected, Flows: c.live()}
+		Injected: c.Injected, Flows: c.live(), Shadows: shadowStats(r.shadows.snapshot(), r.journal.wall)}
 	r.log.Put(&decisionlog.Record{Time: int64(r.clock.now), Event: decisionlog.EventStats, Stats: st})
 }

@@ -41,8 +41,8 @@ func (r *replay) openTap() error {
 	}
 	r.tap.log, r.tap.encoder, r.tap.editor = log, NewEncoder(EncoderConfig{}), editor{decoder: NewDecoder()}
 	var would *policy.Policy
-	if len(r.shadows) > 0 {
-		would = r.shadows[0].pol
+	if len(r.beside) > 0 {
+		would = r.beside[0]
 	}
 	r.tap.deciders = deciders{decider(r.pol, would)}
 	if r.exps != nil {
@@ -82,8 +82,8 @@ func (r *replay) tapDecision(f *capture.Frame, s *conntrack.Segment, out *policy
 	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Received, OrigLen: uint32(r.length), By: r.tap.deciders.of(out.Arm)}
 	r.journal.noteDecision(&p.Note, s, out)
 	p.Note.In = f.Interface
-	if len(r.shadows) > 0 {
-		noteWould(&p.Note.Would, r.shadows[0].out, r.shadows[0].parted)
+	if sh := r.first(); sh != nil {
+		noteWould(&p.Note.Would, sh.out, sh.how == diverged)
 	}
 	r.tap.write(&p, r.packet)
 	if out.Verdict == policy.Rewrite {

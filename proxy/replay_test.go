@@ -208,13 +208,13 @@ func TestReplayShadows(t *testing.T) {
 	path := ng(t, frames(append(redial(t), conversation(t, "10.0.0.7:40000", serverEnd)...)...), nil, capture.LinkRaw)
 	got := mustReplay(t, ReplayConfig{Capture: path, Shadows: []string{"lpd-case-2015", "observe"}})
 	lpd, same := got.Shadows[0], got.Shadows[1]
-	if same.DisagreedFlows != 0 || same.DivergedFrames != 0 || same.AgreedFrames != got.TCP {
+	if same.Disagreed+same.Timed != 0 || same.Diverged != 0 || same.Agreed != uint64(got.TCP) {
 		t.Errorf("a policy beside itself: %+v", same)
 	}
-	if lpd.DisagreedFlows != 1 || lpd.DivergedFrames != 2 || lpd.Injected != 1 || len(lpd.Disagreements) != 1 {
+	if lpd.Disagreed != 1 || lpd.Timed != 0 || lpd.Diverged != 2 || lpd.Injected != 1 || len(lpd.First) != 1 || lpd.Recorded != 1 {
 		t.Fatalf("%+v", lpd)
 	}
-	if d := lpd.Disagreements[0]; d.N != 6 || d.Verdict != "forward" || d.Would.String() != "drop/syn-established reply=ack-tracked" {
+	if d := lpd.First[0]; d.N != 6 || d.Live.Verdict != "forward" || d.Shadow.String() != "drop/syn-established reply=ack-tracked" {
 		t.Errorf("%+v", d)
 	}
 }
@@ -353,7 +353,7 @@ func TestReplayBeginsAfresh(t *testing.T) {
 	}
 	path, dir := ng(t, packets, nil, capture.LinkRaw), t.TempDir()
 	got := mustReplay(t, ReplayConfig{Capture: path, Policy: strict, Shadows: []string{"observe"}})
-	if cf := got.Counterfactual; cf.Flows != 2 || cf.First[0].N != 4 || cf.First[1].N != 13 || cf.First[0].After != 5 || got.Shadows[0].DisagreedFlows != 2 {
+	if cf := got.Counterfactual; cf.Flows != 2 || cf.First[0].N != 4 || cf.First[1].N != 13 || cf.First[0].After != 5 || got.Shadows[0].Disagreed != 2 {
 		t.Errorf("counterfactual %+v, shadow %+v", cf, got.Shadows[0])
 	}
 	if got.frames[9].Counterfactual || got.frames[12].Counterfactual || !got.frames[13].Counterfactual {

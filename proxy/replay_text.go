@@ -136,8 +136,8 @@ func (w *ReplayWriter) text(r *Replay) {
 	}
 	w.recorded(&r.Recorded)
 	w.counterfactual(&r.Counterfactual)
-	for i := range r.Shadows {
-		w.shadow(&r.Shadows[i])
+	for _, p := range r.Shadows {
+		_ = p.WriteText(w.out) // its error is the writer's, and told by Flush
 	}
 }
 
@@ -170,21 +170,6 @@ func (w *ReplayWriter) recorded(c *Recorded) {
 		was, is, _ := strings.Cut(p, " | ")
 		w.line("  %9d  %s, here %s", c.Pairs[p], was, is)
 	}
-}
-
-func (w *ReplayWriter) shadow(s *ShadowReport) {
-	w.line("shadow    %s %s", s.Policy.Name, s.Policy.Rev)
-	w.line("  tracked flows %d; %s; injected %d", s.Tracked, countsText(s.Verdicts), s.Injected)
-	w.line("  agrees on %d frames; first disagrees on %d connections; %d frames behind that (diverged)", s.AgreedFrames, s.DisagreedFlows, s.DivergedFrames)
-	for _, p := range byCount(s.Pairs) {
-		is, would, _ := strings.Cut(p, " | ")
-		w.line("  %9d  %s, the shadow %s", s.Pairs[p], is, would)
-	}
-	for i := range s.Disagreements[:min(len(s.Disagreements), shownPoints)] {
-		d := &s.Disagreements[i]
-		w.line("  frame %d  %s > %s%s  %s, the shadow %s", d.N, d.Src, d.Dst, flowText(d.Flow), deedText(d.Verdict, d.Reason, d.Reply, d.Peer), d.Would)
-	}
-	w.more(s.DisagreedFlows)
 }
 
 func (w *ReplayWriter) more(n int) {

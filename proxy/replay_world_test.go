@@ -164,7 +164,12 @@ func (r *replayed) conserved(t testing.TB) {
 		t.Errorf("%s: %d flows began, %d ended or live", r.Capture, r.Tracked, ended)
 	}
 	for _, sh := range r.Shadows {
-		if r.TCP != sum(sh.Verdicts) || r.TCP != sh.AgreedFrames+sh.DisagreedFlows+sh.DivergedFrames || sh.DisagreedFlows != sum(sh.Pairs) {
+		agreed, disagreed := uint64(0), uint64(0)
+		for _, c := range sh.Matrix {
+			agreed, disagreed = agreed+c.Agreed, disagreed+c.Disagreed
+		}
+		if n := uint64(r.TCP); n != sh.Verdicts["forward"]+sh.Verdicts["drop"]+sh.Verdicts["rewrite"]+sh.Verdicts["hold"] || n != sh.Segments || n != sh.Agreed+sh.Disagreed+sh.Diverged || sh.Relaxed+sh.Shed != 0 ||
+			agreed != sh.Agreed || disagreed != sh.Disagreed+sh.Timed || sh.Recorded != disagreed {
 			t.Errorf("%s: shadow %+v of %d packets", r.Capture, sh, r.TCP)
 		}
 	}

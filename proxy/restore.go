@@ -31,11 +31,8 @@ func (w *Worker) claim(s *conntrack.Segment) {
 	if !ok {
 		return
 	}
-	for _, e := range [...]*policy.Engine{w.engine, w.trial} {
-		if e != nil {
-			e.Restore(w.now, away, saved)
-		}
-	}
+	w.engine.Restore(w.now, away, saved)
+	w.shadows.restore(w.now, away, saved)
 }
 
 // saveState writes the table of every worker that has ended, and what nobody claimed, for the next start.

@@ -69,7 +69,7 @@ func (w *Worker) nameDeciders() {
 	}
 	var would *policy.Policy
 	if w.trial != nil {
-		would = w.trial.Policy()
+		would = w.trial.pol
 	}
 	w.tap.deciders = decidersOf(w.engine, len(w.arms), would)
 }

@@ -275,7 +275,7 @@ func TestTapOfADryRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d, ok := r.Decider(&f); !ok || d.Policy != "observe" || d.WouldPreset != "lpd-case-2015" || d.WouldRev != b.trial.Policy().Rev() {
+	if d, ok := r.Decider(&f); !ok || d.Policy != "observe" || d.WouldPreset != "lpd-case-2015" || d.WouldRev != b.trial.pol.Rev() {
 		t.Errorf("decided by %+v", d)
 	}
 	b.agreesWithLog(got)
@@ -314,7 +314,7 @@ func TestTapNamesThePolicyOfAReload(t *testing.T) {
 	if pol == nil {
 		t.Fatal(problems)
 	}
-	b.adoptPolicy(b.now, pol)
+	b.adoptPolicy(b.now, pol, nil)
 	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "x"))
 	b.step()
 	b.captured()

@@ -7,6 +7,7 @@ import (
 
 // timeEvent does and logs what time alone, or the operator, has caused.
 func (w *Worker) timeEvent(ev *policy.TimeEvent) {
+	w.shadows.liveTime(ev)
 	switch ev.Kind {
 	case policy.TimeFlow:
 		w.flowEvent(&ev.Flow)

@@ -4,17 +4,21 @@ import "halfopen/policy"
 
 // dryBatch is mainBatch with --dry-run: everything goes on before anything is decided, nothing is injected, and the record tells
 // what the policy under trial would have done. The policy in force is observe, which keeps a table of what really passed; the
-// trial's engine keeps its own, which after the first difference in a flow is no longer what would have happened.
+// policy under trial is the first shadow, whose table after the first difference in a flow is no longer what would have happened. It is what
+// such a gateway is for, and so it is not left out under load.
 func (w *Worker) dryBatch(n int) {
 	for i := range w.batch[:n] {
 		w.main.Accept(w.batch[i].ID)
 	}
 	w.flush()
+	w.shadowTime()
 	for i := range w.batch[:n] {
 		p, s := &w.batch[i], &w.segs[i]
 		w.decode(p, s)
 		out := w.engine.Step(w.now, s)
-		would := w.trial.Step(w.now, s)
+		live := w.shadows.take(i, s, out)
+		differs, first := w.shadows.segment(w.now, s, live)
+		would, parted := w.trial.out, w.trial.how == diverged
 		w.counts.verdict(out.Finding, policy.Forward)
 		w.flowEvents(out.Flows)
 		w.followState(s, out)
@@ -23,32 +27,14 @@ func (w *Worker) dryBatch(n int) {
 			out.Counted = false
 		}
 		w.decided(out)
-		diverged := w.diverged(out, would)
-		w.tap.record(w, p, s, out, would, diverged)
+		w.tap.record(w, p, s, out, would, parted)
 		w.tap.done(out)
+		live.cause = w.cause
 		if w.logged {
-			fillWould(&w.decide(p, s, out).Decision.Would, would, diverged)
+			r := w.decide(p, s, out)
+			fillWould(&r.Decision.Would, would, parted)
+			live.record = len(w.records) - 1
 		}
+		w.recordShadows(differs, first, s, live, p.Queue)
 	}
-}
-
-// maxDiverged bounds the flows that are remembered as diverged.
-const maxDiverged = 1 << 16
-
-// diverged reports whether an earlier decision of the flow differed already, and remembers whether this one does. Flows are told
-// apart by the enforced engine's ids; segments without a flow never count as diverged.
-func (w *Worker) diverged(is, would *policy.Outcome) bool {
-	if is.Flow == 0 {
-		return false
-	}
-	if _, ok := w.different[is.Flow]; ok {
-		return true
-	}
-	if would.Verdict != policy.Forward || would.HasReply || would.HasPeer || would.Effect != is.Effect {
-		if len(w.different) >= maxDiverged {
-			clear(w.different)
-		}
-		w.different[is.Flow] = struct{}{}
-	}
-	return false
 }

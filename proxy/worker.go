@@ -35,7 +35,8 @@ type Worker struct {
 	main, second Source
 	secondQueue  uint16
 	engine       *policy.Engine
-	trial        *policy.Engine // the policy under trial with --dry-run, else nil
+	shadows      *shadows       // nil for none
+	trial        *shadow        // the policy under trial with --dry-run, the first of them; else nil
 	kernel       *nfqueue.Queue // main, where it is the kernel's
 	decoder      *Decoder
 	encoder      *Encoder
@@ -45,15 +46,14 @@ type Worker struct {
 	tap          tap
 	journal      // of the batch at hand; published after its verdicts left
 
-	editor    editor
-	pieces    [secondSize]nfqueue.Packet // of the packet being rewritten
-	piece     conntrack.Segment
-	batch     [batchSize]nfqueue.Packet
-	segs      [batchSize]conntrack.Segment
-	held      map[uint64]heldPacket
-	different map[uint64]struct{} // flows whose trial has diverged
-	diverts   []divert
-	copied    atomic.Pointer[Counts] // of counts, made by snapshot; any goroutine reads
+	editor  editor
+	pieces  [secondSize]nfqueue.Packet // of the packet being rewritten
+	piece   conntrack.Segment
+	batch   [batchSize]nfqueue.Packet
+	segs    [batchSize]conntrack.Segment
+	held    map[uint64]heldPacket
+	diverts []divert
+	copied  atomic.Pointer[Counts] // of counts, made by snapshot; any goroutine reads
 
 	calls     chan call // administrative calls, any goroutine
 	waiter    *nfqueue.Waiter
@@ -147,6 +147,9 @@ func (w *Worker) turn() (int, error) {
 	if n > 0 {
 		w.mainBatch(n)
 	}
+	if n == 0 && w.shadows != nil {
+		w.shadowIdle()
+	}
 	m, err := w.secondBatch(n == 0)
 	if err != nil {
 		return n + m, err
@@ -170,16 +173,27 @@ func (w *Worker) mainBatch(n int) {
 		w.decode(p, s)
 		out := w.engine.Step(w.now, s)
 		w.decided(out)
+		var live *liveDecision
+		if w.shadows != nil {
+			live = w.shadows.take(i, s, out)
+			live.cause = w.cause
+		}
 		w.tap.record(w, p, s, out, nil, false)
 		w.act(p, s, out)
 		w.tap.done(out)
 		w.flowEvents(out.Flows)
 		w.followState(s, out)
 		if w.logged {
+			if live != nil {
+				live.record = len(w.records)
+			}
 			w.decide(p, s, out)
 		}
 	}
 	w.flush()
+	if w.shadows != nil {
+		w.shadowBatch(n)
+	}
 	w.publish()
 }
 
@@ -206,16 +220,8 @@ func (w *Worker) flush() {
 
 // advance lets the engine do what time alone causes.
 func (w *Worker) advance() {
-	for _, e := range [...]*policy.Engine{w.engine, w.trial} {
-		if e == nil || e.Next() > w.now {
-			continue
-		}
-		live := e == w.engine
-		e.Advance(w.now, expireChunk, func(ev *policy.TimeEvent) {
-			if live {
-				w.timeEvent(ev)
-			}
-		})
+	if w.engine.Next() <= w.now {
+		w.engine.Advance(w.now, expireChunk, w.timeEvent)
 	}
 	w.publish()
 }

@@ -53,18 +53,24 @@ func newBench(t *testing.T, text string, trial bool) *bench {
 		t.Fatal(err)
 	}
 	b.producer = b.log.Producer(0)
-	cfg := policy.EngineConfig{Policy: pol, NoAdopt: true, FirstID: 1}
-	b.engine = policy.NewEngine(cfg)
+	b.armed(pol, trial)
+	return b
+}
+
+// armed gives the worker its engine and shadows.
+func (b *bench) armed(pol *policy.Policy, trial bool, shadows ...*policy.Policy) {
 	if trial {
-		b.trial = b.engine
-		cfg.Policy, err = LoadPolicy("observe", nil)
+		observe, err := LoadPolicy("observe", nil)
 		if err != nil {
-			t.Fatal(err)
+			b.t.Fatal(err)
 		}
-		b.engine = policy.NewEngine(cfg)
+		pol, shadows = observe, append([]*policy.Policy{pol}, shadows...)
+	}
+	b.equip(pol, shadows, trial, policy.EngineConfig{NoAdopt: true, FirstID: 1})
+	if trial {
+		pol = shadows[0]
 	}
 	b.setRates(pol)
-	return b
 }
 
 // seg is a packet from one end to the other.

@@ -19,6 +19,7 @@ func (r *Record) AppendJSON(dst []byte) []byte {
 	case EventDecision:
 		r.TCP.encode(&e, r.Decision.StateBefore)
 		r.Decision.encode(&e)
+		e.shadows(r.Shadow)
 	case EventFlow:
 		r.Flow.encode(&e)
 	case EventInject:

@@ -240,6 +240,7 @@ func (s *Stats) encode(e *enc) {
 		e.numIf("omitted", s.Omitted)
 		e.num("flows", s.Flows)
 		e.num("tombstones", s.Tombstones)
+		e.shadowStats(s.Shadows)
 	}
 	e.close()
 }

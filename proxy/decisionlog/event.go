@@ -34,6 +34,7 @@ type Event struct {
 	Experiment  *ExperimentEvent `json:"experiment"`
 	Header      *HeaderEvent     `json:"header"`
 	Trailer     *HeaderEvent     `json:"trailer"`
+	Shadow      []ShadowEvent    `json:"shadow"`
 
 	// Where the line stands; set by the Reader.
 	File   string `json:"-"`
@@ -292,6 +293,8 @@ type StatsEvent struct {
 	Omitted      uint64            `json:"omitted"`
 	Flows        uint64            `json:"flows"`
 	Tombstones   uint64            `json:"tombstones"`
+
+	Shadows []ShadowStatsEvent `json:"shadows"`
 }
 
 // GapEvent is the object gap.

@@ -12,6 +12,7 @@ type Producer struct {
 	ring *spool.Ring[Record]
 	hi   uint64 // upper half of the run's ids
 	seq  uint64 // lower half of the last id given
+	side uint64 // the same of the last side id
 
 	lossMu sync.Mutex // taken only when a record is lost, and by the Writer
 	loss   loss
@@ -19,7 +20,8 @@ type Producer struct {
 
 // newProducer makes a ring of at least size records.
 func newProducer(size int, runHi uint64, worker uint16, wake chan<- struct{}) *Producer {
-	return &Producer{ring: spool.NewRing[Record](size, wake), hi: runHi, seq: uint64(worker) << 48}
+	return &Producer{ring: spool.NewRing[Record](size, wake), hi: runHi, seq: uint64(worker) << 48,
+		side: uint64(worker)<<48 | sideIDs}
 }
 
 // NextID gives the next id of this producer.
@@ -27,6 +29,18 @@ func (p *Producer) NextID() ID {
 	p.seq++
 	return ID{Hi: p.hi, Lo: p.seq}
 }
+
+// sideIDs is the bit of an id's sequence number that sets side ids apart.
+const sideIDs = 1 << 47
+
+// NextSideID gives an id to a record that stands beside a worker's own, so that theirs are numbered as if it were not there.
+func (p *Producer) NextSideID() ID {
+	p.side++
+	return ID{Hi: p.hi, Lo: p.side}
+}
+
+// Room reports whether less than half of the ring is taken: what a record that is no part of the books must ask first.
+func (p *Producer) Room() bool { return p.ring.Len() < p.ring.Cap()/2 }
 
 // Put copies the record into the ring. A full ring loses it: Put then returns
 // false and the loss shows up as a gap record, with what the record would have
@@ -39,7 +53,9 @@ func (p *Producer) Put(r *Record) bool {
 		p.lossMu.Unlock()
 		return false
 	}
+	shadows := append(slot.Shadow[:0], r.Shadow...) // the slot's own, kept for its next record
 	*slot = *r
+	slot.Shadow = shadows
 	p.ring.Push()
 	return true
 }

@@ -82,6 +82,9 @@ type Record struct {
 	Flow     Flow     // flow
 	Inject   Inject   // inject
 
+	// Shadow, of a decision: what shadow policies would have done, where one of them disagrees. Put copies it.
+	Shadow []Shadow
+
 	Reload     *Reload
 	Stats      *Stats
 	Gap        *Gap
@@ -197,9 +200,11 @@ type Would struct {
 
 // Decision is the event type decision.
 type Decision struct {
-	ID        ID
-	Settles   ID     // the hold that this record ends; such a record explains no further message
-	Trigger   string // where time was the cause and no segment, for example probe-unanswered; such a record explains no message
+	ID      ID
+	Settles ID // the hold that this record ends; such a record explains no further message
+	// Trigger: where time was the cause and no segment, for example probe-unanswered; [TriggerShadow] where the record is there for its
+	// shadows alone. Such a record explains no message.
+	Trigger   string
 	Verdict   string
 	Reason    string
 	Rule      string
@@ -340,6 +345,7 @@ type Stats struct {
 	InjectErrors uint64 // of them, those that the system refused to send
 	Flows        uint64 // entries in the table now
 	Tombstones   uint64 // kept now
+	Shadows      []ShadowStats
 }
 
 // Words of Gap.Where and Gap.Bound.
