@@ -65,6 +65,21 @@ type Status struct {
 	Received   uint64    `json:"received"` // queue messages
 	Lost       uint64    `json:"lost"`     // queue messages that passed or were dropped undecided
 	ReloadOK   bool      `json:"reload_ok"`
+
+	Shadows []ShadowStatus `json:"shadows,omitempty"`
+}
+
+// ShadowStatus is how a shadow policy does, in its present revision beside the present one of the policy in force.
+type ShadowStatus struct {
+	Policy    string `json:"policy"`
+	Preset    string `json:"preset"`
+	Rev       string `json:"rev"`
+	Trial     bool   `json:"trial,omitempty"` // the policy under trial with dry_run
+	Segments  uint64 `json:"segments"`        // that it has decided
+	Agreed    uint64 `json:"agreed"`
+	Disagreed uint64 `json:"disagreed"` // connections, by their first disagreement
+	Diverged  uint64 `json:"diverged"`  // segments behind one
+	Shed      uint64 `json:"shed"`      // segments that it was not shown
 }
 
 // AdminConfig says how to serve the admin socket.

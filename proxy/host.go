@@ -40,7 +40,7 @@ func (g *Gateway) Kill(ctx context.Context, match func(*conntrack.Entry) bool) (
 // killInShadows ends the same flows in the shadows' tables, so that what the operator has done is no disagreement.
 func (g *Gateway) killInShadows(ctx context.Context, match func(*conntrack.Entry) bool) error {
 	for _, w := range g.workerList() {
-		for i := range w.shadows.count() {
+		for i := range w.shadows.each() {
 			for cursor := 0; cursor >= 0; {
 				err := w.Do(ctx, func(now conntrack.Instant, w *Worker) {
 					sh := w.shadows.list[i]
@@ -69,7 +69,7 @@ func (g *Gateway) Status() Status {
 	defer g.mu.Unlock()
 	st := Status{Version: g.cfg.Version, PID: os.Getpid(), Started: time.Unix(0, g.clock.Wall(g.start)), UptimeS: g.clock.Now().Sub(g.start).Seconds(),
 		Policy: g.pol.Name(), Preset: g.pol.Preset(), Rev: g.pol.Rev(), DryRun: g.cfg.DryRun, FailClosed: g.cfg.FailClosed,
-		Received: c.Received, Lost: g.ledger.gaps.Load(), ReloadOK: g.reloaded, Flows: c.live()}
+		Received: c.Received, Lost: g.ledger.gaps.Load(), ReloadOK: g.reloaded, Flows: c.live(), Shadows: g.shadowStatus(c.Shadows)}
 	for _, w := range g.workers {
 		st.Queues = append(st.Queues, int(w.queue))
 	}
@@ -90,10 +90,15 @@ func (g *Gateway) Counters() Counters {
 	if g.recorder != nil {
 		c.PcapPackets = g.recorder.Counters().Packets
 	}
+	var tallies []shadowTally
 	for i, w := range g.workers {
 		n := g.retired[i]
+		n.Shadows = nil // a copy, which add must not write through
+		tallies = addTallies(tallies, g.retired[i].Shadows)
 		if !w.retired {
-			n.add(w.copied.Load())
+			live := w.copied.Load()
+			n.add(live)
+			tallies = addTallies(tallies, live.Shadows)
 		}
 		c.Queues = append(c.Queues, w.queueCounters(&n))
 		for s, m := range n.Flows {
@@ -106,6 +111,7 @@ func (g *Gateway) Counters() Counters {
 			c.Suppressed[f] += m
 		}
 	}
+	c.Shadows = shadowCounters(tallies)
 	return c
 }
 

@@ -34,6 +34,21 @@ type Counters struct {
 	Gaps              uint64                        // queue messages that gap records admit
 	FlowEventsDropped uint64                        // events that readers of `flows -E` were too slow for
 	Arms              []ArmCounters                 // of experiments
+	Shadows           []ShadowCounters
+}
+
+// ShadowCounters is what a shadow policy has been counted doing since the gateway began, over its revisions.
+type ShadowCounters struct {
+	Policy                                             string
+	Segments, Agreed, Disagreed, Timed, Diverged, Shed uint64 // as in decisionlog.ShadowStats
+	Pairs                                              []ShadowPair
+}
+
+// ShadowPair counts connections on which a shadow first disagreed, by both findings; "nothing" is the one of who did nothing while time
+// made the other side act.
+type ShadowPair struct {
+	Live, Shadow string
+	N            uint64
 }
 
 // QueueCounters is what one worker has counted.

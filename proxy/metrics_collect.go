@@ -20,6 +20,7 @@ type collector struct {
 	suppressed, logDropped, gaps, pcapPackets, pcapDropped            *prometheus.Desc
 	policyInfo, reloadOK, reloadAt                                    *prometheus.Desc
 	armUnits, armFlows                                                *prometheus.Desc
+	shadowDescs
 }
 
 func newCollector(counters func() Counters) *collector {
@@ -54,6 +55,8 @@ func newCollector(counters func() Counters) *collector {
 		armUnits:          desc("experiment_units_total", "Units of which a connection began, by experiment and arm, since the start; an estimate, to 1.6 % (one standard deviation).", "experiment", "arm"),
 		armFlows:          desc("experiment_flows_total", "Connections that began, by experiment and arm, since the start.", "experiment", "arm"),
 		reloadAt:          desc("config_last_reload_success_timestamp_seconds", "When the policy was last loaded with success, Unix time."),
+
+		shadowDescs: newShadowDescs(desc),
 	}
 }
 
@@ -62,7 +65,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.packets, c.received, c.dropped, c.lost, c.enobufs, c.verdictErrors, c.waiting, c.injected,
 		c.injectErrors, c.holdsRefused, c.notRewritten, c.flows, c.restored, c.ended, c.flowEventsDropped, c.suppressed, c.logDropped, c.gaps,
 		c.pcapPackets, c.pcapDropped,
-		c.policyInfo, c.reloadOK, c.reloadAt, c.armUnits, c.armFlows} {
+		c.policyInfo, c.reloadOK, c.reloadAt, c.armUnits, c.armFlows, c.shadowSegments, c.shadowDisagreements, c.shadowShed} {
 		out <- d
 	}
 }
@@ -96,6 +99,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, a := range n.Arms {
 		put(c.armUnits, prometheus.CounterValue, a.Units, a.Experiment, a.Arm)
 		put(c.armFlows, prometheus.CounterValue, a.Flows, a.Experiment, a.Arm)
+	}
+	for i := range n.Shadows {
+		c.shadow(&n.Shadows[i], put)
 	}
 	put(c.policyInfo, prometheus.GaugeValue, 1, n.Rev, n.Preset)
 	var ok uint64

@@ -179,12 +179,12 @@ func (ss *shadows) restore(now conntrack.Instant, away time.Duration, saved *pol
 	}
 }
 
-// count is how many shadows there are.
-func (ss *shadows) count() int {
+// each is the list of shadows.
+func (ss *shadows) each() []*shadow {
 	if ss == nil {
-		return 0
+		return nil
 	}
-	return len(ss.list)
+	return ss.list
 }
 
 // swap puts policies in force: pols by the places of the list, live is the revision that they stand beside from now on.

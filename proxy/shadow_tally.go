@@ -223,6 +223,66 @@ func (t *shadowTally) stats(wall func(conntrack.Instant) int64) decisionlog.Shad
 	return s
 }
 
+// shadowCounters sums up tallies by the shadows' names, for the metrics.
+func shadowCounters(list []shadowTally) (out []ShadowCounters) {
+	for i := range list {
+		t := &list[i]
+		at := slices.IndexFunc(out, func(c ShadowCounters) bool { return c.Policy == t.Policy })
+		if at < 0 {
+			at = len(out)
+			out = append(out, ShadowCounters{Policy: t.Policy})
+		}
+		c := &out[at]
+		c.Segments += t.Segments
+		c.Agreed += t.Agreed
+		c.Disagreed += t.Disagreed
+		c.Timed += t.Timed
+		c.Diverged += t.Diverged
+		c.Shed += t.Shed
+		for _, cell := range t.cells {
+			c.pair(cell.live.String(), cell.shadow.String(), cell.disagreed)
+		}
+		for _, cell := range t.timed {
+			c.pair(cell.live, cell.shadow, cell.n)
+		}
+	}
+	return out
+}
+
+func (c *ShadowCounters) pair(live, shadow string, n uint64) {
+	if n == 0 {
+		return
+	}
+	for i := range c.Pairs {
+		if p := &c.Pairs[i]; p.Live == live && p.Shadow == shadow {
+			p.N += n
+			return
+		}
+	}
+	c.Pairs = append(c.Pairs, ShadowPair{live, shadow, n})
+}
+
+// shadowStatus says how the shadows do that run now. The gateway's mutex is held.
+func (g *Gateway) shadowStatus(list []shadowTally) (out []ShadowStatus) {
+	pols, live := g.shadows, g.pol.Rev()
+	if g.cfg.DryRun {
+		pols = append([]*policy.Policy{g.pol}, pols...)
+		if observe, err := LoadPolicy("observe", nil); err == nil {
+			live = observe.Rev()
+		}
+	}
+	for i, p := range pols {
+		st := ShadowStatus{Policy: p.Name(), Preset: p.Preset(), Rev: p.Rev(), Trial: g.cfg.DryRun && i == 0}
+		for j := range list {
+			if t := &list[j]; t.Policy == st.Policy && t.PolicyRev == st.Rev && t.LiveRev == live {
+				st.Segments, st.Agreed, st.Disagreed, st.Diverged, st.Shed = t.Segments, t.Agreed, t.Disagreed+t.Timed, t.Diverged, t.Shed
+			}
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
 // shadowStats are the numbers of a list of tallies for the log.
 func shadowStats(list []shadowTally, wall func(conntrack.Instant) int64) (out []decisionlog.ShadowStats) {
 	for i := range list {

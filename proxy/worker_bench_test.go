@@ -13,6 +13,7 @@ import (
 // loopSource hands out the same packets again and again, a batch at a time, and forgets the verdicts.
 type loopSource struct {
 	packets [][]byte
+	first   [][]byte // those of the handshake
 	left    int
 	id      uint32
 }
@@ -52,6 +53,7 @@ func established(t testing.TB, text string, repeat ...[]byte) (*Worker, *loopSou
 		mustEncode(t, &conntrack.Segment{Tuple: tuple(serverEnd, clientEnd), Flags: conntrack.SYN | conntrack.ACK, Seq: 500, Ack: 101, Window: 64240}, nil),
 		mustEncode(t, &conntrack.Segment{Tuple: tuple(clientEnd, serverEnd), Flags: conntrack.ACK, Seq: 101, Ack: 501, Window: 64240}, nil),
 	}, left: 3}
+	src.first = src.packets
 	w.main, w.producer = src, log.Producer(0)
 	w.engine = policy.NewEngine(policy.EngineConfig{Policy: pol, NoAdopt: true, FirstID: 1})
 	w.setRates(pol)

@@ -23,6 +23,7 @@ var filterFlags = []struct{ key, usage string }{
 	{"rule", "only decisions and flow records of this rule"},
 	{"arm", "only records of this arm of an experiment"},
 	{"rev", "only records of this policy revision: how it begins, with or without sha256:"},
+	{"disagrees", "only decisions on which this shadow policy first disagrees (its name, or any)"},
 	{"outcome", "only records of connections with this outcome, as their end tells it"},
 	{"addr", "only records between this address or prefix and any other"},
 	{"src", "only records whose segment came from this address or prefix"},
@@ -69,6 +70,7 @@ func newReviewCmd() *cobra.Command {
 			"  halfopen review /var/log/halfopen --flow 1234567890123\n" +
 			"  halfopen review /var/log/halfopen --flow 1234567890123 --svg > connection.svg\n" +
 			"  halfopen review /var/log/halfopen --flow 1234567890123 -o json | jq .decision\n" +
+			"  halfopen review shadow /var/log/halfopen\n" +
 			"  halfopen review verify /var/log/halfopen",
 		Args: reviewArgs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -105,7 +107,7 @@ func newReviewCmd() *cobra.Command {
 	fl.BoolVar(&opt.outcomes, "outcomes", false, "tell of each connection how it went for its users; filters pick connections then, and there may be several logs")
 	fl.BoolVar(&opt.svg, "svg", false, "with --flow: draw the connection's life as SVG")
 	fl.StringVarP(&opt.output, "output", "o", "text", "text, json for the log's own lines, or csv")
-	c.AddCommand(newReviewVerifyCmd(), newReviewExportCmd(), newReviewServeCmd())
+	c.AddCommand(newReviewVerifyCmd(), newReviewExportCmd(), newReviewServeCmd(), newReviewShadowCmd())
 	return c
 }
 

@@ -29,9 +29,10 @@ With --install-rules it makes those rules itself, in a table of its own, and rem
 the operator's ("halfopen rules print" shows what to paste). A gateway whose halfopen is stopped, killed or overloaded keeps forwarding unless
 --fail-closed says otherwise.
 
-SIGHUP and "halfopen reload" load the policy and the experiments again; a bad file changes nothing. SIGINT and SIGTERM end it cleanly.`,
+SIGHUP and "halfopen reload" load the policy, the shadows and the experiments again; a bad file changes nothing. SIGINT and SIGTERM end it cleanly.`,
 		Example: `  halfopen run --policy observe --install-rules --log /var/log/halfopen
   halfopen run --policy office.yaml --install-rules --match 'dport 515' --dry-run --log -
+  halfopen run --policy site.yaml --shadow candidate.yaml --shadow openbsd-pf --install-rules --log /var/log/halfopen
   halfopen run --policy openbsd-pf --install-rules --log /var/log/halfopen --pcap /var/log/halfopen/pcap --pcap-total 10GiB
   halfopen run --policy office.yaml --experiment idle-5m.yaml --install-rules --log /var/log/halfopen
   halfopen run --policy lpd-case-2015 --set timeouts.established=2m --queues 0-3 --install-rules --log /var/log/halfopen`,
@@ -82,6 +83,7 @@ SIGHUP and "halfopen reload" load the policy and the experiments again; a bad fi
 	f := c.Flags()
 	f.StringVar(&cfg.Policy, "policy", "", "preset `NAME|FILE` to enforce")
 	f.StringArrayVar(&cfg.Overrides, "set", nil, "override one key of the policy, for example timeouts.established=2m (`PATH=VALUE`, repeatable)")
+	f.StringArrayVar(&cfg.Shadows, "shadow", nil, "show this policy the same segments after their verdicts, and log where it disagrees (`NAME|FILE`, repeatable, at most 8)")
 	f.StringVar(&cfg.Experiment, "experiment", "", "decide some connections by other policies, as this `FILE` says (see 'halfopen experiment check')")
 	f.StringVar(&configFile, "config", "", "YAML `FILE` of defaults for these flags, one 'flag: value' a line; an experiment can stand there itself")
 	f.BoolVar(&cfg.InstallRules, "install-rules", false, "make the nftables rules that feed the queues, and remove them at the end")

@@ -82,6 +82,34 @@ func (l *facts) decision(d *decisionlog.DecisionEvent) {
 	l.word("id", d.ID)
 }
 
+// shadows writes what shadow policies would have done, those that agree left out.
+func (l *facts) shadows(list []decisionlog.ShadowEvent) {
+	for i := range list {
+		s := &list[i]
+		if s.Agrees {
+			continue
+		}
+		text := s.Policy + ":" + strings.TrimPrefix(s.Verdict+"/"+s.Reason, "/")
+		for _, m := range [...]struct {
+			word string
+			made *decisionlog.MadeEvent
+		}{{"reply", s.Reply}, {"peer", s.Peer}} {
+			if m.made != nil {
+				text += "," + m.word + ":" + m.made.Kind
+			}
+		}
+		switch {
+		case s.Trigger != "" && s.Verdict == "" && s.Reply == nil && s.Peer == nil:
+			text = s.Policy + ":nothing"
+		case s.Diverged:
+			text += ",diverged"
+		case s.Relaxed:
+			text += ",relaxed"
+		}
+		l.word("shadow", text)
+	}
+}
+
 func (l *facts) made(k string, m *decisionlog.MadeEvent) {
 	if m != nil {
 		l.word(k, m.Kind)

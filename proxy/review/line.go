@@ -24,6 +24,9 @@ func kinds(e *decisionlog.Event) (what, why string) {
 	switch {
 	case e.Decision != nil:
 		what, why = e.Decision.Verdict, e.Decision.Reason
+		if e.Decision.Trigger == decisionlog.TriggerShadow { // what the verdict is of is counted elsewhere
+			what = e.Decision.Trigger
+		}
 	case e.Flow != nil:
 		why = e.Flow.Event
 	case e.Inject != nil:
@@ -61,6 +64,7 @@ func appendLine(b []byte, e *decisionlog.Event, color bool) []byte {
 	switch {
 	case e.Decision != nil:
 		l.decision(e.Decision)
+		l.shadows(e.Shadow)
 	case e.Flow != nil:
 		l.flow(e.Flow)
 	case e.Inject != nil:

@@ -38,7 +38,7 @@ func (w *writer) event(i int) {
 			w.reachSent(i)
 		}
 		w.timed(at, e.Inject.Trigger, e)
-	case d == nil:
+	case d == nil, d.Trigger == decisionlog.TriggerShadow:
 	case d.Settles != "":
 		ev := scenario.RecordedEvent{Decision: &scenario.RecordedDecision{}}
 		add := facts(ev.Decision)

@@ -49,6 +49,16 @@ type Policy struct {
 	First    []First           `json:"first"` // the same one by one, the first [MaxFirst]
 }
 
+// Disagrees reports whether a shadow would have done something else.
+func (r *Report) Disagrees() bool {
+	for _, p := range r.Shadows {
+		if p.Disagreed+p.Timed > 0 || p.Recorded > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Span is when segments were left out.
 type Span struct {
 	From decisionlog.Time `json:"from"`

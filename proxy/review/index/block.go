@@ -14,10 +14,11 @@ type shape struct {
 	rule, preset, rev, arm              uint32
 	before, after, flags, reply, replyP uint32 // replyP: what was made for the other end
 	bits                                uint32
+	shadows                             uint32 // those that disagree
 }
 
 // shapeWords is how many numbers a shape has.
-const shapeWords = 14
+const shapeWords = 15
 
 // Bits of shape.bits.
 const (
@@ -28,7 +29,7 @@ const (
 
 func (s *shape) list() [shapeWords]*uint32 {
 	return [...]*uint32{&s.event, &s.kind, &s.verdict, &s.reason, &s.rule, &s.preset, &s.rev, &s.arm,
-		&s.before, &s.after, &s.flags, &s.reply, &s.replyP, &s.bits}
+		&s.before, &s.after, &s.flags, &s.reply, &s.replyP, &s.bits, &s.shadows}
 }
 
 // block is a block being filled.

@@ -51,6 +51,7 @@ func (b *builder) bookFlow(r *record) (row *flowRow, err error) {
 		return nil, nil
 	}
 	switch {
+	case string(f.Text(s.trigger)) == decisionlog.TriggerShadow:
 	case f.Has(s.decision):
 		sh := &r.shape
 		row.decision(b.words.word(sh.verdict), b.words.word(sh.reason), sh.verdict, sh.reason, f.Text(s.flags), r.toServer, r.at)

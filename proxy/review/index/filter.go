@@ -26,6 +26,7 @@ type Filter struct {
 	Reason         []string
 	Rule           []string // of decisions and flow records
 	Arm            []string // of these and of experiment records
+	Disagrees      []string // of decisions: shadow policies that first would have done something else about them, or "any"
 	Rev            []string // policy revision or how it begins, with or without sha256: decisions, flow records and reloads
 }
 
@@ -36,7 +37,7 @@ func (f *Filter) Empty() bool {
 
 // byShape says whether the filter asks for words.
 func (f *Filter) byShape() bool {
-	return len(f.Event)+len(f.Verdict)+len(f.Reason)+len(f.Rule)+len(f.Arm)+len(f.Rev) > 0
+	return len(f.Event)+len(f.Verdict)+len(f.Reason)+len(f.Rule)+len(f.Arm)+len(f.Rev)+len(f.Disagrees) > 0
 }
 
 // byConn says whether the filter asks for connections.
@@ -75,6 +76,9 @@ func eventWords(e *decisionlog.Event) (verdict, reason, rule, arm, rev string) {
 	switch {
 	case e.Decision != nil:
 		d := e.Decision
+		if d.Trigger == decisionlog.TriggerShadow { // its packet is explained, and counted, elsewhere
+			return "", d.Reason, d.Rule, d.Arm, d.PolicyRev
+		}
 		return d.Verdict, d.Reason, d.Rule, d.Arm, d.PolicyRev
 	case e.Flow != nil:
 		return "", "", e.Flow.Rule, e.Flow.Arm, e.Flow.PolicyRev
@@ -91,7 +95,36 @@ func eventWords(e *decisionlog.Event) (verdict, reason, rule, arm, rev string) {
 func (f *Filter) matchWords(e *decisionlog.Event) bool {
 	verdict, reason, rule, arm, rev := eventWords(e)
 	return oneOf(f.Event, e.EventType) && oneOf(f.Verdict, verdict) && oneOf(f.Reason, reason) && oneOf(f.Rule, rule) &&
-		oneOf(f.Arm, arm) && oneRev(f.Rev, rev)
+		oneOf(f.Arm, arm) && oneRev(f.Rev, rev) && oneShadow(f.Disagrees, disagreeing(e))
+}
+
+// AnyShadow in a filter's Disagrees is every shadow policy.
+const AnyShadow = "any"
+
+// disagreeing are the names of the shadow policies that first disagree on a record, with line feeds between.
+func disagreeing(e *decisionlog.Event) (names string) {
+	if e.Decision == nil {
+		return ""
+	}
+	for i := range e.Shadow {
+		if s := &e.Shadow[i]; s.Differs() {
+			if names != "" {
+				names += "\n"
+			}
+			names += strings.ReplaceAll(s.Policy, "\n", " ")
+		}
+	}
+	return names
+}
+
+// oneShadow says whether one of the names is among those asked for.
+func oneShadow(want []string, names string) bool {
+	if len(want) == 0 {
+		return true
+	}
+	return names != "" && (slices.Contains(want, AnyShadow) || slices.ContainsFunc(strings.Split(names, "\n"), func(n string) bool {
+		return slices.Contains(want, n)
+	}))
 }
 
 // MatchRev says whether a policy revision is one that the filter asks for.

@@ -29,7 +29,7 @@ func (e *FilterError) Error() string {
 
 // Keys are the words before the colon in a filter's text, in the order in which String writes them.
 func Keys() []string {
-	return []string{"since", "until", "event", "verdict", "reason", "rule", "arm", "rev", "outcome", "addr", "src", "dst", "port",
+	return []string{"since", "until", "event", "verdict", "reason", "rule", "arm", "rev", "disagrees", "outcome", "addr", "src", "dst", "port",
 		"src-port", "dst-port", "flow", "community-id"}
 }
 
@@ -196,7 +196,7 @@ func (f *Filter) setWord(key, value string) error {
 		return &FilterError{key, value, "is not " + what + ", expected " + policy.OneOf(value, closed)}
 	}
 	list := map[string]*[]string{"event": &f.Event, "verdict": &f.Verdict, "reason": &f.Reason, "rule": &f.Rule, "arm": &f.Arm,
-		"rev": &f.Rev, "outcome": &f.Outcome}[key]
+		"rev": &f.Rev, "disagrees": &f.Disagrees, "outcome": &f.Outcome}[key]
 	*list = append(*list, value)
 	return nil
 }
@@ -267,6 +267,7 @@ func (f *Filter) String() string {
 	add("rule", slices.Clone(f.Rule))
 	add("arm", slices.Clone(f.Arm))
 	add("rev", slices.Clone(f.Rev))
+	add("disagrees", slices.Clone(f.Disagrees))
 	add("outcome", slices.Clone(f.Outcome))
 	add("addr", texts(f.Addr))
 	add("src", texts(f.Src))

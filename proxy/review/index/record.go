@@ -10,7 +10,7 @@ var slots = struct {
 	header, trailer, stats, gap, reload, experiment, expEvent, expArm                                            decisionlog.Slot
 	flags                                                                                                        decisionlog.Slot
 	decision, settles, trigger, verdict, reason, rule, preset, rev, arm                                          decisionlog.Slot
-	before, after, replyKind, peerKind                                                                           decisionlog.Slot
+	before, after, replyKind, peerKind, shadow                                                                   decisionlog.Slot
 	flow, flowEvent, pkts0, pkts1, bytes0, bytes1, fast0, fast1, counted, state, connState                       decisionlog.Slot
 	history, start, end, endReason, outcome, predecessor, adopted, probes, answered                              decisionlog.Slot
 	handshake, response, stall, stalled, endedBy, synRetransmits, retransmits0, retransmits1, outside0, outside1 decisionlog.Slot
@@ -25,7 +25,7 @@ var slots = struct {
 	decision: slot("decision"), settles: slot("decision.settles"), trigger: slot("decision.trigger"), verdict: slot("decision.verdict"),
 	reason: slot("decision.reason"), rule: slot("decision.rule"), preset: slot("decision.preset"), rev: slot("decision.policy_rev"),
 	arm: slot("decision.arm"), before: slot("decision.state_before"), after: slot("decision.state_after"),
-	replyKind: slot("decision.reply.kind"), peerKind: slot("decision.peer.kind"),
+	replyKind: slot("decision.reply.kind"), peerKind: slot("decision.peer.kind"), shadow: slot("shadow"),
 	flow: slot("flow"), flowEvent: slot("flow.event"), pkts0: slot("flow.pkts_toserver"), pkts1: slot("flow.pkts_toclient"),
 	bytes0: slot("flow.bytes_toserver"), bytes1: slot("flow.bytes_toclient"), fast0: slot("flow.fastpath_pkts_toserver"),
 	fast1: slot("flow.fastpath_pkts_toclient"), counted: slot("flow.counted"), state: slot("flow.state"),
@@ -82,6 +82,9 @@ func (b *builder) takeRecord(f *decisionlog.Fields, offset int64) record {
 		sh.rule, sh.preset, sh.rev, sh.arm = w.id(f.Text(s.rule)), w.id(f.Text(s.preset)), w.id(f.Text(s.rev)), w.id(f.Text(s.arm))
 		sh.before, sh.after = w.id(f.Text(s.before)), w.id(f.Text(s.after))
 		sh.reply, sh.replyP = w.id(f.Text(s.replyKind)), w.id(f.Text(s.peerKind))
+		if f.Has(s.shadow) {
+			b.takeShadows(f, sh)
+		}
 	case f.Has(s.flow):
 		sh.kind, sh.after = w.id(f.Text(s.flowEvent)), w.id(f.Text(s.state))
 		sh.rule, sh.preset, sh.rev, sh.arm = w.id(f.Text(s.flowRule)), w.id(f.Text(s.flowPreset)), w.id(f.Text(s.flowRev)), w.id(f.Text(s.flowArm))
@@ -91,6 +94,17 @@ func (b *builder) takeRecord(f *decisionlog.Fields, offset int64) record {
 		sh.kind, sh.arm = w.id(f.Text(s.expEvent)), w.id(f.Text(s.expArm))
 	}
 	return r
+}
+
+// takeShadows reads what a decision's shadows say, and of one that is there for them alone takes the verdict away: its packet is counted
+// elsewhere.
+func (b *builder) takeShadows(f *decisionlog.Fields, sh *shape) {
+	if string(f.Text(slots.trigger)) == decisionlog.TriggerShadow {
+		sh.verdict = 0
+	}
+	if e, err := f.Event(); err == nil {
+		sh.shadows = b.words.id([]byte(disagreeing(e)))
+	}
 }
 
 // rare fills the shape of a record that is decoded as a whole.

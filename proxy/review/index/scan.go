@@ -16,7 +16,7 @@ type plan struct {
 	since, until int64 // since <= t < until
 	// By dimension the words asked for; nil: any.
 	event, verdict, reason, rule, arm, rev wordSet
-	outcome                                wordSet
+	outcome, shadows                       wordSet
 	outcomes                               [][]byte // of flow_chunks the first plane, nil where there is none
 	none                                   bool     // nothing can fit
 }
@@ -53,6 +53,13 @@ func newPlan(tx *sql.Tx, v *view, f *Filter) (*plan, error) {
 		}
 		p.none = p.none || len(p.rev) == 0
 	}
+	if len(f.Disagrees) > 0 {
+		p.shadows = wordSet{}
+		for _, id := range v.words.matching(func(w string) bool { return oneShadow(f.Disagrees, w) }) {
+			p.shadows[id] = true
+		}
+		p.none = p.none || len(p.shadows) == 0
+	}
 	if p.outcome != nil && !p.none {
 		return p, p.loadOutcomes(tx)
 	}
@@ -70,7 +77,8 @@ func (p *plan) loadOutcomes(tx *sql.Tx) error {
 
 // shape says whether records of this shape fit.
 func (p *plan) shape(s *shape) bool {
-	return p.event.has(s.event) && p.verdict.has(s.verdict) && p.reason.has(s.reason) && p.rule.has(s.rule) && p.arm.has(s.arm) && p.rev.has(s.rev)
+	return p.event.has(s.event) && p.verdict.has(s.verdict) && p.reason.has(s.reason) && p.rule.has(s.rule) && p.arm.has(s.arm) && p.rev.has(s.rev) &&
+		p.shadows.has(s.shadows)
 }
 
 // conn says which records of a connection fit, as Filter.conn does.

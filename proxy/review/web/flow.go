@@ -147,6 +147,8 @@ func recordOf(e *decisionlog.Event) recordView {
 	text := visible(b.String())
 	v := rowView{At: e.Timestamp.Time, What: e.EventType}
 	switch {
+	case e.Decision != nil && e.Decision.Trigger == decisionlog.TriggerShadow:
+		v.What, v.Why = e.Decision.Trigger, e.Decision.Reason
 	case e.Decision != nil && e.Decision.Verdict != "":
 		v.What, v.Why = e.Decision.Verdict, e.Decision.Reason
 	case e.Decision != nil:

@@ -147,6 +147,8 @@ func without(f index.Filter, key string) index.Filter {
 		f.Addr = nil
 	case "src":
 		f.Src = nil
+	case "disagrees":
+		f.Disagrees = nil
 	case "dst":
 		f.Dst = nil
 	case "port":

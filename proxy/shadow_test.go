@@ -1,0 +1,453 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/review"
+	"halfopen/proxy/review/disagree"
+)
+
+// shaded is a bench whose worker has shadows; texts are policies, or names of presets.
+func shaded(t *testing.T, live string, trial bool, shadows ...string) *bench {
+	t.Helper()
+	b := newBench(t, "preset: observe", false)
+	var list []*policy.Policy
+	for i, text := range shadows {
+		list = append(list, compiled(t, fmt.Sprintf("shadow%d.yaml", i), text))
+	}
+	b.armed(compiled(t, "live.yaml", live), trial, list...)
+	return b
+}
+
+// later is the clock set forward.
+func (c Clock) later(d time.Duration) Clock {
+	c.at = c.at.Add(d)
+	return c
+}
+
+// compiled is a policy of a text, or of a preset's name.
+func compiled(t testing.TB, name, text string) *policy.Policy {
+	t.Helper()
+	if !strings.Contains(text, ":") {
+		text = "preset: " + text
+	}
+	pol, problems := policy.Load(name, []byte(text), nil)
+	if pol == nil {
+		t.Fatal(problems)
+	}
+	return pol
+}
+
+// report settles the worker, writes the last stats record, and reports what the log says.
+func (b *bench) report() *disagree.Report {
+	b.t.Helper()
+	if err := b.settle(); err != nil {
+		b.t.Fatal(err)
+	}
+	c := b.finalCounts()
+	b.log.Put(&decisionlog.Record{Time: time.Now().UnixNano(), Event: decisionlog.EventStats, Stats: &decisionlog.Stats{Run: b.log.Run(), Final: true,
+		Received: c.Received, Suppressed: c.suppressedSince(&Counts{}), Shadows: shadowStats(c.Shadows, b.wall)}})
+	if err := b.log.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+	build := disagree.NewBuilder()
+	for line := range strings.Lines(b.lines.String()) {
+		var e decisionlog.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			b.t.Fatalf("%v\n%s", err, line)
+		}
+		build.Add(&e)
+	}
+	r := build.Report()
+	for _, p := range r.Shadows {
+		agreed, disagreed := uint64(0), uint64(0)
+		for _, c := range p.Matrix {
+			agreed, disagreed = agreed+c.Agreed, disagreed+c.Disagreed
+		}
+		if p.Segments != p.Agreed+p.Disagreed+p.Diverged+p.Relaxed || agreed != p.Agreed || disagreed != p.Disagreed+p.Timed || p.Segments+p.Shed != c.Received {
+			b.t.Errorf("the numbers do not add up: %+v, received %d", p, c.Received)
+		}
+	}
+	return r
+}
+
+// verified proves the log.
+func (b *bench) verified() {
+	b.t.Helper()
+	if rep, err := review.Verify(writeFile(b.t, b.lines.Bytes())); err != nil || !rep.OK {
+		b.t.Errorf("verify: %v %+v\n%s", err, rep, b.lines)
+	}
+}
+
+// A shadow that would have dropped a counted in-window forward: the forward stays counted, the log has a record for the shadow's sake that
+// explains nothing, and what follows on the connection is diverged.
+func TestShadowDisagreesOnCountedForward(t *testing.T) {
+	b := shaded(t, "observe", false, "preset: observe\non: {in-window: {packet: drop, reply: rst}}\nrules: [{name: mine, match: {dst_port: 515}}]", "observe")
+	b.handshake()
+	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "one"), seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 104, 501, "two"))
+	b.step()
+	b.expect("main accept 4", "main accept 5")
+	r := b.report()
+	b.verified()
+	p, same := r.Shadows[0], r.Shadows[1]
+	if same.Disagreed+same.Diverged+same.Timed != 0 || same.Agreed != 5 {
+		t.Errorf("a policy beside itself: %+v", same)
+	}
+	if p.Disagreed != 1 || p.Diverged != 1 || p.Agreed != 3 || p.Recorded != 1 || len(p.Kinds) != 1 || p.Injected != 2 {
+		t.Fatalf("%+v", p)
+	}
+	k := p.Kinds[0]
+	if k.Live.String() != "forward/in-window" || k.Shadow.String() != "drop/in-window reply=rst rule=mine" || k.Examples[0].Flow != 1 || k.Examples[0].Src != clientEnd {
+		t.Errorf("%+v", k)
+	}
+	var records, counted int
+	for line := range strings.Lines(b.lines.String()) {
+		var e decisionlog.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Flow != nil {
+			counted += int(e.Flow.Counted)
+		}
+		if d := e.Decision; d != nil && e.Shadow != nil {
+			records++
+			if d.Trigger != "shadow" || d.Verdict != "forward" || d.Reason != "in-window" || e.TCP.Seq != 101 || e.Tally().Decisions != 0 ||
+				len(e.Shadow) != 2 || e.Shadow[0].Agrees || e.Shadow[0].Diverged || !e.Shadow[1].Agrees {
+				t.Errorf("%s", line)
+			}
+		}
+	}
+	if records != 1 || counted != 2 {
+		t.Errorf("%d records for shadows, %d counted forwards, want 1 and 2", records, counted)
+	}
+}
+
+// Where the decision has a record of its own, that carries what the shadows say, later disagreements marked as diverged.
+func TestShadowInRecords(t *testing.T) {
+	b := shaded(t, "lpd-case-2015", false, "observe")
+	b.handshake()
+	b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, 900000, 0, ""), seg(t, clientEnd, serverEnd, conntrack.SYN, 900000, 0, ""))
+	b.step()
+	r := b.report()
+	b.verified()
+	if p := r.Shadows[0]; p.Disagreed != 1 || p.Diverged != 1 || p.Recorded != 1 || p.Kinds[0].Live.String() != "drop/syn-established reply=ack-tracked" {
+		t.Errorf("%+v", p)
+	}
+	var got []string
+	for line := range strings.Lines(b.lines.String()) {
+		var e decisionlog.Event
+		_ = json.Unmarshal([]byte(line), &e)
+		for _, s := range e.Shadow {
+			got = append(got, fmt.Sprintf("%s %s %s/%s agrees=%v diverged=%v", e.Decision.Reason, s.Policy, s.Verdict, s.Reason, s.Agrees, s.Diverged))
+		}
+	}
+	want := []string{"syn-established shadow0.yaml forward/syn-established agrees=false diverged=false", "syn-established shadow0.yaml forward/syn-retransmit agrees=false diverged=true"}
+	if !slices.Equal(got, want) && !(len(got) == 2 && strings.HasPrefix(got[1], "syn-established shadow0.yaml forward/")) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// traffic is a seeded course of conversations in packets: new ones, data, re-dials, resets, strays, silences (as an empty turn).
+func traffic(t *testing.T, rng *rand.Rand, n int) (turns [][][]byte) {
+	type conv struct {
+		client     string
+		seq, ack   conntrack.Seq
+		open, ends bool
+	}
+	convs := make([]conv, 5)
+	for i := range convs {
+		convs[i].client = fmt.Sprintf("10.0.0.%d:721", i+1)
+	}
+	var turn [][]byte
+	put := func(from, to string, f conntrack.Flags, seq, ack conntrack.Seq, payload string) {
+		turn = append(turn, seg(t, from, to, f, seq, ack, payload))
+	}
+	for range n {
+		c := &convs[rng.IntN(len(convs))]
+		switch k := rng.IntN(12); {
+		case !c.open || k == 0: // dials, perhaps over an older connection
+			c.seq, c.ack, c.open = conntrack.Seq(rng.Uint32()), conntrack.Seq(rng.Uint32()), true
+			put(c.client, serverEnd, conntrack.SYN, c.seq, 0, "")
+			if rng.IntN(8) > 0 {
+				c.seq, c.ack = c.seq.Add(1), c.ack.Add(1)
+				put(serverEnd, c.client, conntrack.SYN|conntrack.ACK, c.ack.Add(^uint32(0)), c.seq, "")
+				put(c.client, serverEnd, conntrack.ACK, c.seq, c.ack, "")
+			}
+		case k < 5:
+			put(c.client, serverEnd, conntrack.ACK|conntrack.PSH, c.seq, c.ack, "data")
+			c.seq = c.seq.Add(4)
+			put(serverEnd, c.client, conntrack.ACK, c.ack, c.seq, "")
+		case k == 5:
+			put(c.client, serverEnd, conntrack.ACK|conntrack.FIN, c.seq, c.ack, "")
+			c.open = rng.IntN(2) == 0
+		case k == 6:
+			put(c.client, serverEnd, conntrack.RST, c.seq.Add(rng.Uint32N(3)), 0, "")
+			c.open = rng.IntN(2) == 0
+		case k == 7:
+			put(c.client, serverEnd, conntrack.ACK, c.seq.Add(1<<20), c.ack, "far")
+		case k == 8:
+			put(serverEnd, c.client, conntrack.ACK, c.ack.Add(^uint32(0)), c.seq, "")
+		case k == 9:
+			turn = append(turn, []byte{0x45, 0})
+		case k == 10:
+			put(serverEnd, c.client, conntrack.SYN|conntrack.ACK, c.ack, c.seq, "")
+		default:
+			turns = append(turns, turn, nil)
+			turn = nil
+		}
+	}
+	return append(turns, turn)
+}
+
+// shadowing is what of a log's lines may differ for the sake of shadows, and what differs between any two runs.
+var shadowing = regexp.MustCompile(`,"shadow":\[.*\]|"timestamp":"[^"]*",|,"latency_ns":\d+|"(id|cause|settles)":"[0-9A-Z]{13}|,"(idle_s|remaining_s|age_s|handshake_s|response_s|stall_s|timeout_s)":-?[0-9.]+|,"(start|end|forgotten)":"[^"]*"|"(start|end|forgotten)":"[^"]*",`)
+
+// lived plays the traffic and returns what left the worker, and the records of the policy in force.
+func lived(t *testing.T, live string, dry bool, turns [][][]byte, shadows ...string) (wire, records []string) {
+	b := shaded(t, live, dry, shadows...)
+	for _, turn := range turns {
+		b.main.push(turn...)
+		b.tick()
+		if _, err := b.turn(); err != nil {
+			t.Fatal(err)
+		}
+		if turn == nil { // a silence
+			b.shared.clock = b.shared.clock.later(40 * time.Second)
+		}
+	}
+	b.report()
+	b.verified()
+	for line := range strings.Lines(b.lines.String()) {
+		if strings.Contains(line, `"event_type":"header"`) || strings.Contains(line, `"event_type":"trailer"`) || strings.Contains(line, `"event_type":"stats"`) || strings.Contains(line, `"trigger":"shadow"`) {
+			continue
+		}
+		records = append(records, shadowing.ReplaceAllString(line, ""))
+	}
+	return b.wire.events, records
+}
+
+// What the policy in force does, sends and writes down is the same to the byte with shadows as without, whatever the policies are.
+func TestShadowsChangeNothing(t *testing.T) {
+	names := policy.Presets()
+	for i := range len(names) {
+		if i%(3*breadth) != 0 && breadth > 1 {
+			continue
+		}
+		rng := rand.New(rand.NewPCG(1, uint64(i)))
+		live := names[rng.IntN(len(names))]
+		if breadth == 1 {
+			live = names[i]
+		}
+		shadows := []string{names[rng.IntN(len(names))], names[rng.IntN(len(names))], "preset: observe\ntimeouts: {established: 30s}\non: {idle-expired: {reply: rst-tracked, peer: rst-tracked}}",
+			"preset: observe\non: {new: {packet: hold, hold: 10s, then: drop}}", "preset: observe\non: {in-window: {packet: rewrite, strip: [push]}}"}
+		turns := traffic(t, rng, 50)
+		wire, records := lived(t, live, false, turns)
+		got, recorded := lived(t, live, false, turns, shadows...)
+		if !slices.Equal(wire, got) {
+			t.Errorf("%s beside %q: what left the worker differs:\n%s\nwithout:\n%s", live, shadows, strings.Join(got, "\n"), strings.Join(wire, "\n"))
+		}
+		if !slices.Equal(records, recorded) {
+			at := 0
+			for at < min(len(records), len(recorded)) && records[at] == recorded[at] {
+				at++
+			}
+			t.Errorf("%s beside %q: record %d of %d and %d differs:\n%s\nwithout:\n%s", live, shadows, at, len(recorded), len(records), tail(recorded, at), tail(records, at))
+		}
+	}
+}
+
+func tail(list []string, at int) string {
+	if at < len(list) {
+		return list[at]
+	}
+	return "(nothing)"
+}
+
+// A shadow is told of time, and what time makes it do is compared: one whose idle timer is shorter resets a connection that lives on.
+func TestShadowResetsByTime(t *testing.T) {
+	b := shaded(t, "observe", false, "preset: observe\ntimeouts: {established: 30s}\non: {idle-expired: {reply: rst-tracked, peer: rst-tracked}}")
+	b.handshake()
+	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "x"), seg(t, serverEnd, clientEnd, conntrack.ACK, 501, 102, ""))
+	b.step()
+	b.shared.clock = b.shared.clock.later(40 * time.Second)
+	b.step()
+	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 102, 501, "y"))
+	b.step()
+	r := b.report()
+	b.verified()
+	p := r.Shadows[0]
+	if p.Timed != 1 || p.Disagreed != 0 || p.Diverged != 1 || p.Injected != 2 || p.Ended["idle"] != 1 || p.Recorded != 1 {
+		t.Fatalf("%+v", p)
+	}
+	if k := p.Kinds[0]; k.Live.String() != "nothing" || k.Shadow.Reply != "rst-tracked" || k.Shadow.Peer != "rst-tracked" || k.Shadow.Reason != "idle-expired" || k.Examples[0].Flow != 1 {
+		t.Errorf("%+v", k)
+	}
+	if !slices.Contains(p.Matrix, disagree.Cell{Live: "nothing", Shadow: "idle-expired", Disagreed: 1}) {
+		t.Errorf("%+v", p.Matrix)
+	}
+}
+
+// The other way round: the policy in force resets, the shadow would not; and one that does the same agrees.
+func TestShadowDoesNotReset(t *testing.T) {
+	short := "preset: observe\ntimeouts: {established: 30s}\non: {idle-expired: {reply: rst-tracked, peer: rst-tracked}}"
+	b := shaded(t, short, false, "observe", short)
+	b.handshake()
+	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "x"), seg(t, serverEnd, clientEnd, conntrack.ACK, 501, 102, ""))
+	b.step()
+	b.shared.clock = b.shared.clock.later(40 * time.Second)
+	b.step()
+	r := b.report()
+	b.verified()
+	if p := r.Shadows[0]; p.Timed != 1 || p.Kinds[0].Shadow.String() != "nothing" || p.Kinds[0].Live.Reason != "idle-expired" || p.Kinds[0].Live.Peer != "rst-tracked" {
+		t.Errorf("%+v", p)
+	}
+	if p := r.Shadows[1]; p.Timed != 0 || p.Disagreed != 0 || p.Ended["idle"] != 1 {
+		t.Errorf("a policy beside itself: %+v", p)
+	}
+}
+
+// What a shadow holds is let go by its engine and nobody else, and a hold that ends otherwise is a disagreement.
+func TestShadowHolds(t *testing.T) {
+	hold := func(then string) string {
+		return "preset: observe\non: {new: {packet: hold, hold: 200ms, then: " + then + "}}"
+	}
+	b := shaded(t, hold("forward"), false, hold("drop"), hold("forward"), "observe")
+	b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, 100, 0, ""))
+	b.step()
+	b.shared.clock = b.shared.clock.later(time.Second)
+	b.step()
+	b.expect("main reroute 1", "second accept 1")
+	for i, sh := range b.shadows.list {
+		if len(sh.holds) != 0 {
+			t.Errorf("shadow %d keeps %d holds", i, len(sh.holds))
+		}
+	}
+	if len(b.shadows.held) != 0 {
+		t.Errorf("%d holds of the policy in force are remembered", len(b.shadows.held))
+	}
+	r := b.report()
+	b.verified()
+	if p := r.Shadows[0]; p.Timed != 1 || p.Disagreed != 0 || p.Kinds[0].Live.String() != "forward/release" || p.Kinds[0].Shadow.String() != "drop/release" {
+		t.Errorf("another end: %+v", p)
+	}
+	if p := r.Shadows[1]; p.Timed+p.Disagreed != 0 {
+		t.Errorf("the same end: %+v", p)
+	}
+	if p := r.Shadows[2]; p.Timed != 0 || p.Disagreed != 1 {
+		t.Errorf("no hold: %+v", p)
+	}
+}
+
+// A connection that begins anew is judged for itself, unless the shadow still holds the one that it had parted on.
+func TestShadowBeginsAfresh(t *testing.T) {
+	b := shaded(t, "observe", false, "preset: observe\non: {in-window: drop, fin: {state: delete}}")
+	for _, isn := range []conntrack.Seq{100, 5100} {
+		b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, isn, 0, ""), seg(t, serverEnd, clientEnd, conntrack.SYN|conntrack.ACK, isn+400, isn+1, ""),
+			seg(t, clientEnd, serverEnd, conntrack.ACK, isn+1, isn+401, ""), seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, isn+1, isn+401, "x"),
+			seg(t, clientEnd, serverEnd, conntrack.FIN|conntrack.ACK, isn+2, isn+401, ""), seg(t, serverEnd, clientEnd, conntrack.FIN|conntrack.ACK, isn+401, isn+3, ""),
+			seg(t, clientEnd, serverEnd, conntrack.RST, isn+3, 0, ""))
+		b.step()
+		b.shared.clock = b.shared.clock.later(10 * time.Minute)
+		b.step()
+	}
+	if p := b.report().Shadows[0]; p.Disagreed != 2 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// A busy worker leaves its shadows out first, counts that, and claims nothing of connections that they missed segments of.
+func TestShadowsAreShed(t *testing.T) {
+	b := shaded(t, "observe", false, "preset: observe\non: {data-no-state: drop, ack-no-state: drop}")
+	b.handshake() // known to both
+	burst := func(n int, payload string, from conntrack.Seq) {
+		for i := range n {
+			b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, from+conntrack.Seq(i*len(payload)), 501, payload))
+		}
+	}
+	burst(batchSize*(shedAfter-1), "x", 101)
+	b.main.push(seg(t, "10.0.0.2:9", serverEnd, conntrack.SYN, 7, 0, ""), seg(t, serverEnd, "10.0.0.2:9", conntrack.SYN|conntrack.ACK, 70, 8, ""),
+		seg(t, "10.0.0.2:9", serverEnd, conntrack.ACK, 8, 71, ""))
+	burst(batchSize*2-3, "x", 101+conntrack.Seq(batchSize*(shedAfter-1)))
+	for range shedAfter + 1 {
+		b.tick()
+		if _, err := b.turn(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sh := b.shadows.list[0]
+	if sh.tally.Shed != 2*batchSize || sh.tally.Sheds != 1 || !sh.missed {
+		t.Fatalf("shed %d in %d times, want %d in 1", sh.tally.Shed, sh.tally.Sheds, 2*batchSize)
+	}
+	b.tick()
+	b.main.push(seg(t, "10.0.0.2:9", serverEnd, conntrack.ACK|conntrack.PSH, 8, 71, "mid"), // begun meanwhile: the shadow takes it for a stray
+		seg(t, "10.0.0.3:9", serverEnd, conntrack.ACK|conntrack.PSH, 8, 71, "stray")) // no policy knows it
+	if _, err := b.turn(); err != nil {
+		t.Fatal(err)
+	}
+	if sh.missed || sh.tally.Relaxed != 1 || sh.tally.Disagreed != 1 {
+		t.Errorf("after the burst: relaxed %d, disagreed %d, want 1 and 1", sh.tally.Relaxed, sh.tally.Disagreed)
+	}
+	r := b.report()
+	b.verified()
+	p := r.Shadows[0]
+	if p.Shed != 2*batchSize || p.Sheds != 1 || len(p.ShedSpans) != 1 || p.ShedSpans[0].From.IsZero() || p.ShedSpans[0].To.Before(p.ShedSpans[0].From.Time) {
+		t.Errorf("%+v", p)
+	}
+	var text strings.Builder
+	_ = r.WriteText(&text)
+	for _, want := range []string{"shed: it was not shown 512 segments", "not claimed: 1 segment"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the report does not say %q:\n%s", want, text.String())
+		}
+	}
+}
+
+// With --dry-run the policy under trial is the first shadow; others may stand beside it.
+func TestDryRunShadows(t *testing.T) {
+	b := shaded(t, "lpd-case-2015", true, "observe")
+	b.handshake()
+	b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, 900000, 0, ""), seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "x"))
+	b.step()
+	b.expect("main accept 4", "main accept 5")
+	r := b.report()
+	b.verified()
+	if p := r.Shadows[0]; !p.Trial || p.Policy != "live.yaml" || p.Disagreed != 1 || p.Recorded != 1 || p.Kinds[0].Shadow.String() != "drop/syn-established reply=ack-tracked" {
+		t.Errorf("%+v", p)
+	}
+	if p := r.Shadows[1]; p.Trial || p.Disagreed+p.Diverged != 0 {
+		t.Errorf("%+v", p)
+	}
+	if !strings.Contains(b.lines.String(), `"would":{"verdict":"drop"`) {
+		t.Error("no record has would")
+	}
+}
+
+// A reload swaps what has changed, and begins its numbers anew.
+func TestShadowReload(t *testing.T) {
+	b := shaded(t, "observe", false, "observe", "openbsd-pf")
+	b.handshake()
+	old := b.shadows.list[1].engine.Policy()
+	b.adoptPolicy(b.now, b.engine.Policy(), []*policy.Policy{compiled(t, "shadow0.yaml", "preset: observe\non: {in-window: drop}"), old})
+	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "x"))
+	b.step()
+	if b.shadows.list[1].engine.Policy() != old {
+		t.Error("a policy that has not changed was swapped")
+	}
+	if err := b.settle(); err != nil {
+		t.Fatal(err)
+	}
+	list := b.finalCounts().Shadows
+	if len(list) != 3 || list[0].Segments != 3 || list[0].Disagreed != 0 || list[1].Segments != 1 || list[1].Disagreed != 1 || list[2].Segments != 4 {
+		t.Errorf("%d tallies: %+v", len(list), list)
+	}
+}
