@@ -10,7 +10,8 @@
 //  3. step     Engine.Step: look up, classify, decide, commit                                 package policy
 //  4. act      verdict into the queue's buffer; injection is a barrier (below)                act.go
 //  5. flush    the batch's verdicts leave in one system call
-//  6. trial    with --dry-run: the same segments through the engine of the policy under trial trial.go
+//  6. shadow   the same segments through each shadow policy's engine; with --dry-run one is   shadow.go
+//     the policy under trial (trial.go)
 //  7. log      records into the worker's bounded ring; a writer goroutine encodes them        record.go
 //
 // Between two batches the worker runs administrative calls (flow listings, reloads, counters), lets the engine do

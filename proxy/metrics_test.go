@@ -24,6 +24,7 @@ func someCounters() Counters {
 	q.Decided[conntrack.InWindow][policy.Forward] = 10
 	q.Decided[conntrack.SynEstablished][policy.Drop] = 2
 	c.Queues = []QueueCounters{q, {Queue: 4}}
+	c.Shadows = []ShadowCounters{{Policy: "candidate.yaml", Segments: 31, Shed: 32, Pairs: []ShadowPair{{"in-window", "late-after-expiry", 33}, {"nothing", "idle-expired", 34}}}}
 	c.Flows[conntrack.Established] = 11
 	c.Ended[conntrack.EndIdle] = 13
 	c.Suppressed[conntrack.AckNoState] = 14
@@ -66,6 +67,10 @@ func TestMetricsCollect(t *testing.T) {
 		`halfopen_pcap_dropped_total 22`,
 		`halfopen_gap_packets_total 6`,
 		`halfopen_policy_info{preset="lpd-case-2015",rev="sha256:12"} 1`,
+		`halfopen_shadow_segments_total{policy="candidate.yaml"} 31`,
+		`halfopen_shadow_shed_total{policy="candidate.yaml"} 32`,
+		`halfopen_shadow_disagreements_total{live="in-window",policy="candidate.yaml",shadow="late-after-expiry"} 33`,
+		`halfopen_shadow_disagreements_total{live="nothing",policy="candidate.yaml",shadow="idle-expired"} 34`,
 		`halfopen_config_last_reload_successful 1`,
 		`halfopen_config_last_reload_success_timestamp_seconds 1.7900000005e+09`,
 	} {
