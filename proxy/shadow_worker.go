@@ -120,10 +120,14 @@ func (j *journal) shadowTimed(ev *shadowEvent) bool {
 		about = ev.would
 	}
 	r := j.record(decisionlog.EventDecision)
+	r.Time = j.wall(about.at)
 	r.Src, r.Dst, r.FlowID = about.tuple.From(), about.tuple.To(), about.flow
 	d := &r.Decision
 	*d = decisionlog.Decision{Trigger: decisionlog.TriggerShadow, Reason: about.trigger,
 		StateBefore: about.state.String(), StateAfter: about.state.String()}
+	if about.last != 0 && !about.release {
+		d.Known, d.Idle, d.Age = true, int64(about.at.Sub(about.last)), int64(about.at.Sub(about.created))
+	}
 	d.Preset, d.PolicyRev, d.Arm = ev.by.Preset(), ev.by.Rev(), j.arm(about.arm)
 	if j.producer != nil {
 		d.ID = j.producer.NextSideID()

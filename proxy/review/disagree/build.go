@@ -20,7 +20,8 @@ type key struct{ policy, rev, live string }
 // Builder makes a report of a log's records, in their order. Its zero value is not ready: see [NewBuilder].
 type Builder struct {
 	rep   Report
-	keys  []key // as they are met
+	keys  []key // of stats records, as they are met
+	named []key // of decisions
 	told  map[key]*told
 	runs  map[string]map[key]*decisionlog.ShadowStatsEvent // the last of each run: what it counts, it counts since the run began
 	order []string                                         // of runs
@@ -115,15 +116,10 @@ func (b *Builder) stats(run string, s *decisionlog.StatsEvent) {
 	for i := range s.Shadows {
 		st := s.Shadows[i]
 		k := key{st.Policy, st.PolicyRev, st.LiveRev}
-		b.meet(k)
+		if !slices.Contains(b.keys, k) {
+			b.keys = append(b.keys, k)
+		}
 		of[k] = &st
-	}
-}
-
-// meet notes that there is such a shadow.
-func (b *Builder) meet(k key) {
-	if !slices.Contains(b.keys, k) {
-		b.keys = append(b.keys, k)
 	}
 }
 
@@ -131,9 +127,9 @@ func (b *Builder) meet(k key) {
 func (b *Builder) disagreement(e *decisionlog.Event, s *decisionlog.ShadowEvent) {
 	d := e.Decision
 	k := key{s.Policy, s.PolicyRev, d.PolicyRev}
-	b.meet(k)
 	t := b.told[k]
 	if t == nil {
+		b.named = append(b.named, k)
 		t = &told{by: make(map[[2]Deed]*Kind)}
 		b.told[k] = t
 	}
@@ -215,11 +211,8 @@ func (b *Builder) Report() *Report {
 			all = append(all, &told{by: make(map[[2]Deed]*Kind)})
 		}
 	}
-	for _, k := range b.keys {
+	for _, k := range b.named {
 		t := b.told[k]
-		if t == nil {
-			continue
-		}
 		home, ok := homes[k]
 		if !ok { // the connection's policy was an experiment's: the numbers are the shadow's beside all of them
 			home = slices.IndexFunc(r.Shadows, func(p *Policy) bool { return p.Policy == k.policy && p.PolicyRev == k.rev })

@@ -42,5 +42,7 @@ font-family:system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;f
 .hol-break{stroke:var(--muted);stroke-width:1.6;fill:none}
 .hol-mark{fill:var(--made)}
 .hol .hol-number{fill:var(--paper);font-weight:700;font-size:11px}
+.hol-ghost{fill:var(--paper);stroke:var(--made);stroke-width:1.6;stroke-dasharray:3 2.5}
+.hol .hol-would{font-style:italic;fill:var(--made)}
 .hol-link{fill:none;stroke:var(--made);stroke-width:1.4;stroke-dasharray:2 3}
 `

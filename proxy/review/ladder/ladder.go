@@ -28,6 +28,7 @@ const (
 	Arrow Kind = iota // a segment
 	Many              // segments that are only counted: both directions between the outermost parties
 	Line              // words across the drawing
+	Ghost             // what another policy would have done, at the keeper's line
 )
 
 // Row is something that happened.
@@ -36,7 +37,7 @@ type Row struct {
 	At       time.Duration // since the first row; nothing is printed where that is negative
 	Pause    time.Duration // silence before it, drawn where it is long
 	From, To int           // Arrow: where it begins and ends; indices of parties
-	Label    string        // on the arrow, or the words of a Line
+	Label    string        // on the arrow, or the words of a Line or Ghost
 	Made     bool          // a box in between has made it: dashed
 	Cross    bool          // it ends at To because that dropped it
 	Held     bool          // To holds it back for a while
@@ -96,6 +97,7 @@ func (l *Ladder) signs() (used []sign) {
 		{"──✗", "dropped", Row{Cross: true}, of(func(r *Row) bool { return r.Cross })},
 		{"──◇", "held", Row{Held: true}, of(func(r *Row) bool { return r.Held })},
 		{"─◆─", "rewritten", Row{Changed: true}, of(func(r *Row) bool { return r.Changed })},
+		{"◌", "what a shadow policy would have done", Row{Kind: Ghost}, of(func(r *Row) bool { return r.Kind == Ghost })},
 		{"⇄", "plain segments, counted", Row{Kind: Many}, of(func(r *Row) bool { return r.Kind == Many })},
 		{"┊", "the gateway remembers nothing", Row{Kind: Line}, func(l *Ladder) bool { return l.Keeper > 0 && l.uses(func(r *Row) bool { return !r.Knows }) }},
 	} {

@@ -168,6 +168,8 @@ func (d *svgLadder) row(r *Row) {
 		d.many(r)
 	case Line:
 		d.line(r)
+	case Ghost:
+		d.ghost(r)
 	}
 	d.b.WriteString("</g>\n")
 }
@@ -339,6 +341,27 @@ func (d *svgLadder) many(r *Row) {
 	d.text("hol-count", (from+to)/2, y+4, "middle", r.Label)
 	d.words(r, y)
 	d.remember(r.Knows, y)
+}
+
+// ghost draws what another policy would have done: a hollow mark at the keeper's line.
+func (d *svgLadder) ghost(r *Row) {
+	y := d.y + 22
+	d.time(r, y+4)
+	x := d.x(d.Keeper)
+	fmt.Fprintf(&d.b, "<circle class=\"hol-ghost\" cx=\"%d\" cy=\"%d\" r=\"7\"/>\n", x, y)
+	d.text("hol-label hol-would", x+14, y+4, "", r.Label)
+	at := y + 4
+	if x+14+utf8.RuneCountInString(r.Label)*8 > d.wordsAt() { // the words below it
+		at += lineHeight
+	}
+	for _, w := range r.texts() {
+		for _, part := range human.Wrap(w, wordsChars) {
+			d.text("hol-words", d.wordsAt(), at, "", part)
+			at += lineHeight
+		}
+	}
+	d.remember(r.Knows, y)
+	d.y = max(d.y+36, at-6)
 }
 
 // line draws words across the lines.

@@ -78,6 +78,8 @@ func (d *svgLadder) sample(s *sign, x, y int) {
 		d.number(x+20, y, "1")
 	case r.Kind == Line:
 		fmt.Fprintf(&d.b, "<line class=\"hol-life hol-blank\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/>\n", x+20, y-10, x+20, y+10)
+	case r.Kind == Ghost:
+		fmt.Fprintf(&d.b, "<circle class=\"hol-ghost\" cx=\"%d\" cy=\"%d\" r=\"7\"/>\n", x+20, y)
 	case r.Kind == Many:
 		fmt.Fprintf(&d.b, "<rect class=\"hol-many\" x=\"%d\" y=\"%d\" width=\"40\" height=\"16\" rx=\"8\"/><path class=\"hol-both\" d=\"M%d %dl6 -4v8zM%d %dl-6 -4v8z\"/>\n",
 			x, y-8, x+5, y, x+35, y)

@@ -146,6 +146,8 @@ func (d *textLadder) row(r *Row) {
 		copy(line[min(2, max(len(line)-len(label), 0)):], label[:min(len(label), len(line)-2)])
 		d.knows = r.Knows
 		d.print(at, d.paint(faint, string(line)), r)
+	case Ghost:
+		d.ghost(at, r)
 	case Line:
 		d.knows = r.Knows
 		if label := []rune(r.Label); len(r.texts()) > 0 && len(label)+4 < d.column(len(d.Parties)-1) {
@@ -155,6 +157,43 @@ func (d *textLadder) row(r *Row) {
 			return
 		}
 		d.words(at, r)
+	}
+}
+
+// ghost writes what another policy would have done, from the keeper's line on, and its words beside or below it.
+func (d *textLadder) ghost(at string, r *Row) {
+	d.knows = r.Knows
+	x := d.column(d.Keeper)
+	width := 1 << 20
+	if d.Width > 0 {
+		width = d.Width - timeWidth - x - 2
+	}
+	parts := human.Wrap(r.Label, width)
+	sign := "◌ "
+	var line string
+	for i, part := range parts {
+		label := []rune(sign + part)
+		row := d.blank()
+		if room := x + len(label); room > len(row) {
+			row = append(row, []rune(strings.Repeat(" ", room-len(row)))...)
+		}
+		copy(row[x:], label)
+		line = d.paint(faint, strings.TrimRight(string(row), " "))
+		if i < len(parts)-1 || d.Width > 0 {
+			fmt.Fprintf(d.w, "%10s  %s\n", at, line)
+			at, sign = "", "┊ "
+		}
+	}
+	switch {
+	case d.Width == 0:
+		d.print(at, line, r)
+	case len(r.texts()) == 0:
+	case d.beside > 0:
+		d.print("", string(d.blank()), r)
+	default:
+		for _, text := range r.texts() {
+			d.under(text)
+		}
 	}
 }
 

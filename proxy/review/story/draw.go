@@ -51,6 +51,9 @@ func (s *Step) row() ladder.Row {
 	case Bundle:
 		r.Kind = ladder.Many
 		return r
+	case Shadow:
+		r.Kind = ladder.Ghost
+		return r
 	case Injected:
 		r.Made, r.From, r.Bad = true, gateway, s.Error != ""
 		r.Head, r.Mark = s.Reason, s.Cause

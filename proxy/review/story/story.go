@@ -74,6 +74,7 @@ const (
 	Segment  StepKind = "segment"  // an end sent it
 	Injected StepKind = "injected" // the gateway made it
 	Bundle   StepKind = "bundle"   // plain segments that are only counted
+	Shadow   StepKind = "shadow"   // what a shadow policy would have done otherwise, for the first time on this connection
 	Event    StepKind = "event"    // no segment: the table forgot the connection, a held segment was let go
 )
 

@@ -74,7 +74,7 @@ var golds = []struct {
 	log  string
 	flow uint64
 }{{"closed", 1}, {"day", 1}, {"night", 1}, {"night", 2}, {"healed", 1}, {"healed", 2}, {"stalled", 1}, {"held", 1}, {"late", 1}, {"refused", 1},
-	{"refused", 2}, {"rewritten", 1}}
+	{"refused", 2}, {"rewritten", 1}, {"shadowed", 1}}
 
 func TestGolden(t *testing.T) {
 	for _, g := range golds {

@@ -213,7 +213,15 @@ func (t *teller) step(s Step, at time.Time) *Step {
 // goes to its sender after.
 func (t *teller) decision(e *decisionlog.Event) {
 	d := e.Decision
-	if d.Trigger != "" {
+	defer t.ghosts(e)
+	switch d.Trigger {
+	case "":
+	case decisionlog.TriggerShadow:
+		if e.TCP == nil && e.FlowID == t.FlowID {
+			t.count.segment(t, e)
+		}
+		return
+	default:
 		t.untimely(e)
 		return
 	}
