@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"halfopen/policy"
+	"halfopen/proxy/review/disagree"
 	"halfopen/proxy/review/index"
 )
 
@@ -129,6 +130,11 @@ func (s *Server) knownRev(r *http.Request, rev string) error {
 	}
 	if rev != "" && (slices.ContainsFunc(revs, func(v index.Revision) bool { return v.PolicyRev == rev }) ||
 		slices.ContainsFunc(reloads, func(l index.Reload) bool { return l.PolicyRev == rev || l.PreviousRev == rev })) {
+		return nil
+	}
+	if rep, _, err := s.shadows(r.Context()); err == nil && rev != "" && slices.ContainsFunc(rep.Shadows, func(p *disagree.Policy) bool {
+		return p.PolicyRev == rev || p.LiveRev == rev
+	}) {
 		return nil
 	}
 	return notFound("no record of this log names the policy revision %s", policy.Quote(rev))

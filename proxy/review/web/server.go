@@ -55,6 +55,8 @@ type Server struct {
 	busy  chan struct{} // places for what takes long
 	fails failures
 
+	disagreement shadowReport
+
 	verified struct {
 		sync.Mutex
 		at   time.Time
@@ -114,6 +116,7 @@ func (s *Server) routes() http.Handler {
 	page("/policies", s.policies)
 	page("/policies/diff", s.policyDiff)
 	page("/policies/{rev...}", s.policy)
+	page("/shadow", s.shadow)
 	page("/live", s.follow)
 	m.HandleFunc("GET /assets/{name}", s.asset)
 	if s.cfg.Token != "" {

@@ -50,6 +50,7 @@ var looks = map[string][2]string{
 	"gap":                      {"gap", "!"},
 	"stats":                    {"stats", "Σ"},
 	"experiment":               {"experiment", "⚗"},
+	"shadow":                   {"shadow", "◌"},
 }
 
 // views makes lines of rows, with what only the records themselves tell.
@@ -77,6 +78,9 @@ func (s *Server) view(r *index.Row) rowView {
 		v.What, v.Why = r.Verdict, r.Reason
 		if v.What == "" { // time was the cause
 			v.What, v.Why = "timer", r.Kind
+		}
+		if r.Kind == decisionlog.TriggerShadow {
+			v.What, v.Why = r.Kind, r.Reason
 		}
 		v.State = r.StateBefore
 		if r.StateAfter != r.StateBefore {
@@ -109,6 +113,15 @@ func (v *rowView) more(e *decisionlog.Event) {
 	}
 	if w := d.Would; w != nil {
 		v.Would = w.Verdict + "/" + w.Reason
+	}
+	for i := range e.Shadow {
+		if sh := &e.Shadow[i]; sh.Differs() {
+			text := sh.Policy + ": " + strings.TrimPrefix(sh.Verdict+"/"+sh.Reason, "/")
+			if v.Would != "" && d.Would == nil {
+				text = v.Would + "; " + text
+			}
+			v.Would = text
+		}
 	}
 }
 
