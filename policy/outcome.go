@@ -28,7 +28,7 @@ type Outcome struct {
 	Remaining time.Duration // until the entry would have expired, before this segment
 	Age       time.Duration // since the entry was created
 
-	Relaxed   bool          // segments passed unseen since both of its directions had progressed ([Engine.Gap]): judged liberally
+	Relaxed bool // segments passed unseen since both of its directions had progressed ([Engine.Gap]): judged liberally
 
 	Tombstone conntrack.Tombstone // valid with HasTomb: what was forgotten on this tuple
 	HasTomb   bool
