@@ -29,6 +29,10 @@ type Host interface {
 	Reload(ctx context.Context, path string) (ReloadResult, error)
 	// Subscribe returns flow events as they happen. A full buffer never blocks a worker: events are dropped and counted.
 	Subscribe(buffer int) (events <-chan FlowLine, cancel func())
+	// Experiments says how the experiments do.
+	Experiments() []ExperimentStatus
+	// StopExperiment makes an arm, or with "" the whole experiment, get no new connections, and returns the arms that it stopped.
+	StopExperiment(ctx context.Context, name, arm string) ([]string, error)
 	// Arms returns the names of experiments' arms by the numbers that entries have, "" for none; a number never gets another name.
 	Arms() []string
 	// Status says how the gateway does.
@@ -98,6 +102,8 @@ type AdminConfig struct {
 //	GET  /v1/events?filter=F       one Flow a line as things happen, until the client goes
 //	POST /v1/reload?policy=P       ReloadResult, or status 422 and {"error": words, "problems": [...]}
 //	GET  /v1/status                Status
+//	GET  /v1/experiments           [ExperimentStatus]
+//	POST /v1/experiments/stop?name=N&arm=A   {"stopped": [arms]}, or status 422; without arm all of them
 //
 // Other errors are {"error": words} with a status that fits.
 type Admin struct {
@@ -126,6 +132,8 @@ func NewAdmin(cfg AdminConfig) (*Admin, error) {
 	mux.HandleFunc("GET /v1/events", a.events)
 	mux.HandleFunc("POST /v1/reload", a.reload)
 	mux.HandleFunc("GET /v1/status", a.status)
+	mux.HandleFunc("GET /v1/experiments", a.experiments)
+	mux.HandleFunc("POST /v1/experiments/stop", a.stopExperiment)
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 16,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn)}
@@ -158,6 +166,26 @@ func (a *Admin) status(w http.ResponseWriter, _ *http.Request) {
 		st.Restored = uint64(a.cfg.Pending.Len())
 	}
 	reply(w, http.StatusOK, &st)
+}
+
+func (a *Admin) experiments(w http.ResponseWriter, _ *http.Request) {
+	reply(w, http.StatusOK, a.cfg.Host.Experiments())
+}
+
+// stoppedArms is the body of the answer to a stop.
+type stoppedArms struct {
+	Stopped []string `json:"stopped"` // arms; none where they were already
+}
+
+func (a *Admin) stopExperiment(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	stopped, err := a.cfg.Host.StopExperiment(r.Context(), q.Get("name"), q.Get("arm"))
+	if err != nil {
+		reply(w, http.StatusUnprocessableEntity, &adminError{Error: err.Error()})
+		return
+	}
+	a.cfg.Logger.Info("experiment stopped by the operator", "experiment", q.Get("name"), "arms", stopped)
+	reply(w, http.StatusOK, &stoppedArms{Stopped: append([]string{}, stopped...)})
 }
 
 // adminError is the body of an answer that is no success.

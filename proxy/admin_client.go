@@ -71,6 +71,20 @@ func (c *AdminClient) Status(ctx context.Context) (Status, error) {
 	return st, err
 }
 
+// Experiments asks how the gateway's experiments do.
+func (c *AdminClient) Experiments(ctx context.Context) ([]ExperimentStatus, error) {
+	var st []ExperimentStatus
+	err := c.call(ctx, http.MethodGet, "/v1/experiments", nil, &st)
+	return st, err
+}
+
+// StopExperiment stops an arm of an experiment, or with "" all of it, and returns the arms that were stopped by that.
+func (c *AdminClient) StopExperiment(ctx context.Context, name, arm string) ([]string, error) {
+	var res stoppedArms
+	err := c.call(ctx, http.MethodPost, "/v1/experiments/stop", url.Values{"name": {name}, "arm": {arm}}, &res)
+	return res.Stopped, err
+}
+
 // call makes one request and reads its one answer.
 func (c *AdminClient) call(ctx context.Context, method, path string, query url.Values, into any) error {
 	body, err := c.do(ctx, method, path, query)

@@ -94,6 +94,12 @@ func (h *engineHost) Each(ctx context.Context, fn func(int, conntrack.Instant, *
 
 func (h *engineHost) Arms() []string { return nil }
 
+func (h *engineHost) Experiments() []ExperimentStatus { return nil }
+
+func (h *engineHost) StopExperiment(context.Context, string, string) ([]string, error) {
+	return nil, errors.New("experiment: none here")
+}
+
 func (h *engineHost) Kill(ctx context.Context, match func(*conntrack.Entry) bool) (total int, err error) {
 	for i := range h.workers {
 		err := h.do(ctx, i, func(w *engineWorker) {

@@ -20,6 +20,7 @@ type Counts struct {
 	InjectErrors  uint64
 	Omitted       uint64                          // packets that an action asked for and that were not made
 	HoldsRefused  uint64                          // packets that went on because too many were held
+	Unwatched     uint64                          // what guardrails' figures lack: the experiments' watcher was too slow
 	NotRewritten  uint64                          // packets that were to be rewritten and could not be
 	FlushErrors   uint64                          // failures to send verdicts
 	LostIDs       uint64                          // messages that the kernel could not hand over
@@ -49,6 +50,7 @@ func (c *Counts) add(o *Counts) {
 	c.Omitted += o.Omitted
 	c.HoldsRefused += o.HoldsRefused
 	c.NotRewritten += o.NotRewritten
+	c.Unwatched += o.Unwatched
 	c.FlushErrors += o.FlushErrors
 	c.LostIDs += o.LostIDs
 	c.ENOBUFS += o.ENOBUFS

@@ -106,7 +106,7 @@ type experiments struct {
 	pols    []*policy.Policy // by number less one; nil is the gateway's
 	keys    []armKey         // by number; none of number 0
 	numbers map[armKey]uint8
-	stopped map[armKey]bool
+	stopped map[armKey]ArmStop                            // by arm, the control too where all of the experiment was stopped
 	specs   []*experiment.Spec                            // by number; nil where the experiment is gone
 	counts  []*armCounts                                  // by number
 	routes  atomic.Pointer[[experiment.MaxArms + 1]uint8] // by an arm's number in the set: the engines' number of what its new connections get
@@ -114,15 +114,11 @@ type experiments struct {
 
 // newExperiments numbers the arms of a set whose policies are by their numbers in it, after those of before (nil for none).
 func newExperiments(set *experiment.Set, pols []*policy.Policy, before *experiments) (*experiments, error) {
-	x := &experiments{set: set, keys: make([]armKey, 1), counts: make([]*armCounts, 1), numbers: map[armKey]uint8{}, stopped: map[armKey]bool{}}
+	x := &experiments{set: set, keys: make([]armKey, 1), counts: make([]*armCounts, 1), numbers: map[armKey]uint8{}, stopped: map[armKey]ArmStop{}}
 	if before != nil {
 		x.keys, x.pols, x.counts = slices.Clone(before.keys), slices.Clone(before.pols), slices.Clone(before.counts)
 		x.numbers = maps.Clone(before.numbers)
-		for k := range before.stopped {
-			if set.Find(k.experiment) != nil { // one that was gone and comes again begins anew
-				x.stopped[k] = true
-			}
-		}
+		x.stopped = maps.Clone(before.stopped)
 	}
 	x.specs = make([]*experiment.Spec, len(x.keys))
 	for i, a := range set.Arms() {
@@ -158,25 +154,12 @@ func (x *experiments) reroute() {
 	var routes [experiment.MaxArms + 1]uint8
 	for _, a := range x.set.Arms() {
 		k := armKey{a.Spec.Name, a.Arm.Name}
-		if x.stopped[k] { // without a number of its own the control's policy is the gateway's
+		if _, stopped := x.stopped[k]; stopped { // without a number of its own the control's policy is the gateway's
 			k.arm = ""
 		}
 		routes[a.Number] = x.numbers[k]
 	}
 	x.routes.Store(&routes)
-}
-
-// stop makes new connections of an arm's units be decided by the control's policy from now on, without an arm: under the control's name
-// they would bring to its figures what the arm has done to them. Connections that live keep the arm. It is not ok for an arm that
-// there is not, or that is the control. The caller sees to it that nobody else changes x meanwhile.
-func (x *experiments) stop(k armKey) (ok bool) {
-	s := x.set.Find(k.experiment)
-	if s == nil || s.Arms[0].Name == k.arm || x.numbers[k] == 0 || k.arm == "" {
-		return false
-	}
-	x.stopped[k] = true
-	x.reroute()
-	return true
 }
 
 // arms returns what an engine needs; wall converts its instants to Unix nanoseconds.

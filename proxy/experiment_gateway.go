@@ -105,6 +105,7 @@ func (g *Gateway) putStarts() {
 	g.startsIn = max(g.log.Files(), 1) // where nothing was written yet, this begins the first
 	for i := range x.set.Specs {
 		g.putExperiment(decisionlog.ExperimentStart, &x.set.Specs[i], "", "")
+		g.putStops(x, &x.set.Specs[i])
 	}
 }
 

@@ -40,6 +40,7 @@ type Gateway struct {
 	shadows   []*policy.Policy // of cfg.Shadows
 
 	experiments *experiments // nil for none
+	watcher     *watcher     // of the experiments' limits
 	reloaded    bool         // the last reload was good
 	reloadAt    time.Time    // of the last good load
 
@@ -96,6 +97,9 @@ func open(cfg Config) (*Gateway, error) {
 	if err := g.openLog(undo); err != nil {
 		return nil, err
 	}
+	exps.resumeStops(g.log.Previous())
+	g.watcher = newWatcher(g.clock, g.crossedLimit)
+	g.watcher.use(exps, cfg.Logger)
 	g.openShared()
 	if err := g.openTap(undo); err != nil {
 		return nil, err
@@ -262,6 +266,7 @@ func (g *Gateway) arm(w *Worker, fresh bool) {
 	w.experiments = g.running()
 	w.arms, cfg.Arms = w.experiments.names(), w.experiments.arms(w.wall)
 	w.equip(pol, pols, g.cfg.DryRun, cfg)
+	w.watching = g.watching()
 	w.setRates(g.pol)
 	w.nameDeciders()
 }
@@ -289,6 +294,7 @@ func (w *Worker) equip(pol *policy.Policy, shadows []*policy.Policy, trial bool,
 // serve runs the workers until ctx ends, then settles everything.
 func (g *Gateway) serve(ctx context.Context) error {
 	g.putStarts()
+	go g.watcher.run()
 	for _, w := range g.workers {
 		w.start()
 	}
@@ -298,6 +304,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		err = g.supervise(ctx)
 	}
 	closeSide()
+	g.watcher.stop()
 	return errors.Join(err, g.stop())
 }
 

@@ -59,9 +59,13 @@ func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error)
 	err = g.each(ctx, func(now conntrack.Instant, w *Worker) {
 		rec.FlowsTouched += uint64(w.engine.Len())
 		w.adoptExperiments(now, exps)
+		if w.watching == nil && exps != nil {
+			w.watching = g.watcher.ring()
+		}
 		w.adoptPolicy(now, pol, shadows)
 	})
 	g.setPolicy(pol, ref, exps, shadows)
+	g.watcher.use(exps, g.cfg.Logger)
 	g.putReload(rec, true)
 	if exps != nil {
 		g.putChanges(exps, before, changes)

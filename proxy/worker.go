@@ -14,6 +14,7 @@ import (
 	"halfopen/policy"
 	"halfopen/proxy/decisionlog"
 	"halfopen/proxy/nfqueue"
+	"halfopen/proxy/spool"
 )
 
 const (
@@ -42,7 +43,8 @@ type Worker struct {
 	encoder      *Encoder
 	injector     Injector
 	translator   *Translator
-	experiments  *experiments // nil for none
+	experiments  *experiments         // nil for none
+	watching     *spool.Ring[watched] // to the experiments' watcher, nil for none
 	tap          tap
 	journal      // of the batch at hand; published after its verdicts left
 
@@ -183,6 +185,7 @@ func (w *Worker) mainBatch(n int) {
 		w.tap.done(out)
 		w.flowEvents(out.Flows)
 		w.followState(s, out)
+		w.watchStep(s, out)
 		if w.logged {
 			if live != nil {
 				live.record = len(w.records)
@@ -301,5 +304,6 @@ func (w *Worker) flowEvents(events []policy.FlowEvent) {
 func (w *Worker) flowEvent(ev *policy.FlowEvent) {
 	w.journal.flowEvent(ev)
 	w.experiments.began(ev)
+	w.watchFlow(ev)
 	w.shared.flowEvents.send(ev)
 }

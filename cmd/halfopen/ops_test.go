@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -24,6 +25,8 @@ type oneEngine struct {
 	engine *policy.Engine
 	pol    *policy.Policy
 	events chan proxy.FlowLine
+
+	experiments []proxy.ExperimentStatus
 }
 
 func (h *oneEngine) Arms() []string { return nil }
@@ -53,7 +56,15 @@ func (h *oneEngine) Reload(_ context.Context, ref string) (proxy.ReloadResult, e
 
 func (h *oneEngine) Subscribe(int) (<-chan proxy.FlowLine, func()) { return h.events, func() {} }
 func (h *oneEngine) Status() proxy.Status                          { return proxy.Status{} }
-func (h *oneEngine) Counters() proxy.Counters                      { return proxy.Counters{} }
+func (h *oneEngine) Arms() []string                                { return nil }
+func (h *oneEngine) Experiments() []proxy.ExperimentStatus         { return h.experiments }
+func (h *oneEngine) StopExperiment(_ context.Context, name, arm string) ([]string, error) {
+	if name != "idle-5m" {
+		return nil, fmt.Errorf("experiment: there is no experiment %q here", name)
+	}
+	return []string{arm}, nil
+}
+func (h *oneEngine) Counters() proxy.Counters { return proxy.Counters{} }
 
 // gateway serves a gateway with two flows (ids 1 and 2) and returns its socket.
 func gateway(t *testing.T) (string, *oneEngine) {

@@ -273,6 +273,9 @@ func (x *Experiment) encode(e *enc) {
 		e.strIf("arm", x.Arm)
 		e.strIf("unit", x.Unit)
 		e.strIf("detail", x.Detail)
+		if x.Since != 0 {
+			e.when("since", x.Since)
+		}
 		if len(x.Spec) > 0 {
 			e.key("spec")
 			e.b = append(e.b, x.Spec...)

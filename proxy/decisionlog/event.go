@@ -319,6 +319,7 @@ type ExperimentEvent struct {
 	Arm    string `json:"arm"`
 	Unit   string `json:"unit"`
 	Detail string `json:"detail"`
+	Since  Time   `json:"since"`
 	// Spec is the experiment's configuration; package experiment reads it.
 	Spec json.RawMessage `json:"spec"`
 }

@@ -10,12 +10,13 @@ import (
 type Previous struct {
 	Run      string
 	BootID   string
-	File     string    // its last file
-	Kernel   Kernel    // base, and the last value seen in the log
-	Explains Tally     // by all its records
-	Last     time.Time // of its last record
-	Final    bool      // it ended well
-	BadLines int       // in its last file, the one cut short included
+	File     string            // its last file
+	Kernel   Kernel            // base, and the last value seen in the log
+	Explains Tally             // by all its records
+	Last     time.Time         // of its last record
+	Final    bool              // it ended well
+	BadLines int               // in its last file, the one cut short included
+	Stops    []ExperimentEvent // arms of experiments that its last file says are stopped, with Since set
 
 	stats bool // its last file holds a stats record, which Final is from
 }
@@ -74,6 +75,13 @@ func sumFile(path string) (*Previous, error) {
 		p.Explains.Add(e.Tally())
 		if e.Timestamp.After(p.Last) {
 			p.Last = e.Timestamp.Time
+		}
+		if x := e.Experiment; x != nil && (x.Event == ExperimentStop || x.Event == ExperimentGuardrail) {
+			stop := ExperimentEvent{Name: x.Name, Event: x.Event, Arm: x.Arm, Detail: x.Detail, Since: x.Since}
+			if stop.Since.IsZero() {
+				stop.Since = e.Timestamp
+			}
+			p.Stops = append(p.Stops, stop)
 		}
 		if e.Stats != nil {
 			p.see(e.Stats.Kernel)
