@@ -157,8 +157,8 @@ func armsOf(x *experiments, n int, at conntrack.Instant) (counts [maxArmNumber +
 	return counts
 }
 
-// TestStopArm: a stopped arm's new connections are decided by the control's policy, under no name; other arms go on; a reload keeps it
-// so, until the experiment goes.
+// TestStopArm: a stopped arm's new connections are decided by the control's policy, under no name; other arms go on; reloads keep it
+// so, also those between which the experiment is gone.
 func TestStopArm(t *testing.T) {
 	const text = `experiment:
   name: three
@@ -173,13 +173,15 @@ func TestStopArm(t *testing.T) {
 	if before[0] != 0 || before[number(x, "")] != 0 || before[number(x, "one")] < 1000 {
 		t.Fatal(before[:6])
 	}
-	for _, k := range []armKey{{"three", "control"}, {"three", "four"}, {"four", "one"}, {"three", ""}} {
-		if x.stop(k) {
+	for _, k := range []armKey{{"three", "control"}, {"three", "four"}, {"four", "one"}} {
+		if stopped, err := x.stop(k.experiment, k.arm, ArmStop{}); err == nil || len(stopped) > 0 {
 			t.Errorf("%v stopped", k)
 		}
 	}
-	if !x.stop(armKey{"three", "one"}) {
-		t.Fatal("not stopped")
+	for n := 1; n >= 0; n-- { // the second time it is stopped already
+		if stopped, err := x.stop("three", "one", ArmStop{Detail: "why"}); err != nil || len(stopped) != n {
+			t.Fatal(stopped, err)
+		}
 	}
 	check := func(x *experiments) {
 		t.Helper()
@@ -197,11 +199,17 @@ func TestStopArm(t *testing.T) {
 	check(again)
 	gone := loaded(t, halves, again)
 	back := loaded(t, text, gone)
-	if counts := armsOf(back, 4000, 0); counts[number(back, "one")] != before[number(x, "one")] {
-		t.Error("an experiment that comes again has its stopped arm still")
+	check(back)
+	if stopped, err := back.stop("three", "", ArmStop{}); err != nil || !slices.Equal(stopped, []string{"control", "two"}) {
+		t.Error(stopped, err)
+	}
+	if counts := armsOf(back, 4000, 0); counts[number(back, "")] != 4000 {
+		t.Errorf("all of it is stopped: %v", counts[:6])
 	}
 	y := loaded(t, halves, nil) // whose control is the gateway's own policy
-	y.stop(armKey{"halves", "dropping"})
+	if _, err := y.stop("halves", "dropping", ArmStop{}); err != nil {
+		t.Fatal(err)
+	}
 	if counts := armsOf(y, 1000, 0); counts[2] != 0 || counts[0] < 400 || counts[1] < 400 {
 		t.Error(counts[:4])
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"halfopen/conntrack"
 	"halfopen/policy/experiment"
 	"halfopen/proxy/spool"
 )
@@ -117,7 +118,7 @@ func (t *watcher) run() {
 			t.listen()
 			t.mu.Unlock()
 		case <-tick.C:
-			t.look()
+			t.look(t.clock.Now())
 		}
 	}
 }
@@ -134,10 +135,10 @@ type crossed struct {
 }
 
 // look takes what was told and tests the limits.
-func (t *watcher) look() {
+func (t *watcher) look(now conntrack.Instant) {
 	t.mu.Lock()
 	t.listen()
-	t.attempts.Due(t.clock.Now(), t.failed)
+	t.attempts.Due(now, t.failed)
 	var found []crossed
 	if t.x != nil {
 		for i := range t.x.set.Specs {

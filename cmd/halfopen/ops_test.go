@@ -56,7 +56,6 @@ func (h *oneEngine) Reload(_ context.Context, ref string) (proxy.ReloadResult, e
 
 func (h *oneEngine) Subscribe(int) (<-chan proxy.FlowLine, func()) { return h.events, func() {} }
 func (h *oneEngine) Status() proxy.Status                          { return proxy.Status{} }
-func (h *oneEngine) Arms() []string                                { return nil }
 func (h *oneEngine) Experiments() []proxy.ExperimentStatus         { return h.experiments }
 func (h *oneEngine) StopExperiment(_ context.Context, name, arm string) ([]string, error) {
 	if name != "idle-5m" {
