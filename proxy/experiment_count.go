@@ -71,6 +71,7 @@ type ArmCounters struct {
 	Experiment, Arm string
 	Units           uint64 // about: to 1.6 % (one standard deviation)
 	Flows           uint64
+	Stopped         bool // it gets no new ones
 }
 
 // counters returns the numbers of all arms.
@@ -81,7 +82,8 @@ func (x *experiments) counters() []ArmCounters {
 	var out []ArmCounters
 	for i, k := range x.keys {
 		if k.arm != "" {
-			out = append(out, ArmCounters{k.experiment, k.arm, x.counts[i].units.estimate(), x.counts[i].flows.Load()})
+			_, stopped := x.stopped[k]
+			out = append(out, ArmCounters{k.experiment, k.arm, x.counts[i].units.estimate(), x.counts[i].flows.Load(), stopped})
 		}
 	}
 	return out

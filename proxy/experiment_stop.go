@@ -30,12 +30,15 @@ func (x *experiments) stop(name, arm string, why ArmStop) (stopped []string, err
 	known := arm == ""
 	for i := range s.Arms {
 		k := armKey{name, s.Arms[i].Name}
-		known = known || k.arm == arm
-		if _, already := x.stopped[k]; already || arm != "" && k.arm != arm {
+		if arm != "" && k.arm != arm {
 			continue
 		}
+		known = true
 		if arm != "" && i == 0 {
 			return nil, fmt.Errorf("experiment: %s is the control of %s, which the other arms are compared with: stop the experiment, or one of them", arm, name)
+		}
+		if _, already := x.stopped[k]; already {
+			continue
 		}
 		x.stopped[k] = why
 		stopped = append(stopped, k.arm)
@@ -70,12 +73,12 @@ func armNames(s *experiment.Spec) (names []string) {
 // them, and they belong to no arm. Connections that live stay on their arm's policy. A stopped arm stays so over reloads, and over
 // restarts as long as the log's last file is kept; who wants it again begins an experiment under another name.
 func (g *Gateway) StopExperiment(_ context.Context, name, arm string) (stopped []string, err error) {
-	return g.haltArms(name, arm, ArmStop{At: time.Now().UTC(), Kind: decisionlog.ExperimentStop, Detail: "stopped by the operator"})
+	return g.haltArms(name, arm, ArmStop{At: stopNow(), Kind: decisionlog.ExperimentStop, Detail: "stopped by the operator"})
 }
 
 // crossedLimit takes an arm out that has crossed a limit.
 func (g *Gateway) crossedLimit(s *experiment.Spec, arm, detail string) {
-	stopped, err := g.haltArms(s.Name, arm, ArmStop{At: time.Now().UTC(), Kind: decisionlog.ExperimentGuardrail, Detail: detail})
+	stopped, err := g.haltArms(s.Name, arm, ArmStop{At: stopNow(), Kind: decisionlog.ExperimentGuardrail, Detail: detail})
 	if err == nil && len(stopped) > 0 {
 		g.cfg.Logger.Warn("an arm of an experiment has crossed a limit; its new connections go to the control's policy", "experiment", s.Name,
 			"arm", arm, "why", detail)
@@ -99,7 +102,7 @@ func (g *Gateway) haltArms(name, arm string, why ArmStop) (stopped []string, err
 	s := x.set.Find(name)
 	for _, a := range stopped {
 		g.watcher.halt(s, a)
-		g.putExperiment(why.Kind, s, a, why.Detail)
+		g.putStop(s, a, &why)
 	}
 	return stopped, nil
 }
@@ -116,12 +119,20 @@ func (g *Gateway) watching() *spool.Ring[watched] {
 func (g *Gateway) putStops(x *experiments, s *experiment.Spec) {
 	for i := range s.Arms {
 		if st, ok := x.stopped[armKey{s.Name, s.Arms[i].Name}]; ok {
-			r := experimentRecord(time.Now().UnixNano(), st.Kind, s, s.Arms[i].Name, st.Detail)
-			r.Experiment.Since = st.At.UnixNano()
-			g.log.Put(r)
+			g.putStop(s, s.Arms[i].Name, &st)
 		}
 	}
 }
+
+// putStop writes the record of an arm's stop.
+func (g *Gateway) putStop(s *experiment.Spec, arm string, st *ArmStop) {
+	r := experimentRecord(time.Now().UnixNano(), st.Kind, s, arm, st.Detail)
+	r.Experiment.Since = st.At.UnixNano()
+	g.log.Put(r)
+}
+
+// stopNow is the moment of a stop, as exactly as a log has it.
+func stopNow() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
 // resumeStops takes over what the log's previous run says of arms that were stopped.
 func (x *experiments) resumeStops(p *decisionlog.Previous) {

@@ -101,6 +101,7 @@ func (g *Gateway) Counters() Counters {
 			tallies = addTallies(tallies, live.Shadows)
 		}
 		c.Queues = append(c.Queues, w.queueCounters(&n))
+		c.Unwatched += n.Unwatched
 		for s, m := range n.Flows {
 			c.Flows[s] += m
 		}

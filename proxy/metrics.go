@@ -34,6 +34,7 @@ type Counters struct {
 	Gaps              uint64                        // queue messages that gap records admit
 	FlowEventsDropped uint64                        // events that readers of `flows -E` were too slow for
 	Arms              []ArmCounters                 // of experiments
+	Unwatched         uint64                        // what experiments' limits were not told in time
 	Shadows           []ShadowCounters
 }
 

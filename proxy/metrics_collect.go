@@ -19,7 +19,7 @@ type collector struct {
 	flows, restored, ended, flowEventsDropped                         *prometheus.Desc
 	suppressed, logDropped, gaps, pcapPackets, pcapDropped            *prometheus.Desc
 	policyInfo, reloadOK, reloadAt                                    *prometheus.Desc
-	armUnits, armFlows                                                *prometheus.Desc
+	armUnits, armFlows, armStopped, unwatched                         *prometheus.Desc
 	shadowDescs
 }
 
@@ -54,6 +54,8 @@ func newCollector(counters func() Counters) *collector {
 		reloadOK:          desc("config_last_reload_successful", "Whether the last load of the policy succeeded (1) or not (0)."),
 		armUnits:          desc("experiment_units_total", "Units of which a connection began, by experiment and arm, since the start; an estimate, to 1.6 % (one standard deviation).", "experiment", "arm"),
 		armFlows:          desc("experiment_flows_total", "Connections that began, by experiment and arm, since the start.", "experiment", "arm"),
+		armStopped:        desc("experiment_arm_stopped", "Whether an arm gets no new connections any more (1), because it crossed a limit or was stopped by hand.", "experiment", "arm"),
+		unwatched:         desc("experiment_unwatched_total", "What became of connections and experiments' limits were not told, because the gateway was too busy."),
 		reloadAt:          desc("config_last_reload_success_timestamp_seconds", "When the policy was last loaded with success, Unix time."),
 
 		shadowDescs: newShadowDescs(desc),
@@ -65,7 +67,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.packets, c.received, c.dropped, c.lost, c.enobufs, c.verdictErrors, c.waiting, c.injected,
 		c.injectErrors, c.holdsRefused, c.notRewritten, c.flows, c.restored, c.ended, c.flowEventsDropped, c.suppressed, c.logDropped, c.gaps,
 		c.pcapPackets, c.pcapDropped,
-		c.policyInfo, c.reloadOK, c.reloadAt, c.armUnits, c.armFlows, c.shadowSegments, c.shadowDisagreements, c.shadowShed} {
+		c.policyInfo, c.reloadOK, c.reloadAt, c.armUnits, c.armFlows, c.armStopped, c.unwatched, c.shadowSegments, c.shadowDisagreements, c.shadowShed} {
 		out <- d
 	}
 }
@@ -99,6 +101,14 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, a := range n.Arms {
 		put(c.armUnits, prometheus.CounterValue, a.Units, a.Experiment, a.Arm)
 		put(c.armFlows, prometheus.CounterValue, a.Flows, a.Experiment, a.Arm)
+		var stopped uint64
+		if a.Stopped {
+			stopped = 1
+		}
+		put(c.armStopped, prometheus.GaugeValue, stopped, a.Experiment, a.Arm)
+	}
+	if len(n.Arms) > 0 {
+		put(c.unwatched, prometheus.CounterValue, n.Unwatched)
 	}
 	for i := range n.Shadows {
 		c.shadow(&n.Shadows[i], put)

@@ -80,7 +80,7 @@ func (w *Worker) watchStep(s *conntrack.Segment, out *policy.Outcome) {
 		return
 	}
 	switch {
-	case out.Before.Embryonic() && out.After == conntrack.Established:
+	case out.Before.Embryonic() && !out.After.Embryonic(): // not always ESTABLISHED: after a gap a FIN may be the first to show it
 		if e := w.engine.Find(w.now, &s.Tuple); e != nil && e.Handshake != 0 {
 			w.watchEntry(watchConnected, e)
 		}

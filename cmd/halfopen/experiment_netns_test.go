@@ -262,7 +262,7 @@ func (w *world) scrapeArms(clients int) {
 		var n int
 		name, rest, ok := strings.Cut(line, "{")
 		if _, value, found := strings.Cut(rest, "} "); ok && found && strings.HasPrefix(name, "halfopen_experiment_") {
-			if _, err := fmt.Sscan(value, &n); err != nil || n == 0 {
+			if _, err := fmt.Sscan(value, &n); err != nil || (n == 0) != (name == "halfopen_experiment_arm_stopped") {
 				w.t.Errorf("%s: %v", line, err)
 			}
 			sum[name] += n

@@ -153,18 +153,8 @@ func newLimit(spec *Spec, guardrail, arm int, alpha float64) (l limit, err error
 	return l, nil
 }
 
-// Hash returns a number for the unit, as a [Monitor] tells units apart (FNV-1a, 64 bits): two of a million units are taken for one with
-// a chance of 3 in 100 million.
-func (k *UnitKey) Hash() uint64 {
-	h := uint64(0xcbf29ce484222325)
-	for _, c := range k.b[:k.n] {
-		h = (h ^ uint64(c)) * 0x100000001b3
-	}
-	return h
-}
-
 // Begin tells of a new connection of an arm (its place in Spec.Arms), a failed attempt of which the gateway made no entry included, with
-// its unit's number (see [UnitKey.Hash]) and when it began. Each connection must begin once, before anything else is told of it.
+// its unit's number (see [Spec.UnitHash]) and when it began. Each connection must begin once, before anything else is told of it.
 // Connections of units whose arm was stopped belong to no arm.
 func (m *Monitor) Begin(arm int, unit uint64, start time.Time) {
 	a, u := m.unit(arm, unit, start, true)

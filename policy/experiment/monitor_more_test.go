@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"halfopen/conntrack"
 	"halfopen/policy/experiment/stats"
 )
 
@@ -129,28 +128,6 @@ func TestMonitorSwitchback(t *testing.T) {
 	}
 	if n, at := run(0.4); n != 1 || at < 2*stats.SequenceUnits-2 || at > 60 {
 		t.Errorf("%d crossings, in block %d", n, at)
-	}
-}
-
-// TestUnitHash: FNV-1a's published vectors ("a" and "foobar": draft-eastlake-fnv, appendix C), and keys that differ.
-func TestUnitHash(t *testing.T) {
-	for text, want := range map[string]uint64{"": 0xcbf29ce484222325, "a": 0xaf63dc4c8601ec8c, "foobar": 0x85944171f73967e8} {
-		k := UnitKey{n: uint8(copy(make([]byte, maxUnit), text))}
-		copy(k.b[:], text)
-		if got := k.Hash(); got != want {
-			t.Errorf("%q: %#x, want %#x", text, got, want)
-		}
-	}
-	seen := map[uint64]bool{}
-	for i := range 100_000 {
-		var tu conntrack.Tuple
-		tu.Src = [16]byte{10: 0xff, 11: 0xff, 12: 10, 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)}
-		k := UnitClient.Key(&tu)
-		if h := k.Hash(); seen[h] {
-			t.Fatal("two addresses have one number")
-		} else {
-			seen[h] = true
-		}
 	}
 }
 

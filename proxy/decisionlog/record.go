@@ -378,7 +378,7 @@ type Gap struct {
 // Experiment is the event type experiment.
 type Experiment struct {
 	Name, Kind, Arm, Unit, Detail string
-	Since                         int64  // of a stop that is told again: when it was, Unix nanoseconds; 0 for now
+	Since                         int64  // of a stop, which each file tells again: when it was, Unix nanoseconds
 	Spec                          []byte // the experiment's configuration as a JSON object in one line; nil for none
 }
 
