@@ -207,6 +207,14 @@ func TestReplayExperiment(t *testing.T) {
 	if status != 0 || !strings.Contains(out, "=> drop/syn-established reply=ack-tracked  flow 1  arm short") || !strings.Contains(out, "\narm       short of idle-5m: 1 connections of about 1 units, by ") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
+	// A shadow has no arms.
+	out, _, status = runVerb("replay", capture, "--policy", "observe", "--shadow", "observe", "--experiment", writeExperiment(t, swapped), "-o", "json")
+	var shadowed struct {
+		Shadows []struct{ Disagreed int }
+	}
+	if err := json.Unmarshal([]byte(out), &shadowed); err != nil || status != 0 || len(shadowed.Shadows) != 1 || shadowed.Shadows[0].Disagreed != 1 {
+		t.Errorf("status %d, %v: %+v", status, err, shadowed)
+	}
 	out, _, status = runVerb("explain", "--capture", capture, "--frame", "4", "--policy", "observe", "--experiment", writeExperiment(t, swapped))
 	if status != 0 || !regexp.MustCompile(`(?m)^ +arm +short$`).MatchString(out) || !strings.Contains(out, "syn-established") {
 		t.Errorf("status %d:\n%s", status, out)
