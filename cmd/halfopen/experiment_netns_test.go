@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"halfopen/conntrack"
 	"halfopen/policy/experiment"
@@ -170,6 +171,10 @@ func TestExperimentOverReloadsAndRestart(t *testing.T) {
 	}
 	ask()
 	w.listedArms(g, pool, idle)
+	for _, client := range pool {
+		w.short(client)
+	}
+	w.newPolicyRules()
 	g.stop()
 	g = w.start("observe", "--experiment", exp, "--state", w.state)
 	ask()
@@ -191,6 +196,32 @@ func TestExperimentOverReloadsAndRestart(t *testing.T) {
 	if n := w.refusals(); n != 1 {
 		t.Errorf("%d reloads were refused", n)
 	}
+}
+
+// newPolicyRules sees to it that connections of the arm short which began after the reload are decided by the policy that it brought.
+func (w *world) newPolicyRules() {
+	w.t.Helper()
+	began := 0
+	w.until("the log tells of connections after the reload", endLimit, func() bool {
+		var rev string
+		var since time.Time
+		w.events(func(e *decisionlog.Event) {
+			if x := e.Experiment; x != nil && x.Event == decisionlog.ExperimentChanged {
+				if s, err := experiment.FromJSON(x.Spec); err == nil {
+					rev, since = s.Arms[1].Rev, e.Timestamp.Time
+				}
+			}
+		})
+		began = 0
+		w.events(func(e *decisionlog.Event) {
+			if f := e.Flow; f != nil && f.Event == "new" && f.Arm == "short" && rev != "" && f.Start.After(since) {
+				if began++; f.PolicyRev != rev {
+					w.t.Errorf("by another policy than %s: %s", rev, e.Raw)
+				}
+			}
+		})
+		return began > 0
+	})
 }
 
 // short is a whole connection of a client.
