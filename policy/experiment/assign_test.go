@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"net/netip"
 	"testing"
@@ -303,5 +304,20 @@ func BenchmarkAssign(b *testing.B) {
 				set.Assign(at, &tu)
 			}
 		})
+	}
+}
+
+// TestFromClient: of a connection whose SYN nobody saw both ends' segments name the same client, and so the same arm.
+func TestFromClient(t *testing.T) {
+	s := two("mid-stream")
+	for i := range 2000 {
+		tu := tuple(fmt.Sprintf("10.0.%d.%d:%d", i>>8, i&255, 1024+i), "192.0.2.9:515")
+		a, b := FromClient(tu), FromClient(tu.Reverse())
+		if a != tu || b != tu || s.ArmOf(time.Time{}, &a) != s.ArmOf(time.Time{}, &b) {
+			t.Fatalf("%v: %v and %v", tu, a, b)
+		}
+	}
+	if tu := tuple("10.0.0.1:515", "10.0.0.2:515"); FromClient(tu) != tu || FromClient(tu.Reverse()) != tu.Reverse() {
+		t.Error("with equal ports it is the sender")
 	}
 }

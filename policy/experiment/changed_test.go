@@ -147,3 +147,38 @@ func TestChangedSwitchback(t *testing.T) {
 		t.Error(c)
 	}
 }
+
+func FuzzFromJSON(f *testing.F) {
+	text, _ := json.Marshal(NewSet("x", Spec{Name: "x", Salt: "x", Share: perHundred, Arms: []Arm{{Name: "a", Weight: 3333}, {Name: "b", Weight: 6667}}}).Specs[0])
+	f.Add(text)
+	f.Add([]byte(`{"name":"x","unit":"flow","share":1,"start":"2026-12-01T08:00:00Z","switchback":{"block_s":0.001,"seed":1},"match":{"src":["::/0"],"dst_port":["1-2"]},"arms":[{"name":"a"},{"name":"b"}]}`))
+	f.Add([]byte(`{"name":"x","unit":"pair","warm_up_s":1e9,"guardrails":[{"metric":"stall","max":1,"alpha":0.5}],"arms":[{"name":"a","weight":100},{"name":"b"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := FromJSON(data)
+		if (s == nil) != (err != nil) {
+			t.Fatal(s, err)
+		}
+		if s == nil {
+			return
+		}
+		text, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := FromJSON(text)
+		if err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		if d := back.Differences(s); len(d) > 0 {
+			t.Fatalf("%v: %s", d, text)
+		}
+		for _, tu := range someTuples() {
+			for _, at := range []time.Time{{}, s.Start, s.Start.Add(time.Hour), s.End} {
+				if a := s.ArmOf(at, &tu); a != back.ArmOf(at, &tu) || a >= len(s.Arms) {
+					t.Fatalf("arm %d of %s", a, text)
+				}
+				s.Analysed(at, at)
+			}
+		}
+	})
+}
