@@ -41,8 +41,11 @@ func (c *Config) loadExperiments(pol *policy.Policy, before *experiments) (*expe
 	return x, changes, errors.Join(refused...)
 }
 
-// warnShared says what of an arm's policy has no effect.
+// warnShared says what of an arm's policy has no effect, and that somebody must write down what happens.
 func (g *Gateway) warnShared(x *experiments) {
+	if x != nil && g.cfg.LogDir == "" {
+		g.cfg.Logger.Warn("experiments without a decision log: nothing can be concluded from them")
+	}
 	for _, a := range x.setArms() {
 		p := x.pols[x.numbers[armKey{a.Spec.Name, a.Arm.Name}]-1]
 		if p == nil {

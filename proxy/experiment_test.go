@@ -452,3 +452,17 @@ func TestReloadOfExperiments(t *testing.T) {
 		t.Error("an experiment under dry-run")
 	}
 }
+
+// TestArmsAllocateNothing: what experiments add to a packet's way allocates nothing.
+func TestArmsAllocateNothing(t *testing.T) {
+	x := loaded(t, halves, nil)
+	arms := x.arms(utc)
+	tu := tuple("10.1.2.3:1024", serverEnd)
+	ev := policy.FlowEvent{Kind: policy.FlowNew, Entry: conntrack.Entry{Arm: 1, Tuple: tu}}
+	if n := testing.AllocsPerRun(100, func() { arms.Assign(0, &tu); x.began(&ev) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if c := x.counters(); c[0].Flows == 0 || c[0].Units != 1 {
+		t.Errorf("%+v", c)
+	}
+}
