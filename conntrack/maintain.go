@@ -165,10 +165,13 @@ func (t *Table) absorb(e *Entry, dir Direction, p *Progress) {
 			continue
 		}
 		s.Flags |= SideSeen | SideKnown
+		letter := byte('a')
 		if s.End.Less(q.End) {
 			s.End = q.End
 			s.Flags |= SideProgress
+			letter = 'd'
 		}
+		e.letter(Direction(n)^dir, letter)
 		if s.MaxEnd.Less(q.MaxEnd) {
 			s.MaxEnd = q.MaxEnd
 		}

@@ -3,6 +3,7 @@ package conntrack
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -310,6 +311,9 @@ func TestAbsorb(t *testing.T) {
 		}
 		if !r.table.Absorb(r.now, &name, &p) || e.Deadline != p.LastSeen.Add(time.Hour) || e.Side[0].Packets != 42 || e.Side[1].Packets != 21 {
 			t.Errorf("%+v", e)
+		}
+		if h := string(e.History[:e.HistoryN]); !strings.Contains(h, "D") || !strings.Contains(h, "a") || strings.Contains(h, "d") { // data of the client, and what acknowledges it
+			t.Errorf("history %s", h)
 		}
 		s := parseSegment(t, []string{">", "P.", "50001+10", "ack", "1"}, en)
 		if cl, _, _ := r.step(s, &Rules{}, NumEffects); cl.Finding != InWindow {

@@ -130,7 +130,7 @@ var cases = []struct {
 +980ms  c > s S  900000:900000(0) win 64240
 +10ms   s > c S. 5000:5000(0) ack 900001 win 65160
 +10ms   c > s .  900001:900001(0) ack 5001
-+10ms   c > s P. 900001:900101(100) ack 5001`, []string{"1 connected connect=0.02 response=0.04 by=idle", "2 continued retries=1 by=client-rst",
++10ms   c > s P. 900001:900101(100) ack 5001`, []string{"1 connected connect=0.02 response=0.04 by=idle", "2 continued by=client-rst",
 		"3 unfinished connected connect=1.02 again=1 challenged challenge-rst challenge=1.01"}},
 
 	{"dropped for want of a rule", "{preset: observe, on: {new: drop}}", "+0 c > s S 0:0(0) win 64240\n+1s c > s S 0:0(0) win 64240\n+1m c2 > s2 S 0:0(0) win 64240",

@@ -66,8 +66,8 @@ func (j *joiner) outcome(c *conn) *experiment.Outcome {
 	case c.has(lateDown):
 		o.StillThereBy = "server"
 	}
-	if c.failed() {
-		o.Retries, o.GaveUp = int(c.retries), !c.has(hopeful|continued)
+	if c.failed() && !c.has(continued) {
+		o.Retries, o.GaveUp = int(c.retries), !c.has(hopeful)
 	}
 	begin := c.begin()
 	if c.dialled != 0 {
