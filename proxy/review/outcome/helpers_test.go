@@ -18,7 +18,7 @@ import (
 )
 
 // logOf plays a script under a policy as packets through a replay's engine, and returns the directory of the log.
-func logOf(t testing.TB, policy, script string) string {
+func logOf(t testing.TB, policy, script string, overrides ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	file, capture, log := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "c.pcapng"), filepath.Join(dir, "log")
@@ -44,7 +44,7 @@ func logOf(t testing.TB, policy, script string) string {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = proxy.RunReplay(context.Background(), proxy.ReplayConfig{Capture: capture, Policy: file, LogDir: log, Inbound: true, Fresh: !strings.Contains(script, "adopt\n"),
+	_, err = proxy.RunReplay(context.Background(), proxy.ReplayConfig{Capture: capture, Policy: file, Overrides: overrides, LogDir: log, Inbound: true, Fresh: !strings.Contains(script, "adopt\n"),
 		Stdout: io.Discard, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		t.Fatal(err)

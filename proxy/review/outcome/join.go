@@ -296,6 +296,13 @@ func (j *joiner) decision(at int64) {
 	if !c.has(finished) {
 		c.last = max(c.last, at)
 	}
+	if a.drops == 0 && f.Uint(slots.length) > 0 && w.at(f, slots.after).state == stateStands { // until a flow record tells it
+		if toClient {
+			c.flags |= dataDown
+		} else {
+			c.flags |= dataUp
+		}
+	}
 	if w.at(f, slots.before).state == stateEmbryonic && w.at(f, slots.after).state == stateStands {
 		c.flags |= stands
 		if c.handshake == 0 && w.at(f, slots.reason).base == conntrack.Handshake && c.has(begun) { // until a flow record tells it
