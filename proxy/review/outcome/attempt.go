@@ -102,7 +102,7 @@ func (j *joiner) dial(at int64, e *ends, seq uint32, met uint64) *conn {
 	t.met, t.isn, t.run, t.lastRun, t.next = met, seq, uint32(j.r.run), uint32(j.r.run), none
 	t.first, t.last, t.start = at, at, at-j.r.clocks[j.r.run].shift
 	t.pkts[0] = 1
-	t.arm, t.rev, t.preset = w.id(f.Text(slots.arm)), w.id(f.Text(slots.rev)), w.id(f.Text(slots.preset))
+	t.arm, t.rev, t.preset = w.idAt(f, slots.arm), w.idAt(f, slots.rev), w.idAt(f, slots.preset)
 	t.flags |= begun | attempt | hasISN
 	return t
 }

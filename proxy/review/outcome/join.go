@@ -136,7 +136,7 @@ func (j *joiner) flow(at int64) {
 		c.flags |= stands
 	}
 	w := j.r.words
-	c.arm, c.rev, c.preset = w.id(f.Text(slots.flowArm)), w.id(f.Text(slots.flowRev)), w.id(f.Text(slots.flowPreset))
+	c.arm, c.rev, c.preset = w.idAt(f, slots.flowArm), w.idAt(f, slots.flowRev), w.idAt(f, slots.flowPreset)
 	if u := j.units[c.arm]; u != 0 && c.unit == 0 {
 		c.unit = u
 	}
@@ -163,7 +163,7 @@ func (j *joiner) end(c *conn, at int64) {
 	f, w := &j.r.f, j.r.words
 	c.flags |= finished
 	c.ended = at
-	c.endedBy, c.reason, c.outcome = w.id(f.Text(slots.endedBy)), w.id(f.Text(slots.endReason)), w.id(f.Text(slots.outcome))
+	c.endedBy, c.reason, c.outcome = w.idAt(f, slots.endedBy), w.idAt(f, slots.endReason), w.idAt(f, slots.outcome)
 	switch w.text(c.outcome) {
 	case "closed", "half-closed", "reset", "dead", "forgotten":
 		c.flags |= stands
@@ -321,7 +321,7 @@ func (j *joiner) older(c *conn, at int64) {
 	}
 	f, w := &j.r.f, j.r.words
 	c.first, c.start, c.last = at, at-j.r.clocks[j.r.run].shift, at
-	c.arm, c.rev, c.preset = w.id(f.Text(slots.arm)), w.id(f.Text(slots.rev)), w.id(f.Text(slots.preset))
+	c.arm, c.rev, c.preset = w.idAt(f, slots.arm), w.idAt(f, slots.rev), w.idAt(f, slots.preset)
 	if e, ok := readEnds(f); ok {
 		if string(f.Text(slots.direction)) == "to_client" {
 			e = e.reverse()

@@ -44,6 +44,7 @@ const (
 type words struct {
 	ids  map[string]wordID
 	list []word
+	last [256]wordID // by slot: neighbours in a log often share it
 }
 
 const maxWords = 1 << 16
@@ -80,7 +81,18 @@ func (w *words) id(b []byte) wordID {
 }
 
 // at returns a field's word.
-func (w *words) at(f *decisionlog.Fields, s decisionlog.Slot) *word { return &w.list[w.id(f.Text(s))] }
+func (w *words) at(f *decisionlog.Fields, s decisionlog.Slot) *word { return &w.list[w.idAt(f, s)] }
+
+// idAt returns the number of a field's word.
+func (w *words) idAt(f *decisionlog.Fields, s decisionlog.Slot) wordID {
+	b := f.Text(s)
+	if n := w.last[s]; w.list[n].text == string(b) {
+		return n
+	}
+	id := w.id(b)
+	w.last[s] = id
+	return id
+}
 
 // text returns a number's word.
 func (w *words) text(id wordID) string { return w.list[id].text }
