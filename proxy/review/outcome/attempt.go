@@ -147,10 +147,7 @@ func (j *joiner) absorb(c *conn, i int32) {
 func (c *conn) lead(t *conn) {
 	c.extra.add(t.seen)
 	if t.firstAct != 0 {
-		if c.firstAct == 0 || t.firstAct < c.firstAct {
-			c.firstAct = t.firstAct
-		}
-		c.lastAct = max(c.lastAct, t.lastAct)
+		c.acted(t.firstAct, t.lastAct)
 	}
 	if t.challenged != 0 && (c.challenged == 0 || t.challenged < c.challenged) {
 		c.challenged = t.challenged

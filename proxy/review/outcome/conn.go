@@ -27,7 +27,7 @@ type conn struct {
 	told            acts // as flow records count them
 	seen            acts // as decisions show them
 	moved           acts // of told: those on SYNs of other attempts that met it
-	extra           acts // those on its SYNs before it had an entry
+	extra           acts // those on its SYNs before it had an entry, and on what came after that had ended
 	firstAct        int64
 	lastAct         int64
 	challenged      int64 // when a SYN was answered with an ACK; 0: none was

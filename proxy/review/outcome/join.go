@@ -204,16 +204,21 @@ func (j *joiner) inject(at int64) {
 	c.flags |= to
 }
 
-// act notes an intervention.
+// act notes an intervention on an entry, whose records count it too.
 func (c *conn) act(at int64, a acts) {
 	if a == (acts{}) {
 		return
 	}
 	c.seen.add(a)
-	if c.firstAct == 0 {
-		c.firstAct = at
+	c.acted(at, at)
+}
+
+// acted notes when interventions were.
+func (c *conn) acted(first, last int64) {
+	if c.firstAct == 0 || first < c.firstAct {
+		c.firstAct = first
 	}
-	c.lastAct = max(c.lastAct, at)
+	c.lastAct = max(c.lastAct, last)
 }
 
 func isRST(kind []byte) bool { return strings.HasPrefix(string(kind), policy.ReplyRST.String()) }

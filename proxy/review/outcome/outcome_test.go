@@ -154,6 +154,9 @@ var cases = []struct {
 +10ms   c2 > s2 P. 1:101(100) ack 1`, []string{"1 connected connect=0.02 response=0.04 by=gateway-rst acts=1 drops=1 resets=2 recovered recovery=2.02", "2 unfinished connected connect=0.02"}},
 	{"a drop without a record of its own", "{preset: observe, log: {rate: {seq-above: 0}}, on: {seq-above: drop}}", opens + "+1s c > s P. 90000000:90000100(100) ack 11" + closes,
 		[]string{"1 connected connect=0.02 response=0.04 by=client-fin acts=1 recovered"}},
+	{"a drop without a record, and one after the end", "{preset: observe, timeouts: {established: 1m}, log: {rate: {seq-above: 0}}, on: {seq-above: drop, late-after-expiry: drop}}",
+		opens + "+1s c > s P. 90000000:90000100(100) ack 11\n+2m c > s P. 101:201(100) ack 11",
+		[]string{"1 connected connect=0.02 response=0.04 by=idle acts=2 drops=1 still-there=client after=61"}},
 	{"RSTs without a record of their own", "{preset: observe, log: {rate: {seq-above: 0}}, on: {seq-above: {packet: drop, reply: rst-tracked, peer: rst-tracked, state: delete}}}",
 		opens + "+1s c > s P. 90000000:90000100(100) ack 11\n+1m sweep", []string{"1 connected connect=0.02 response=0.04 by=gateway-rst acts=1 resets=2"}},
 	{"reset when its time was over", "{preset: observe, timeouts: {established: 1m}, on: {idle-expired: {reply: rst-tracked, peer: rst-tracked}}}", opens + "+2m sweep",
@@ -178,6 +181,10 @@ var cases = []struct {
 		[]string{"1 connected connect=0.02 response=0.04 by=idle acts=2 drops=2"}},
 	{"a segment after the tombstone was lost", "{preset: observe, timeouts: {established: 1m}, limits: {tombstones: 0}, on: {data-no-state: drop}}", opens + "+2m c > s P. 101:201(100) ack 11",
 		[]string{"1 connected connect=0.02 response=0.04 by=idle acts=1 drops=1 still-there=client after=60"}},
+	{"a FIN after the tombstone was lost", "{preset: observe, timeouts: {established: 1m}, limits: {tombstones: 0}, on: {fin-no-state: drop}}", opens + "+2m s > c F. 11:11(0) ack 101",
+		[]string{"1 connected connect=0.02 response=0.04 by=idle acts=1 drops=1"}},
+	{"an ACK after the tombstone was lost", "{preset: observe, timeouts: {established: 1m}, limits: {tombstones: 0}, on: {ack-no-state: {packet: drop, reply: rst}}}", opens + "+2m s > c . 11:11(0) ack 101",
+		[]string{"1 connected connect=0.02 response=0.04 by=idle acts=1 drops=1 resets=1 held-open"}},
 }
 
 func TestOutcomes(t *testing.T) {

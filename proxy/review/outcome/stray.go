@@ -24,7 +24,7 @@ func (j *joiner) stray(at int64, id uint64) {
 		return
 	}
 	c := j.c(i)
-	c.act(at, a)
+	c.afterwards(at, at, a)
 	switch reason.base {
 	case conntrack.LateAfterExpiry, conntrack.AckNoState, conntrack.DataNoState, conntrack.FinNoState, conntrack.Adopted:
 	default:
@@ -39,6 +39,14 @@ func (j *joiner) stray(at int64, id uint64) {
 		next = uint32(f.Uint(slots.serverSeq))
 	}
 	c.straggler(at, toClient, uint32(f.Uint(slots.seq)), next, f.Uint(slots.length), seg)
+}
+
+// afterwards notes what was done about segments that came after c's entry had ended, which its records do not count.
+func (c *conn) afterwards(first, last int64, a acts) {
+	if a.all > 0 {
+		c.extra.add(a)
+		c.acted(first, last)
+	}
 }
 
 // straggler takes a segment that came after c's end by a timer: data, or a sign that its sender holds the connection. A keepalive begins
@@ -69,6 +77,7 @@ type looseSegments struct {
 	n           uint64
 	acts        acts
 	data        [2]bool // by sender: the one of the first, the other
+	held        bool    // some were bare ACKs or keepalives
 }
 
 // loose takes a segment of which nobody knew a connection.
@@ -96,26 +105,22 @@ func (j *joiner) loose(at int64, a acts) {
 	l.last = at
 	l.n++
 	l.acts.add(a)
-	if j.r.f.Uint(slots.length) > 1 {
+	switch seg := j.r.words.at(&j.r.f, slots.tcpFlags).flags; {
+	case j.r.f.Uint(slots.length) > 1:
 		l.data[dir] = true
+	case seg&(flagSYN|flagFIN|flagRST) == 0:
+		l.held = true
 	}
 }
 
-// claim joins the segments between c's ends of which nobody knew a connection to c, where c is the last before them. Byend is whether
-// c's client sent the first.
+// claim joins the segments between c's ends of which nobody knew a connection to c, where c is the last before them.
 func (j *joiner) claim(c *conn) {
 	for _, e := range [...]ends{c.ends(), c.ends().reverse()} {
 		l := j.strays[e]
 		if l == nil || !c.has(finished) || c.ended > l.first {
 			continue
 		}
-		c.extra.add(l.acts)
-		if l.acts.all > 0 {
-			if c.firstAct == 0 {
-				c.firstAct = l.first
-			}
-			c.lastAct = max(c.lastAct, l.last)
-		}
+		c.afterwards(l.first, l.last, l.acts)
 		if c.has(timedOut) {
 			client, server := l.data[0], l.data[1]
 			if e != c.ends() {
@@ -126,9 +131,7 @@ func (j *joiner) claim(c *conn) {
 			}
 			c.set(lateUp, client || c.has(lateUp))
 			c.set(lateDown, server || c.has(lateDown))
-			if !client && !server {
-				c.flags |= lateHeld
-			}
+			c.set(lateHeld, l.held || c.has(lateHeld))
 		}
 		delete(j.strays, e)
 	}
