@@ -22,7 +22,7 @@ type reader struct {
 
 	// Of the log at hand.
 	gateway *Gateway
-	gaps    []span // of it
+	gaps    spans // of it
 	join    *joiner
 	clocks  []clock // by run
 	runs    map[string]int
@@ -31,9 +31,6 @@ type reader struct {
 	line    int
 	f       decisionlog.Fields
 }
-
-// span is a time in which segments or records were lost.
-type span struct{ from, to int64 }
 
 // log reads one log.
 func (r *reader) log(path string) error {
@@ -49,7 +46,7 @@ func (r *reader) log(path string) error {
 	}
 	r.data.Gateways = append(r.data.Gateways, Gateway{Name: path})
 	r.gateway = &r.data.Gateways[len(r.data.Gateways)-1]
-	r.gaps, r.clocks, r.runs = nil, nil, map[string]int{}
+	r.gaps, r.clocks, r.runs = spans{}, nil, map[string]int{}
 	r.join = newJoiner(r)
 	r.enter("")
 	r.gateway.Runs = nil
@@ -262,7 +259,7 @@ func (r *reader) gap(g *decisionlog.GapEvent) {
 		l.Gaps = append(l.Gaps, Gap{Gateway: r.gateway.Name, Run: run, Where: g.Where, Bound: g.Bound, Count: g.Count, From: g.From.Time, To: g.To.Time,
 			Detail: g.Detail})
 	}
-	if from, to := g.From.Nanos(), g.To.Nanos(); from <= to && len(r.gaps) < maxGaps {
-		r.gaps = append(r.gaps, span{from, to})
+	if from, to := g.From.Nanos(), g.To.Nanos(); from <= to {
+		r.gaps.add(from, to)
 	}
 }

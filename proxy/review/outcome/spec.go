@@ -9,8 +9,11 @@ import (
 	"halfopen/proxy/decisionlog"
 )
 
-// maxSpecRecords bounds the records that are kept of an experiment.
-const maxSpecRecords = 10000
+// Bounds of what is kept of an experiment.
+const (
+	maxSpecRecords = 10000
+	maxChanges     = 100
+)
 
 // experiment takes an experiment record.
 func (r *reader) experiment(e *decisionlog.Event) {
@@ -26,13 +29,13 @@ func (r *reader) experiment(e *decisionlog.Event) {
 	if len(e.Experiment.Spec) > 0 && string(e.Experiment.Spec) != "null" {
 		rec.Raw = bytes.Clone(e.Experiment.Spec)
 		var err error
-		if rec.Spec, err = experiment.FromJSON(rec.Raw); err != nil {
+		if rec.Spec, err = experiment.FromJSON(rec.Raw); err != nil && len(x.Problems) < maxChanges {
 			x.Problems = append(x.Problems, fmt.Sprintf("%s: %v", where, err))
 		}
 	}
 	if before := x.latest(); before != nil && rec.Spec != nil {
 		for _, d := range rec.Spec.Differences(before.Spec) {
-			if d.Assignment {
+			if d.Assignment && len(x.Changes) < maxChanges {
 				x.Changes = append(x.Changes, fmt.Sprintf("%s: %s (%s, against %s:%d)", name, d.String(), where, before.File, before.Line))
 			}
 		}

@@ -160,10 +160,7 @@ func (j *joiner) book(c *conn, o *experiment.Outcome) {
 	} else if !c.has(attempt) {
 		to = math.MaxInt64
 	}
-	for _, g := range j.r.gaps {
-		if g.from <= to && from <= g.to {
-			arm.Gapped++
-			break
-		}
+	if j.r.gaps.meet(from, to) {
+		arm.Gapped++
 	}
 }
