@@ -93,7 +93,7 @@ func guardrailKeys() []key {
 		{name: "metric", kind: kindMetric, meaning: "what is watched; required"},
 		{name: "max_increase", kind: kindAmount, meaning: "by how much the arm may be worse than the control: of a share 2% is two points, of seconds 500ms; this or max is required"},
 		{name: "max", kind: kindAmount, meaning: "the most that the arm's own figure may be"},
-		{name: "alpha", kind: kindAlpha, dflt: "0.01", meaning: "the chance, over the experiment's whole life, that an arm which keeps the limit is stopped"},
+		{name: "alpha", kind: kindAlpha, dflt: "a part of 0.01", meaning: "the chance, over the experiment's whole life, that this limit stops any arm although it is kept; limits without it have 0.01 together"},
 	}
 }
 

@@ -141,6 +141,7 @@ func (g *Guardrail) alpha(silent int) float64 {
 
 func newLimit(spec *Spec, guardrail, arm int, alpha float64) (l limit, err error) {
 	g := &spec.Guardrails[guardrail]
+	alpha = min(alpha, 0.49) // of a half on there is nothing to be tested
 	l = limit{arm: arm, guardrail: guardrail, alpha: alpha}
 	if g.Absolute {
 		l.own, err = stats.NewRatioSequence(1-2*alpha, g.Max)

@@ -24,6 +24,11 @@ func TestMonitorAlpha(t *testing.T) {
 	}
 }
 
+// TestMonitorLargestAlpha: what a configuration may say at most is watched.
+func TestMonitorLargestAlpha(t *testing.T) {
+	newMonitor(t, trialSpec(Guardrail{Metric: ConnectFailure, Alpha: maxAlpha}, Guardrail{Metric: ResetRate, Max: 1, Absolute: true, Alpha: maxAlpha}), 0)
+}
+
 func TestMonitorRefuses(t *testing.T) {
 	for _, c := range []struct {
 		g    Guardrail
@@ -32,7 +37,6 @@ func TestMonitorRefuses(t *testing.T) {
 		{Guardrail{Metric: GaveUpRate, Max: 1}, "not known while it runs"},
 		{Guardrail{Metric: NumMetrics, Max: 1}, "not known while it runs"},
 		{Guardrail{Metric: ResetRate, Absolute: true}, "guardrail on reset: bad input: limit 0, expected above 0"},
-		{Guardrail{Metric: ResetRate, Max: 1, Alpha: 2}, "bad input: confidence level"},
 	} {
 		if _, err := NewMonitor(trialSpec(c.g), 0); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v", c.g, err)

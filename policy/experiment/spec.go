@@ -68,6 +68,7 @@ type Guardrail struct {
 	// are 0.02), or with Absolute the most that the arm's own figure may be.
 	Max      float64
 	Absolute bool
-	// Alpha is the chance of crossing a limit that is kept, over the experiment's whole life; 0 means 0.01.
+	// Alpha is the chance that the limit ever stops an arm that keeps it, over all arms and the experiment's whole life. 0 means an
+	// equal part of [GuardrailAlpha], which all limits that say nothing share.
 	Alpha float64
 }

@@ -132,3 +132,45 @@ func TestSwitchbackBad(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// TestSwitchbackNaive: p at any delta is that of taking delta off, exchanging in all ways, and computing ratio and residuals anew each
+// time.
+func TestSwitchbackNaive(t *testing.T) {
+	blocks := day(NewRNG(3), 2, 7, 0.2)
+	pairs, _, err := pairBlocks(blocks, 2, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	naive := func(delta float64) float64 {
+		statistic := func(exchange int) float64 {
+			var c [2]Cluster
+			for i, p := range pairs {
+				p[0].Num -= delta * p[0].Den
+				for side := range p {
+					to := &c[side^(exchange>>i&1)]
+					to.Num += p[side].Num
+					to.Den += p[side].Den
+				}
+			}
+			common := (c[0].Num + c[1].Num) / (c[0].Den + c[1].Den)
+			return math.Abs((c[0].Num - common*c[0].Den) - (c[1].Num - common*c[1].Den))
+		}
+		extreme := 0
+		for exchange := range 1 << len(pairs) {
+			if statistic(exchange) >= statistic(0)*(1-1e-9) {
+				extreme++
+			}
+		}
+		return float64(extreme) / float64(int(1)<<len(pairs))
+	}
+	s := newSignFlips(pairs, 0)
+	for _, delta := range []float64{0, 0.1, 0.3, -0.4, 0.8, -1, 2} {
+		if got, want := s.p(delta), naive(delta); got != want {
+			t.Errorf("delta %v: p is %v, want %v", delta, got, want)
+		}
+	}
+	got, err := SwitchbackDiff(blocks, 2, 1, 0.95, 0)
+	if err != nil || got.P != naive(0) || naive(got.Lo-1e-6) > 0.05 || naive(got.Lo+1e-6) <= 0.05 || naive(got.Hi+1e-6) > 0.05 || naive(got.Hi-1e-6) <= 0.05 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
