@@ -2,5 +2,5 @@
 
 package experiment
 
-// breadth: the full tier makes every simulated experiment.
+// breadth is of how many simulated experiments the fast tier makes one; the full tier makes them all.
 const breadth = 1

@@ -2,5 +2,5 @@
 
 package experiment
 
-// breadth: of the simulated experiments the fast tier makes a sample.
-const breadth = 100
+// breadth is of how many simulated experiments the fast tier makes one; the full tier makes them all.
+const breadth = 400
