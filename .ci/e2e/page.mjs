@@ -1,5 +1,5 @@
 // Drives the page of `halfopen review serve` as people do. It is run by TestReviewPage in cmd/halfopen, which makes the logs:
-//   node page.mjs URL-OF-THE-INCIDENT'S-LOG URL-OF-A-LONG-LOG [DIRECTORY-FOR-SCREENSHOTS]
+//   node page.mjs URL-OF-THE-INCIDENT'S-LOG URL-OF-A-LONG-LOG URL-OF-AN-EXPERIMENT'S-LOG [DIRECTORY-FOR-SCREENSHOTS]
 // On "follow" on its standard output the test writes records with the client 10.9.9.9 to the first log. It ends with status 1 at the first
 // thing that is not as it must be.
 import assert from "node:assert/strict";
@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
-const [, , base, long, shots] = process.argv;
+const [, , base, long, trial, shots] = process.argv;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -22,7 +22,7 @@ async function open(width, scheme, more = {}) {
   const wrong = [];
   page.on("console", (m) => { if (["error", "warning"].includes(m.type())) wrong.push(`console: ${m.text()}`); });
   page.on("pageerror", (e) => wrong.push(`error: ${e.message}`));
-  page.on("request", (r) => { if (![base, long].some((b) => r.url().startsWith(b))) wrong.push(`a request elsewhere: ${r.url()}`); });
+  page.on("request", (r) => { if (![base, long, trial].some((b) => r.url().startsWith(b))) wrong.push(`a request elsewhere: ${r.url()}`); });
   await context.exposeBinding("halfopenViolation", (_, what) => wrong.push(`policy: ${what}`));
   await context.addInitScript(() => addEventListener("securitypolicyviolation", (e) => window.halfopenViolation(`${e.violatedDirective} ${e.blockedURI}`)));
   return { page, wrong, close: () => context.close() };
@@ -166,6 +166,21 @@ step("policies");
 await page.goto(`${base}/policies`);
 await page.locator("table.revs a", { hasText: "show" }).first().click();
 await page.locator("pre", { hasText: "timeouts:" }).waitFor();
+
+step("an experiment: from the verdict to a connection behind a number");
+await page.goto(trial);
+await page.locator("nav a", { hasText: "Experiments" }).click();
+await page.locator("main li a", { hasText: "breaks connections" }).click();
+assert.equal(new URL(page.url()).pathname, "/experiments/idle-5m");
+assert.match(await page.locator("main .lead").first().textContent(), /Short breaks connections: .*connect failures rise by/);
+assert.equal(await page.locator("svg.tr .tr-worse").count() > 0, true);
+await page.locator("tr", { hasText: "connect-failure" }).first().locator("td a").nth(1).click();
+await page.locator("main table a", { hasText: "flow " }).first().click();
+await page.locator("main svg.hol").waitFor();
+await page.goto(`${trial}/experiments/idle-5m`);
+await page.locator("tr", { hasText: "port 515" }).first().locator("td a").nth(1).click();
+await page.locator("tr[data-cursor]").first().waitFor();
+assert.match(q(page), /event:flow arm:short port:515/);
 assert.deepEqual(w.wrong, []);
 await w.close();
 
@@ -186,7 +201,8 @@ assert.equal(await plain.page.locator("tr[data-cursor]").first().getAttribute("d
 await plain.close();
 
 step("everybody can read it: axe, wide and narrow, light and dark");
-const places = { start: base, log: `${long}/log?q=verdict:drop`, flow, policies: `${base}/policies`, error: `${base}/log?q=foo`, trouble: `${long}/trouble/old-connection` };
+const places = { start: base, log: `${long}/log?q=verdict:drop`, flow, policies: `${base}/policies`, error: `${base}/log?q=foo`, trouble: `${long}/trouble/old-connection`,
+  experiments: `${trial}/experiments`, experiment: `${trial}/experiments/idle-5m`, behind: `${trial}/experiments/idle-5m/behind?arm=short&metric=connect-failure` };
 for (const [width, scheme] of [[1280, "light"], [1280, "dark"], [390, "light"], [390, "dark"]]) {
   const a = await open(width, scheme);
   for (const [name, url] of Object.entries(places)) {

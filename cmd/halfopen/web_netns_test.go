@@ -107,7 +107,7 @@ func TestReviewPage(t *testing.T) {
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer stop()
-	c := exec.CommandContext(ctx, "node", "page.mjs", served(t, incident), served(t, long))
+	c := exec.CommandContext(ctx, "node", "page.mjs", served(t, incident), served(t, long), served(t, experimentLog(t, 300, 0.15)))
 	if shots := os.Getenv("HALFOPEN_SCREENSHOTS"); shots != "" { // to be looked at
 		c.Args = append(c.Args, shots)
 	}

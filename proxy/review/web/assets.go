@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"halfopen/proxy/review/ladder"
+	"halfopen/proxy/review/trial"
 )
 
 // assetTypes are what is served of the files embedded.
@@ -18,9 +19,12 @@ var assetTypes = map[string]string{".css": "text/css; charset=utf-8", ".js": "te
 func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
 	var data []byte
-	if name == "ladder.css" {
+	switch name {
+	case "ladder.css":
 		data = []byte(ladder.CSS)
-	} else {
+	case "trial.css":
+		data = []byte(trial.CSS)
+	default:
 		var err error
 		if data, err = assetFiles.ReadFile("assets/" + path.Base(name)); err != nil || path.Base(name) != name {
 			s.fail(w, r, notFound("there is no such page"))

@@ -51,6 +51,7 @@ type Server struct {
 	mux   http.Handler
 	fresh keeper
 	cases cases
+	trial trials
 	live  chan struct{} // places for followers
 	busy  chan struct{} // places for what takes long
 	fails failures
@@ -83,7 +84,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, src: source{cfg.Index, cfg.Dir, cfg.Anonymizer}, live: make(chan struct{}, maxFollowers), busy: make(chan struct{}, maxBusy)}
 	s.fresh.x, s.fresh.now, s.fresh.base = cfg.Index, cfg.Now, context.Background()
-	s.cases.src = &s.src
+	s.cases.src, s.trial.src = &s.src, &s.src
 	t, err := template.New("").Funcs(funcs(s)).ParseFS(templateFiles, "templates/*.html")
 	if err != nil {
 		return nil, err
@@ -117,6 +118,10 @@ func (s *Server) routes() http.Handler {
 	page("/policies/diff", s.policyDiff)
 	page("/policies/{rev...}", s.policy)
 	page("/shadow", s.shadow)
+	page("/experiments", s.experiments)
+	page("/experiments/{name}", s.experiment)
+	page("/experiments/{name}/report.json", s.experimentJSON)
+	page("/experiments/{name}/behind", s.behind)
 	page("/live", s.follow)
 	m.HandleFunc("GET /assets/{name}", s.asset)
 	if s.cfg.Token != "" {
@@ -238,6 +243,7 @@ func (s *Server) frame(section, heading string) frame {
 func (s *Server) Run(ctx context.Context) {
 	s.fresh.run(ctx)
 	s.cases.wait()
+	s.trial.wait()
 }
 
 // Progress is for index.Options: the page says how far indexing is.
