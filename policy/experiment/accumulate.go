@@ -17,30 +17,24 @@ type Accumulator struct {
 	opt  Options
 	rng  *stats.RNG
 
-	index   map[string]int // of arms
-	halts   []time.Time    // by arm, when it was stopped; zero: never
-	halt    time.Time      // the first of them: from then on not all arms get units
-	dealt   []int          // units before that, by arm
-	units   map[uint64]home
-	arms    []*side // by arm; the first holds all of the control
-	control []*side // by arm, the control's connections that began before the arm was stopped; the arm never was: arms[0]
+	index   map[string]int    // of arms
+	halts   []time.Time       // by arm, when it was stopped; zero: never
+	halt    time.Time         // the first of them: from then on not all arms get units
+	dealt   []int             // units before that, by arm
+	units   map[uint64]uint32 // places in their arms
+	arms    []*side           // by arm; the first holds all of the control
+	control []*side           // by arm, the control's connections that began before the arm was stopped; the arm never was: arms[0]
 	line    timeline
 	parts   parts
 	looks   looks
 	behind  []*behind // by arm
 
 	excluded Excluded
-	mixed    map[uint64]struct{} // units seen in two arms
+	mixed    map[uint64]struct{} // units with a connection in another arm than their hash says
 	checked  int                 // connections whose arm was computed again
 	last     time.Time
 	first    time.Time
 	backward int // connections that end before they begin
-}
-
-// home is the arm of a unit, and its place there.
-type home struct {
-	arm  int32
-	slot uint32
 }
 
 // Excluded counts the connections that are left out, by why.
@@ -54,8 +48,7 @@ type Excluded struct {
 	Pending       int `json:"pending"`        // the log ended during the handshake
 	Moved         int `json:"moved"`          // of a unit whose arm was stopped, decided by the control's policy
 	Misassigned   int `json:"misassigned"`    // in another arm than their unit's hash says
-	MixedUnits    int `json:"mixed_units"`    // units seen in more than one arm
-	MixedFlows    int `json:"mixed_flows"`    // their connections after the first arm's
+	MixedUnits    int `json:"mixed_units"`    // units that those are of
 	WithoutEnds   int `json:"without_ends"`   // the log does not tell their addresses
 	CarriedOver   int `json:"carried_over"`   // of a switchback: decided by the policy of the block before
 	BlocksDropped int `json:"blocks_dropped"` // beyond the bound on switchback blocks
@@ -63,7 +56,7 @@ type Excluded struct {
 
 // NewAccumulator returns one for an experiment.
 func NewAccumulator(spec *Spec, opt Options) *Accumulator {
-	a := &Accumulator{spec: spec, opt: opt, rng: stats.NewRNG(opt.Seed), index: make(map[string]int), units: make(map[uint64]home), mixed: make(map[uint64]struct{})}
+	a := &Accumulator{spec: spec, opt: opt, rng: stats.NewRNG(opt.Seed), index: make(map[string]int), units: make(map[uint64]uint32), mixed: make(map[uint64]struct{})}
 	a.halts, a.dealt = make([]time.Time, len(spec.Arms)), make([]int, len(spec.Arms))
 	a.arms, a.control = make([]*side, len(spec.Arms)), make([]*side, len(spec.Arms))
 	for i := range spec.Arms {
@@ -155,11 +148,11 @@ func (a *Accumulator) Add(o *Outcome) {
 		return
 	}
 	tu := conntrack.MakeTuple(o.Client, o.Server)
-	if !a.rightArm(o, &tu, arm) {
-		return
-	}
 	key := a.spec.Unit.Key(&tu)
 	hash := unitHash(key.Bytes())
+	if !a.rightArm(o, &tu, arm, hash) {
+		return
+	}
 	if a.spec.Switchback != nil { // units meet every arm: blocks are what is compared
 		hash = unitHash(binary.BigEndian.AppendUint64(nil, uint64(a.spec.BlockOf(o.Start))))
 	}
@@ -215,12 +208,13 @@ func (a *Accumulator) began() time.Time {
 	return began
 }
 
-// slot is the place of a unit, or of a switchback's block, in its arm. It is not ok where the unit was in another arm before.
+// slot is the place of a unit, or of a switchback's block, in its arm, the same for all its connections. It is not ok beyond the bound on
+// blocks.
 func (a *Accumulator) slot(hash uint64, arm int, o *Outcome) (uint32, bool) {
 	s := a.arms[arm]
 	h, known := a.units[hash]
 	if !known {
-		h = home{int32(arm), uint32(s.units)}
+		h = uint32(s.units)
 		switch {
 		case a.spec.Switchback != nil && s.units >= maxSlots:
 			a.excluded.BlocksDropped++
@@ -228,7 +222,7 @@ func (a *Accumulator) slot(hash uint64, arm int, o *Outcome) (uint32, bool) {
 		case a.spec.Switchback != nil:
 			s.blocks = append(s.blocks, a.spec.BlockOf(o.Start))
 		case s.units >= maxSlots:
-			h.slot = uint32(hash % maxSlots)
+			h = uint32(hash % maxSlots)
 		}
 		s.units++
 		a.units[hash] = h
@@ -236,12 +230,7 @@ func (a *Accumulator) slot(hash uint64, arm int, o *Outcome) (uint32, bool) {
 			a.dealt[arm]++
 		}
 	}
-	if int(h.arm) != arm {
-		a.mixed[hash] = struct{}{}
-		a.excluded.MixedFlows++
-		return 0, false
-	}
-	return h.slot, true
+	return h, true
 }
 
 // addControl adds a connection of the control to what stopped arms are compared with.

@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ func (a *Accumulator) Report() *Report {
 	r := &Report{Name: a.spec.Name, Final: a.opt.Final, Alpha: a.opt.alpha(), Unit: a.spec.Unit.String(), Salt: a.spec.Salt, Share: float64(a.spec.Share) / 10000,
 		From: a.first, To: a.last, Excluded: a.excluded, Events: a.opt.Events, Loss: a.opt.Loss, Caveats: []string{}, behind: a.behind}
 	r.Excluded.MixedUnits = len(a.mixed)
+	r.Spec, _ = json.Marshal(a.spec) // it has nothing that JSON has not
 	r.Assignment = Assignment{Checked: a.checked, Wrong: a.excluded.Misassigned}
 	if a.checked > 0 {
 		r.Assignment.Share = round(float64(r.Assignment.Wrong) / float64(a.checked))

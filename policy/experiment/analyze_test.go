@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"halfopen/conntrack"
+	"halfopen/policy/experiment/stats"
 )
 
 func tupleOf(o *Outcome) *conntrack.Tuple {
@@ -58,6 +59,9 @@ func TestVerdicts(t *testing.T) {
 		{"units are lost", nil, func(list []*Outcome) []*Outcome {
 			return slices.DeleteFunc(list, func(o *Outcome) bool { return o.Arm == "short" && o.Client.Addr().As4()[3]%4 == 0 })
 		}, Withheld, "No verdict: sample ratio mismatch, the arms have not the units that their weights promise (control "},
+		{"units are lost while it runs", func(_ *world, _ *Spec, o *Options) { o.Final = false }, func(list []*Outcome) []*Outcome {
+			return slices.DeleteFunc(list, func(o *Outcome) bool { return o.Arm == "short" && o.Client.Addr().As4()[3]%2 == 0 })
+		}, Withheld, "No verdict: sample ratio mismatch"},
 		{"assigned by another hash", nil, func(list []*Outcome) []*Outcome {
 			for i, o := range list {
 				if i%200 == 0 {
@@ -262,7 +266,7 @@ func TestSwitchbackReport(t *testing.T) {
 	if r.SRM != nil || r.Switchback == nil || r.Switchback.Blocks[0] != 42 || r.Switchback.Blocks[1] != 42 {
 		t.Fatalf("srm %v, %+v", r.SRM, r.Switchback)
 	}
-	if r.Excluded.CarriedOver != carried || r.Excluded.WarmUp == 0 || r.Excluded.MixedFlows != 0 {
+	if r.Excluded.CarriedOver != carried || r.Excluded.WarmUp == 0 || r.Excluded.Misassigned != 0 {
 		t.Errorf("left out %+v, want %d carried over", r.Excluded, carried)
 	}
 	e := r.EffectOf("short", ConnectFailure)
@@ -332,6 +336,100 @@ func TestSmall(t *testing.T) {
 	r := Analyze(spec, tiny, Options{Final: true, Resamples: 400})
 	if e := r.EffectOf("short", ConnectTime); !e.Found || !e.Small || found(r) {
 		t.Errorf("%+v; %s", e, r.Verdict.Sentence)
+	}
+}
+
+// TestWrongArms: a few connections in another arm are left out and told.
+func TestWrongArms(t *testing.T) {
+	w, spec := newWorld(7, 900), testSpec(false)
+	list := collect(spec, w)
+	for _, i := range []int{100, 2000} {
+		list[i].Arm = map[string]string{"control": "short", "short": "control"}[list[i].Arm]
+	}
+	r := Analyze(spec, values2(list), Options{Final: true, Resamples: 400})
+	if r.Excluded.Misassigned != 2 || r.Excluded.MixedUnits != 2 || r.Assignment.Checked != len(list) || r.Verdict.Kind == Withheld {
+		t.Errorf("%+v %+v %s", r.Excluded, r.Assignment, r.Verdict.Sentence)
+	}
+	if !slices.ContainsFunc(r.Caveats, func(c string) bool { return strings.Contains(c, "of 2 units, are in another arm") }) {
+		t.Errorf("%q", r.Caveats)
+	}
+}
+
+// TestOverTimeAndSegments: the parts are the whole, and few.
+func TestOverTimeAndSegments(t *testing.T) {
+	w, spec := newWorld(19, 900), testSpec(false)
+	w.harm = map[string]float64{"short": 0.1}
+	r := Analyze(spec, w.outcomes(spec), Options{Final: true, Resamples: 400})
+	want := [2]int{r.Arms[0].Load.Connections, r.Arms[1].Load.Connections}
+	var got [2]int
+	for i, p := range r.OverTime {
+		for k := range p.Arms {
+			got[k] += p.Arms[k].Connections
+		}
+		if i > 0 && p.From.Before(r.OverTime[i-1].To) {
+			t.Errorf("%s overlaps %s", p.From, r.OverTime[i-1].To)
+		}
+	}
+	if got != want || len(r.OverTime) > maxPoints || len(r.OverTime) < 20 {
+		t.Errorf("%d points with %v connections, want %v", len(r.OverTime), got, want)
+	}
+	byKind := map[string][2]int{}
+	for _, s := range r.Segments {
+		n := byKind[s.Kind]
+		for k := range s.Arms {
+			n[k] += s.Arms[k].Connections
+		}
+		byKind[s.Kind] = n
+		found := false
+		for _, e := range s.Effects {
+			if e.Metric == "connect-failure" {
+				found = e.Difference.Lo < 0.1 && 0.1 < e.Difference.Hi && e.Difference.Hi-e.Difference.Lo < 0.15
+			}
+		}
+		if !found {
+			t.Errorf("%s %s: %+v", s.Kind, s.Value, s.Effects)
+		}
+	}
+	if byKind["port"] != want || byKind["family"] != want || len(byKind) != 2 {
+		t.Errorf("segments have %v, want %v", byKind, want)
+	}
+}
+
+// TestManyTimes: of a unit's times each has the same chance to be kept.
+func TestManyTimes(t *testing.T) {
+	var s side
+	rng := stats.NewRNG(1)
+	for i := range 4000 {
+		s.keep(ConnectTime, 0, float64(i/1000), rng)
+	}
+	of := map[float64]int{}
+	for _, v := range s.times[ConnectTime][0].vals {
+		of[v]++
+	}
+	if n := len(s.values(ConnectTime)[0]); n != maxTimes || !s.cut(ConnectTime) {
+		t.Errorf("%d times are kept", n)
+	}
+	for v := range 4 {
+		if n := of[float64(v)]; n < 2 || n > 16 {
+			t.Errorf("%d of %d times are %d, which a quarter is", n, maxTimes, v)
+		}
+	}
+}
+
+// TestBehind: the connections that add the most, of equals the first.
+func TestBehind(t *testing.T) {
+	var b behind
+	for i := range 1000 {
+		v := values{}
+		v.ok[StallTime], v.num[StallTime], v.den[StallTime] = true, float64((i*7919)%1000), 1
+		v.ok[GaveUpRate], v.num[GaveUpRate] = true, float64(i%2)
+		b.add(&Outcome{Flow: uint64(i)}, &v)
+	}
+	if list := b[StallTime]; len(list) != maxBehind || list[0].Value != 999 || list[maxBehind-1].Value != 800 {
+		t.Errorf("%d, from %v to %v", len(list), list[0].Value, list[len(list)-1].Value)
+	}
+	if list := b[GaveUpRate]; len(list) != maxBehind || list[0].Flow != 1 || list[1].Flow != 3 {
+		t.Errorf("%d, %d, %d", len(list), list[0].Flow, list[1].Flow)
 	}
 }
 

@@ -18,7 +18,7 @@ func (a *Accumulator) noArm(o *Outcome) {
 }
 
 // rightArm computes a connection's arm again. One in another arm than it should be is counted and left out.
-func (a *Accumulator) rightArm(o *Outcome, tu *conntrack.Tuple, arm int) bool {
+func (a *Accumulator) rightArm(o *Outcome, tu *conntrack.Tuple, arm int, unit uint64) bool {
 	want := a.spec.ArmOf(o.Start, tu)
 	if a.spec.Switchback != nil {
 		if want != arm { // an attempt that met an older connection is decided by that one's policy
@@ -35,6 +35,7 @@ func (a *Accumulator) rightArm(o *Outcome, tu *conntrack.Tuple, arm int) bool {
 		a.excluded.Moved++
 	default:
 		a.excluded.Misassigned++
+		a.mixed[unit] = struct{}{}
 	}
 	return false
 }

@@ -102,5 +102,6 @@ func (r *Report) Map(end func(netip.AddrPort) netip.AddrPort, text func(string) 
 	for i := range r.Verdict.Reasons {
 		r.Verdict.Reasons[i] = text(r.Verdict.Reasons[i])
 	}
+	r.Spec = []byte(text(string(r.Spec)))
 	r.Verdict.Sentence = text(r.Verdict.Sentence)
 }

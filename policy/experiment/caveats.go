@@ -33,6 +33,9 @@ func (a *Accumulator) caveats(r *Report) []string {
 	if slices.ContainsFunc(r.Effects, func(e Effect) bool { return e.Descriptive && e.Treated != nil }) {
 		say("unrecovered and recovery-time compare only connections in which an arm intervened, which the arm itself chose: they describe and decide nothing.")
 	}
+	if slices.ContainsFunc(r.Effects, func(e Effect) bool { return e.Found && e.Metric == ConnectFailure.String() && !e.AA }) {
+		say("times to connect and to respond are of connections that stood: where an arm fails more, some of its slowest are not among them.")
+	}
 	if len(r.Segments) > 0 && slices.ContainsFunc(r.Segments, func(s Segment) bool { return len(s.Effects) > 0 }) {
 		say("segments are many looks: about one interval in %s does not hold the truth, by chance alone. They are places to look at, no findings.", digits(1/r.Alpha))
 	}
@@ -59,10 +62,8 @@ func (a *Accumulator) caveatsOfUnits(r *Report, say func(string, ...any)) {
 			say("%s of blocks beyond the first %d are left out.", counted(x.BlocksDropped, "connection"), maxSlots)
 		}
 	} else if x.Misassigned > 0 {
-		say("%d of %d connections are in another arm than the hash of their unit says, and are left out.", x.Misassigned, r.Assignment.Checked)
-	}
-	if len(a.mixed) > 0 {
-		say("%s in two arms: %s after their first arm's are left out.", was(len(a.mixed), "unit"), counted(x.MixedFlows, "connection"))
+		say("%d of %d connections, of %s, are in another arm than the hash of their unit says, and are left out.", x.Misassigned, r.Assignment.Checked,
+			counted(len(a.mixed), "unit"))
 	}
 	if x.Moved > 0 {
 		say("%s of units whose arm was stopped went to the control's policy, and are left out; a stopped arm is compared with the control as it was until then.",
@@ -85,13 +86,6 @@ func (a *Accumulator) caveatsOfUnits(r *Report, say func(string, ...any)) {
 	}
 }
 
-func was(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun + " was"
-	}
-	return fmt.Sprintf("%d %ss were", n, noun)
-}
-
 func (a *Accumulator) caveatsOfTime(r *Report, say func(string, ...any)) {
 	if a.backward > 0 {
 		say("%s before they begin: a gateway's clock was set back. Times of such connections are wrong, and some may be in the wrong stretch of time.", ends(a.backward))
@@ -101,6 +95,12 @@ func (a *Accumulator) caveatsOfTime(r *Report, say func(string, ...any)) {
 		open += r.Arms[i].Unfinished
 	}
 	if open > 0 {
+		for i := 1; i < len(r.Arms); i++ {
+			if d := openShare(&r.Arms[i]) - openShare(&r.Arms[0]); d > 0.05 || d < -0.05 {
+				say("%s of the connections of %s are open, and %s of the control's: what is known only of ended ones (stall, retransmission, still-there) is not yet comparable.",
+					ConnectFailure.FormatFigure(openShare(&r.Arms[i])), r.Arms[i].Name, ConnectFailure.FormatFigure(openShare(&r.Arms[0])))
+			}
+		}
 		say("%s when the log ends; they count as far as they went, in all arms alike.", are(open))
 	}
 	if r.Excluded.Pending > 0 {
@@ -125,6 +125,14 @@ func (a *Accumulator) caveatsOfTime(r *Report, say func(string, ...any)) {
 	if len(a.arms[0].revs) > 1 {
 		say("the control was decided by %d revisions of its policy: the figures mix them.", len(a.arms[0].revs))
 	}
+}
+
+// openShare is how many of an arm's connections the log leaves open.
+func openShare(a *ArmReport) float64 {
+	if a.Load.Connections == 0 {
+		return 0
+	}
+	return float64(a.Unfinished) / float64(a.Load.Connections)
 }
 
 func ends(n int) string {

@@ -1,30 +1,35 @@
 package experiment
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Report is what an experiment shows. Its JSON names are stable. Numbers that could not be made are left out; a note says why.
 type Report struct {
-	Name       string      `json:"name"`
-	Verdict    Verdict     `json:"verdict"`
-	Final      bool        `json:"final"` // fixed tests, made once; else sequences, which may be looked at at any time
-	Alpha      float64     `json:"alpha"`
-	Unit       string      `json:"unit"`
-	Salt       string      `json:"salt"`
-	Share      float64     `json:"share"` // of units that take part
-	From       time.Time   `json:"from"`  // of the connections that count
-	To         time.Time   `json:"to"`
-	Switchback *Alternates `json:"switchback,omitempty"`
-	Arms       []ArmReport `json:"arms"`
-	SRM        *SRMReport  `json:"srm,omitempty"`
-	Effects    []Effect    `json:"effects"`
-	Guardrails []Rail      `json:"guardrails,omitempty"`
-	OverTime   []TimePoint `json:"over_time,omitempty"`
-	Segments   []Segment   `json:"segments,omitempty"`
-	Excluded   Excluded    `json:"excluded"`
-	Assignment Assignment  `json:"assignment"`
-	Events     []Event     `json:"events,omitempty"`
-	Loss       Loss        `json:"loss"`
-	Caveats    []string    `json:"caveats"`
+	Name    string  `json:"name"`
+	Verdict Verdict `json:"verdict"`
+	Final   bool    `json:"final"` // fixed tests, made once; else sequences, which may be looked at at any time
+	Alpha   float64 `json:"alpha"`
+	Unit    string  `json:"unit"`
+	Salt    string  `json:"salt"`
+	Share   float64 `json:"share"` // of units that take part
+	// Spec is the experiment as it was configured, in the form of its records.
+	Spec       json.RawMessage `json:"spec,omitempty"`
+	From       time.Time       `json:"from"` // of the connections that count
+	To         time.Time       `json:"to"`
+	Switchback *Alternates     `json:"switchback,omitempty"`
+	Arms       []ArmReport     `json:"arms"`
+	SRM        *SRMReport      `json:"srm,omitempty"`
+	Effects    []Effect        `json:"effects"`
+	Guardrails []Rail          `json:"guardrails,omitempty"`
+	OverTime   []TimePoint     `json:"over_time,omitempty"`
+	Segments   []Segment       `json:"segments,omitempty"`
+	Excluded   Excluded        `json:"excluded"`
+	Assignment Assignment      `json:"assignment"`
+	Events     []Event         `json:"events,omitempty"`
+	Loss       Loss            `json:"loss"`
+	Caveats    []string        `json:"caveats"`
 
 	behind []*behind
 }

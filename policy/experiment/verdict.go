@@ -7,16 +7,13 @@ import (
 	"time"
 )
 
-// What may go wrong before a verdict is withheld.
-const (
-	wrongShare = 0.001 // of connections in another arm than their unit's hash says
-	mixedShare = 0.001 // of units in two arms
-)
+// wrongShare is how many connections may be in another arm than their unit's hash says before a verdict is withheld.
+const wrongShare = 0.001
 
 // conclude makes the verdict. In this order:
 //
-//  1. Data that cannot be trusted withhold it: arms of the wrong size, arms that are not their units', units in two arms, an experiment
-//     that was changed on the way.
+//  1. Data that cannot be trusted withhold it: arms of the wrong size, connections in another arm than their unit's, an
+//     experiment that was changed on the way.
 //  2. An arm with fewer than two units has none.
 //  3. What was found decides, whichever way. Found is, at the end, a Holm-adjusted chance of at most alpha; before it the
 //     same of always-valid chances, those of the confidence sequences. Descriptive metrics, those in which an A/A arm differs
@@ -91,9 +88,6 @@ func (a *Accumulator) distrust(r *Report) (why []string) {
 	}
 	if r.Assignment.Share > wrongShare {
 		why = append(why, fmt.Sprintf("%d of %d connections are in another arm than the hash of their unit says", r.Assignment.Wrong, r.Assignment.Checked))
-	}
-	if n := len(a.units); n > 0 && float64(len(a.mixed))/float64(n) > mixedShare {
-		why = append(why, fmt.Sprintf("%d of %d units were in two arms", len(a.mixed), n))
 	}
 	return why
 }

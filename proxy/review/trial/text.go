@@ -388,7 +388,6 @@ func ExcludedLines(x *experiment.Excluded) (out []string) {
 		{x.Pending, "still shaking hands when the log ends"},
 		{x.Moved, "of a stopped arm's units, decided by the control's policy"},
 		{x.Misassigned, "in another arm than their unit's hash says"},
-		{x.MixedFlows, "of units that were in another arm before"},
 		{x.WithoutEnds, "without addresses in the log"},
 		{x.CarriedOver, "decided by the policy of the block before"},
 		{x.BlocksDropped, "of blocks beyond the bound"},
