@@ -39,7 +39,7 @@ func packages(t *testing.T) {
 	if there {
 		return
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer stop()
 	c := exec.CommandContext(ctx, "npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund")
 	c.Dir = e2eDir
@@ -105,7 +105,7 @@ func TestReviewPage(t *testing.T) {
 	if _, err := loggen.Generate(loggen.Config{Dir: long, Decisions: 6000}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer stop()
 	c := exec.CommandContext(ctx, "node", "page.mjs", served(t, incident), served(t, long), served(t, experimentLog(t, 300, 0.15)))
 	if shots := os.Getenv("HALFOPEN_SCREENSHOTS"); shots != "" { // to be looked at

@@ -65,8 +65,8 @@ func (l *timeline) grow() {
 	l.width++
 	old := l.points
 	l.points = make(map[int64][]cell)
-	for k, p := range old {
-		to := floorDiv(k, ratio)
+	for _, k := range sorted(old) { // sums of the same order are the same sums
+		p, to := old[k], floorDiv(k, ratio)
 		if have := l.points[to]; have == nil {
 			l.points[to] = p
 		} else {

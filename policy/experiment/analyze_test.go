@@ -433,6 +433,50 @@ func TestBehind(t *testing.T) {
 	}
 }
 
+// TestFewEvents: what is rare is not tested by an approximation for what is not.
+func TestFewEvents(t *testing.T) {
+	for _, c := range []struct {
+		unit   Unit
+		metric Metric
+		want   Method
+		of     string
+	}{{UnitClient64, StillThere, MethodShare, "connections"}, {UnitClient64, ResetRate, MethodFisherUnits, "units"}, {UnitFlow, StillThere, MethodFisher, "connections"},
+		{UnitClient64, ConnectFailure, MethodRatio, "connections"}, {UnitClient64, Unrecovered, MethodRatio, "connections"}} {
+		w, spec := newWorld(31, 400), testSpec(false)
+		w.fail, spec.Unit = 0.08, c.unit
+		n := 0
+		rare := func(yield func(*Outcome) bool) {
+			for o := range w.outcomes(spec) {
+				n++
+				o.StillThere, o.Resets = n%150 == 0, 0
+				if n%120 == 0 {
+					o.Resets = 1
+				}
+				if !yield(o) {
+					return
+				}
+			}
+		}
+		e := Analyze(spec, rare, Options{Final: true, Resamples: 400}).EffectOf("short", c.metric)
+		if e.Test != c.want || e.Of != c.of || e.Difference == nil || e.P == nil {
+			t.Errorf("%s by %s: %s of %s, %+v, want %s of %s", c.metric, c.unit, e.Test, e.Of, e.Difference, c.want, c.of)
+		}
+	}
+}
+
+// TestUnitFlow: the interference that a unit of one connection brings is said.
+func TestUnitFlow(t *testing.T) {
+	w, spec := newWorld(33, 200), testSpec(false)
+	spec.Unit = UnitFlow
+	r := Analyze(spec, w.outcomes(spec), Options{})
+	if !strings.HasPrefix(r.Caveats[0], "The unit is the connection: a client meets both arms") {
+		t.Errorf("%q", r.Caveats)
+	}
+	if e := r.EffectOf("short", ConnectFailure); e.Treated.Units != int(e.Treated.Den) {
+		t.Errorf("%+v", e.Treated)
+	}
+}
+
 func TestRound(t *testing.T) {
 	for v, want := range map[float64]float64{0: 0, 1.23456789: 1.23457, -0.000123456789: -0.000123457, 123456789: 123457000, math.Inf(1): 0} {
 		if got := round(v); math.Abs(got-want) > math.Abs(want)*1e-9 {

@@ -151,3 +151,35 @@ func TestPlanHolds(t *testing.T) {
 		t.Errorf("a rise by %.4f is found in %d of %d, 80 %% were promised", rise, seen, n)
 	}
 }
+
+// TestBounded: of more units than are kept apart the sums are those of groups, and the figures stay.
+func TestBounded(t *testing.T) {
+	if breadth > 1 {
+		t.Log("a sample: the bound itself is reached in the full tier")
+	}
+	clients := 2_000
+	if breadth == 1 {
+		clients = 100_000
+	}
+	w, spec := newWorld(35, clients), testSpec(false)
+	spec.Unit = UnitFlow
+	w.harm = map[string]float64{"short": 0.02}
+	a := NewAccumulator(spec, Options{Final: true, Resamples: 400})
+	for o := range w.outcomes(spec) {
+		a.Add(o)
+	}
+	r := a.Report()
+	for i := range a.arms {
+		if n := len(a.arms[i].slots); n > maxSlots || breadth == 1 && n != maxSlots {
+			t.Errorf("%d sums are kept of %s", n, r.Arms[i].Name)
+		}
+		if r.Arms[i].Units != r.Arms[i].Load.Connections { // ports of a client come again now and then
+			if d := r.Arms[i].Load.Connections - r.Arms[i].Units; d < 0 || d > r.Arms[i].Units/100 {
+				t.Errorf("%d units of %d connections", r.Arms[i].Units, r.Arms[i].Load.Connections)
+			}
+		}
+	}
+	if e := r.EffectOf("short", ConnectFailure); e.Difference == nil || breadth == 1 && (e.Difference.Lo > 0.02 || e.Difference.Hi < 0.02 || e.Difference.Hi-e.Difference.Lo > 0.01) {
+		t.Errorf("%+v %s", e.Difference, e.Note)
+	}
+}

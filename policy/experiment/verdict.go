@@ -275,6 +275,8 @@ func sentence(v *Verdict) string {
 		switch days := math.Ceil(v.DaysToGo); {
 		case days == 1:
 			text += "; about 1 more day is needed"
+		case days > 365:
+			text += "; at this rate it takes more than another year"
 		case days > 1:
 			text += fmt.Sprintf("; about %s more days are needed", digits(days))
 		}
