@@ -214,8 +214,11 @@ func TestStoppedArm(t *testing.T) {
 		t.Errorf("units that came after the stop count: %+v", r.SRM)
 	}
 	e, aa := r.EffectOf("short", ConnectFailure), r.EffectOf("again", ConnectFailure)
-	if e.Control.Den != float64(before) || e.Difference.Lo > 0.06 || e.Difference.Hi < 0.06 {
-		t.Errorf("short: %+v of the control %+v, want %d connections", e.Difference, e.Control, before)
+	if e.Control.Den != float64(before) || e.Test != MethodSequence || e.Difference != nil || e.Sequence.Lo > 0.06 || e.Sequence.Hi < 0.06 {
+		t.Errorf("short: %s, %+v of the control %+v, want %d connections", e.Test, e.Sequence, e.Control, before)
+	}
+	if aa.Test != MethodRatio {
+		t.Errorf("the arm that goes on is tested by %s", aa.Test)
 	}
 	if aa.Control.Value < 0.5 || aa.Difference.Lo > 0 || aa.Difference.Hi < 0 {
 		t.Errorf("again: %+v of %+v", aa.Difference, aa.Control)

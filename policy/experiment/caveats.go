@@ -39,6 +39,9 @@ func (a *Accumulator) caveats(r *Report) []string {
 	if len(r.Segments) > 0 && slices.ContainsFunc(r.Segments, func(s Segment) bool { return len(s.Effects) > 0 }) {
 		say("segments are many looks: about one interval in %s does not hold the truth, by chance alone. They are places to look at, no findings.", digits(1/r.Alpha))
 	}
+	if stopped := slices.DeleteFunc(slices.Clone(r.Arms), func(x ArmReport) bool { return x.Halted == nil }); r.Final && len(stopped) > 0 {
+		say("the arm %s was stopped because of what was seen: it is judged by confidence sequences, which hold wherever one stops; tests for one look would not.", stopped[0].Name)
+	}
 	if !r.Final {
 		say("the experiment is looked at while it runs: only confidence sequences are shown, which hold at every moment. Tests for one look come with the end.")
 	}

@@ -105,7 +105,7 @@ func (a *Accumulator) compare(e *Effect, arm int, m Metric) {
 	if a.opt.Loss.Flows > 0 && m.Kind() == KindShare {
 		e.LossBound = lossBound(s1, s0, float64(a.opt.Loss.Flows))
 	}
-	if !a.opt.Final {
+	if !a.opt.Final || !a.halts[arm].IsZero() { // who stops an arm early does so because of what is seen
 		e.Test, e.Of = MethodSequence, "connections"
 		a.looks.tell(a, e, arm, m)
 		return

@@ -15,8 +15,8 @@ const wrongShare = 0.001
 //  1. Data that cannot be trusted withhold it: arms of the wrong size, connections in another arm than their unit's, an
 //     experiment that was changed on the way.
 //  2. An arm with fewer than two units has none.
-//  3. What was found decides, whichever way. Found is, at the end, a Holm-adjusted chance of at most alpha; before it the
-//     same of always-valid chances, those of the confidence sequences. Descriptive metrics, those in which an A/A arm differs
+//  3. What was found decides, whichever way. Found is, at the end, a Holm-adjusted chance of at most alpha; before it, and of
+//     an arm that was stopped early, the same of always-valid chances, those of the confidence sequences. Descriptive metrics, those in which an A/A arm differs
 //     and times that differ by too little to matter decide nothing.
 //  4. Where nothing was found, it is no difference only if the interval of connect failures, or of what a guardrail watches, is
 //     narrower than the smallest difference that matters; else there is too little data.
@@ -121,7 +121,7 @@ func (a *Accumulator) word(r *Report, arm int) ArmWord {
 		if e == nil || !e.Found || e.Noise || e.Small || e.Descriptive {
 			continue
 		}
-		d := e.deciding(r.Final)
+		d := e.deciding()
 		if d == nil {
 			continue
 		}
@@ -164,11 +164,11 @@ func (a *Accumulator) word(r *Report, arm int) ArmWord {
 }
 
 // deciding is the estimate that a finding rests on.
-func (e *Effect) deciding(final bool) *Estimate {
-	if final {
-		return e.Difference
+func (e *Effect) deciding() *Estimate {
+	if e.Test == MethodSequence {
+		return e.Sequence
 	}
-	return e.Sequence
+	return e.Difference
 }
 
 // up says whether a found effect is a rise. Where the median does not move, the tail tells.
@@ -218,7 +218,7 @@ func (a *Accumulator) nothing(r *Report, w *ArmWord, name string) {
 		if e == nil || e.Descriptive {
 			continue
 		}
-		d, least := e.deciding(r.Final), a.opt.least(a.spec, m)
+		d, least := e.deciding(), a.opt.least(a.spec, m)
 		switch {
 		case d == nil && least > 0:
 			hidden = append(hidden, "nothing is known of "+m.Noun())
@@ -299,7 +299,7 @@ func (a *Accumulator) daysToGo(r *Report, arm string) (days float64) {
 		if e == nil || least <= 0 {
 			continue
 		}
-		if d := e.deciding(r.Final); d != nil && d.Hi > least {
+		if d := e.deciding(); d != nil && d.Hi > least {
 			half := (d.Hi - d.Lo) / 2
 			ratio := half / least
 			if ratio > 1 {
