@@ -27,6 +27,7 @@ type gatewayConfig struct {
 	logDir  string   // decision log
 	pcapDir string   // annotated capture, "" for none
 	stderr  string   // file
+	more    []string // further arguments
 	runDir  string   // short path for the admin socket and the ready file
 }
 
@@ -57,7 +58,7 @@ func startGateway(ctx context.Context, ns *Namespace, c gatewayConfig) (*gateway
 	for _, s := range c.set {
 		args = append(args, "--set", s)
 	}
-	p, err := ns.start(exec.Command(c.binary, args...), c.stderr)
+	p, err := ns.start(exec.Command(c.binary, append(args, c.more...)...), c.stderr)
 	if err != nil {
 		return nil, err
 	}

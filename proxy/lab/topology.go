@@ -230,6 +230,17 @@ func (ns *Namespace) route(via, to string) error {
 	return nil
 }
 
+// local makes the namespace take every address of a prefix for its own.
+func (ns *Namespace) local(lo netlink.Link, prefix *net.IPNet) error {
+	err := ns.link.RouteAdd(&netlink.Route{
+		LinkIndex: lo.Attrs().Index, Dst: prefix, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST,
+	})
+	if err != nil {
+		return fmt.Errorf("lab: local route %s in %s: %w", prefix, ns.Name, err)
+	}
+	return nil
+}
+
 // all returns the namespaces that exist, clients first.
 func (t *Topology) all() []*Namespace {
 	var out []*Namespace
