@@ -121,7 +121,7 @@ func (r *ExperimentReport) doubt(e *TrueEffect, primary bool) {
 	case !r.Switchback && math.Abs(e.Estimate.Value-e.Drawn) > maxDrift: // a switchback's estimate is a mean of blocks
 		r.contradict("the estimate for %s is %+.3f, and the clients lived %+.3f", e.Metric, e.Estimate.Value, e.Drawn)
 	case primary && !e.Covers:
-		r.contradict("the interval for %s, %+.3f to %+.3f, misses the true effect %+.3f (one seed in twenty draws such clients; these came to %+.3f)",
+		r.contradict("the interval for %s, %+.3f to %+.3f, misses the true effect %+.3f (at most one seed in twenty deals clients out so; these came to %+.3f)",
 			e.Metric, e.Estimate.Lo, e.Estimate.Hi, e.True, e.Drawn)
 	}
 }

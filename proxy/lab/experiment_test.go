@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"math"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -83,4 +85,78 @@ func TestContradictions(t *testing.T) {
 	if got := strings.Join(r.Contradictions, "; "); len(r.Contradictions) != 2 || !strings.Contains(got, "1 of 20 conversations did not go") || !strings.Contains(got, "1 differences between") {
 		t.Errorf("a truth and a log that are none: %q", got)
 	}
+}
+
+// TestForetoldExperiments: for many seeds, the report on connections that go exactly as foretold names the better arm, and its intervals have the
+// true effect in them as often as they promise.
+func TestForetoldExperiments(t *testing.T) {
+	const seeds = 30
+	for _, q := range habits.Questions() {
+		covered := 0
+		for seed := range uint64(seeds) {
+			r := foretell(t, q, seed)
+			if r.Effects[0].Covers {
+				covered++
+			}
+			for _, c := range r.Contradictions {
+				if !strings.Contains(c, "misses the true effect") && !strings.Contains(c, "differences between what the log says") { // there is no log here
+					t.Errorf("%s, seed %d: %s", q.Name, seed, c)
+				}
+			}
+		}
+		t.Logf("%s: %d of %d intervals cover", q.Name, covered, seeds)
+		if covered < 25 { // of 30 at 95 %: fewer have a chance of 0.003
+			t.Errorf("%s: %d of %d intervals have the true effect in them", q.Name, covered, seeds)
+		}
+	}
+}
+
+// foretell is an experiment in which nothing surprises.
+func foretell(t *testing.T, q *habits.Question, seed uint64) *ExperimentReport {
+	t.Helper()
+	o := ExperimentOptions{Question: q.Name, Seed: seed, Clients: 90, Span: time.Minute, Out: t.TempDir()}
+	x := &assay{ExperimentOptions: o, question: q}
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var err error
+	if x.plan, err = q.Make(o.Seed, o.Clients, o.Span); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.configure(began); err != nil {
+		t.Fatal(err)
+	}
+	s := &testimony{}
+	var outcomes []experiment.Outcome
+	foretold := map[string][]habits.Expected{}
+	for _, a := range q.Arms() {
+		foretold[a.Name] = q.Expect(x.plan, a)
+	}
+	for _, talk := range x.plan.Talks {
+		l := &Lived{Talk: talk.ID, Attempt: 1, Client: talk.Client, From: netip.AddrPortFrom(habits.Address(talk.Client), talk.Port),
+			To: withPort(server4, servicePorts[talk.Service]), Dialled: began.Add(talk.At), ResponseS: []float64{0}}
+		l.Arm = x.arm(l).Name
+		e := foretold[l.Arm][talk.ID-1]
+		l.Connected, l.Unanswered, l.GaveUp = e.Connects, e.Broken, e.GaveUp
+		s.lived = append(s.lived, l)
+		outcomes = append(outcomes, outcomeOf(l, e.StillThere))
+		if e.Retried() {
+			again := *l
+			again.Attempt, again.From, again.Dialled = 2, withPort(l.From.Addr(), talk.RetryPort), l.Dialled.Add(3*time.Second)
+			again.Connected, again.Unanswered = true, false
+			s.lived = append(s.lived, &again)
+			outcomes = append(outcomes, outcomeOf(&again, false))
+		}
+	}
+	rep := experiment.Analyze(x.spec, func(yield func(*experiment.Outcome) bool) {
+		for i := range outcomes {
+			if !yield(&outcomes[i]) {
+				return
+			}
+		}
+	}, experiment.Options{Final: true, Seed: seed, Resamples: 50})
+	return x.report(rep, nil, s)
+}
+
+func outcomeOf(l *Lived, stillThere bool) experiment.Outcome {
+	return experiment.Outcome{Arm: l.Arm, Client: l.From, Server: l.To, Start: l.Dialled, End: l.Dialled.Add(time.Second), Finished: true,
+		Connected: l.Connected, GaveUp: l.GaveUp, StillThere: stillThere, ConnectS: math.NaN(), ResponseS: math.NaN(), RecoveryS: math.NaN(), ChallengeS: math.NaN()}
 }
