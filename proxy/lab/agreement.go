@@ -55,7 +55,7 @@ func (a *Agreement) check(s *Same, l *Lived, what string, log, client any) {
 
 // Tolerances of the comparison: a client's clock starts before its SYN leaves and stops after the response has woken it.
 const (
-	sameDial     = time.Second
+	sameDial     = 5 * time.Second // a machine that stands still; of several outcomes the nearest is taken
 	sameResponse = 250 * time.Millisecond
 )
 
@@ -94,7 +94,7 @@ func agree(lived []*Lived, outcomes []experiment.Outcome, forgotten func(*Lived)
 	redialled := redials(lived)
 	for i, l := range lived {
 		k := ends{l.From, l.To}
-		at := slices.IndexFunc(of[k], func(o *experiment.Outcome) bool { return o.Start.Sub(l.Dialled).Abs() < sameDial })
+		at := nearest(of[k], l.Dialled)
 		if at < 0 {
 			a.differ("talk %d (%s), attempt %d of %v: the log knows nothing of it", l.Talk, l.Habit, l.Attempt, l.From)
 			continue
@@ -115,6 +115,17 @@ func agree(lived []*Lived, outcomes []experiment.Outcome, forgotten func(*Lived)
 		}
 	}
 	return a
+}
+
+// nearest is the place of the outcome that began nearest to a time, -1 where none began about then.
+func nearest(outcomes []*experiment.Outcome, t time.Time) int {
+	at, least := -1, sameDial
+	for i, o := range outcomes {
+		if d := o.Start.Sub(t).Abs(); d < least {
+			at, least = i, d
+		}
+	}
+	return at
 }
 
 // response compares the time to the first response.

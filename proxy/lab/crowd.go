@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -198,9 +199,11 @@ func (c *crowd) attempt(ctx context.Context, t *habits.Talk, steps []habits.Step
 	l.To = withPort(server4, servicePorts[t.Service])
 	dialCtx, cancel := context.WithTimeout(ctx, crowdDial)
 	defer cancel()
-	l.Dialled = time.Now()
-	end, err := c.ns.Dial(dialCtx, l.From, l.To)
-	l.ConnectS = seconds(time.Since(l.Dialled))
+	end, at, err := c.ns.dial(dialCtx, l.From, l.To)
+	if at.IsZero() { // no socket was made
+		return cmp.Or(err, errors.New("no socket"))
+	}
+	l.Dialled, l.ConnectS = at, seconds(time.Since(at))
 	if err != nil {
 		l.Ended, l.Error = "dial", plain(err)
 		return ownFault(ctx, err)

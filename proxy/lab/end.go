@@ -22,12 +22,21 @@ type End struct {
 // Dial connects from a chosen local address and port. A port that an earlier socket used is taken again at once (SO_REUSEADDR), as
 // an LPD client with its eleven ports must. Keepalive probes are off: an end speaks only when it is told to.
 func (ns *Namespace) Dial(ctx context.Context, local, remote netip.AddrPort) (*End, error) {
-	var e *End
-	err := ns.Do(func() error {
+	e, _, err := ns.dial(ctx, local, remote)
+	return e, err
+}
+
+// dial is Dial; it also says when the SYN was about to leave, the zero time if there was none.
+func (ns *Namespace) dial(ctx context.Context, local, remote netip.AddrPort) (e *End, at time.Time, err error) {
+	err = ns.Do(func() error {
 		d := net.Dialer{
 			LocalAddr: net.TCPAddrFromAddrPort(local),
 			KeepAlive: -1,
-			Control:   reuseAddress,
+			Control: func(network, address string, c syscall.RawConn) error {
+				err := reuseAddress(network, address, c)
+				at = time.Now()
+				return err
+			},
 		}
 		d.SetMultipathTCP(false)
 		c, err := d.DialContext(ctx, "tcp", remote.String())
@@ -37,7 +46,7 @@ func (ns *Namespace) Dial(ctx context.Context, local, remote netip.AddrPort) (*E
 		e = &End{conn: c.(*net.TCPConn)}
 		return nil
 	})
-	return e, err
+	return e, at, err
 }
 
 func reuseAddress(_, _ string, c syscall.RawConn) error {
