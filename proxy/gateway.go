@@ -280,9 +280,10 @@ func (w *Worker) equip(pol *policy.Policy, shadows []*policy.Policy, trial bool,
 		return
 	}
 	var list []*shadow
+	names := shadowNames(shadows)
 	for i, p := range shadows {
 		cfg.Policy, cfg.Arms = p, policy.Arms{}
-		list = append(list, newShadow(i, trial && i == 0, cfg))
+		list = append(list, newShadow(i, names[i], trial && i == 0, cfg))
 	}
 	if trial {
 		w.trial = list[0]

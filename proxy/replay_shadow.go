@@ -15,9 +15,10 @@ func (r *replay) startShadows(cfg policy.EngineConfig) {
 		return
 	}
 	var list []*shadow
+	names := shadowNames(r.beside)
 	for i, pol := range r.beside {
 		cfg.Policy = pol
-		list = append(list, newShadow(i, false, cfg))
+		list = append(list, newShadow(i, names[i], false, cfg))
 	}
 	r.shadows = newShadows(r.engine, list, 1)
 	r.shadows.record = func(ev *shadowEvent) bool {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"halfopen/conntrack"
@@ -46,8 +47,8 @@ type shadow struct {
 }
 
 // newShadow makes a shadow whose engine begins with cfg.
-func newShadow(n int, trial bool, cfg policy.EngineConfig) *shadow {
-	sh := &shadow{name: cfg.Policy.Name(), pol: cfg.Policy, engine: policy.NewEngine(cfg), bit: 1 << n, trial: trial, holds: make(map[uint64]conntrack.Tuple)}
+func newShadow(n int, name string, trial bool, cfg policy.EngineConfig) *shadow {
+	sh := &shadow{name: name, pol: cfg.Policy, engine: policy.NewEngine(cfg), bit: 1 << n, trial: trial, holds: make(map[uint64]conntrack.Tuple)}
 	sh.tally.begin(sh)
 	return sh
 }
@@ -192,6 +193,7 @@ func (ss *shadows) swap(now conntrack.Instant, pols []*policy.Policy, live strin
 	if ss == nil {
 		return
 	}
+	names := shadowNames(pols)
 	for i, sh := range ss.list {
 		pol := pols[i]
 		if pol.Rev() == sh.pol.Rev() && live == ss.liveRev {
@@ -199,7 +201,7 @@ func (ss *shadows) swap(now conntrack.Instant, pols []*policy.Policy, live strin
 		}
 		sh.endTally()
 		if pol.Rev() != sh.pol.Rev() {
-			sh.pol, sh.name = pol, pol.Name()
+			sh.pol, sh.name = pol, names[i]
 			sh.engine.Swap(now, pol, pol.Reload())
 		}
 		sh.tally.begin(sh)
@@ -240,6 +242,21 @@ func LoadShadows(refs []string, most int) ([]*policy.Policy, error) {
 		pols = append(pols, pol)
 	}
 	return pols, nil
+}
+
+// shadowNames are the names by which records tell shadows apart: a file's without its directory, where no two have the same.
+func shadowNames(pols []*policy.Policy) []string {
+	names, uses := make([]string, len(pols)), make(map[string]int)
+	for i, p := range pols {
+		names[i] = filepath.Base(p.Name())
+		uses[names[i]]++
+	}
+	for i, p := range pols {
+		if uses[names[i]] > 1 {
+			names[i] = p.Name()
+		}
+	}
+	return names
 }
 
 // partings remembers which shadows have parted from the policy in force on which connections, the most recent ones within a bound. A

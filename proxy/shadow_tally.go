@@ -271,8 +271,9 @@ func (g *Gateway) shadowStatus(list []shadowTally) (out []ShadowStatus) {
 			live = observe.Rev()
 		}
 	}
+	names := shadowNames(pols)
 	for i, p := range pols {
-		st := ShadowStatus{Policy: p.Name(), Preset: p.Preset(), Rev: p.Rev(), Trial: g.cfg.DryRun && i == 0}
+		st := ShadowStatus{Policy: names[i], Preset: p.Preset(), Rev: p.Rev(), Trial: g.cfg.DryRun && i == 0}
 		for j := range list {
 			if t := &list[j]; t.Policy == st.Policy && t.PolicyRev == st.Rev && t.LiveRev == live {
 				st.Segments, st.Agreed, st.Disagreed, st.Diverged, st.Shed = t.Segments, t.Agreed, t.Disagreed+t.Timed, t.Diverged, t.Shed
