@@ -52,6 +52,14 @@ func findRecord(log, id string) (*recorded, error) {
 		}
 		return nil, fmt.Errorf("explain: %s holds no decision %s%s: plain forwards and records beyond a finding's rate have none of their own", log, id, damaged)
 	}
+	if d := r.ev.Decision; d.Trigger == decisionlog.TriggerShadow {
+		if r.ev.TCP == nil || d.Action == nil {
+			return nil, fmt.Errorf("explain: %s tells what time made a shadow policy do, or not do; no segment was decided then", id)
+		}
+		whole := *d
+		whole.Verdict = d.Action.Packet
+		r.ev.Decision = &whole
+	}
 	r.find, r.know = conntrack.FindingByWord(r.ev.Decision.Reason)
 	r.seg = scripted.Segment(&r.ev)
 	return r, nil

@@ -121,7 +121,7 @@ func TestShadowDisagreesOnCountedForward(t *testing.T) {
 		}
 		if d := e.Decision; d != nil && e.Shadow != nil {
 			records++
-			if d.Trigger != "shadow" || d.Verdict != "forward" || d.Reason != "in-window" || e.TCP.Seq != 101 || e.Tally().Decisions != 0 ||
+			if d.Trigger != "shadow" || d.Verdict != "" || d.Action.Packet != "forward" || d.Reason != "in-window" || e.TCP.Seq != 101 || e.Tally().Decisions != 0 ||
 				len(e.Shadow) != 2 || e.Shadow[0].Agrees || e.Shadow[0].Diverged || !e.Shadow[1].Agrees {
 				t.Errorf("%s", line)
 			}
@@ -449,5 +449,30 @@ func TestShadowReload(t *testing.T) {
 	list := b.finalCounts().Shadows
 	if len(list) != 3 || list[0].Segments != 3 || list[0].Disagreed != 0 || list[1].Segments != 1 || list[1].Disagreed != 1 || list[2].Segments != 4 {
 		t.Errorf("%d tallies: %+v", len(list), list)
+	}
+}
+
+// A record that is there for a shadow's sake can be explained where it is about a segment, and says so where it is not.
+func TestExplainShadowRecord(t *testing.T) {
+	const log = "review/story/testdata/shadowed.jsonl"
+	seen := 0
+	for e, err := range decisionlog.Read(log) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Decision == nil || e.Decision.Trigger != decisionlog.TriggerShadow {
+			continue
+		}
+		seen++
+		r, err := findRecord(log, e.Decision.ID)
+		switch {
+		case e.TCP == nil && (err == nil || !strings.Contains(err.Error(), "what time made a shadow policy do")):
+			t.Errorf("a record of time's: %v", err)
+		case e.TCP != nil && (err != nil || r.ev.Decision.Verdict != "forward"):
+			t.Errorf("a segment's record: %v", err)
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d records for shadows' sake, want 2", seen)
 	}
 }

@@ -102,11 +102,12 @@ func (j *journal) shadowed(s *conntrack.Segment, d *liveDecision) *decisionlog.R
 	fillSegment(r, s)
 	r.FlowID = d.flow
 	r.Dir = logDirection(d.dir, d.flow != 0 || d.hasTomb || s.Kind() == conntrack.KindSYN && s.Defect == conntrack.DefectNone)
-	r.Decision = decisionlog.Decision{ID: d.cause, Trigger: decisionlog.TriggerShadow, Verdict: d.verdict.String(), Reason: d.finding.String(),
+	r.Decision = decisionlog.Decision{ID: d.cause, Trigger: decisionlog.TriggerShadow, Reason: d.finding.String(),
 		Rule: d.rule, Preset: d.by.Preset(), PolicyRev: d.by.Rev(), Arm: j.arm(d.arm), Known: d.known, StateBefore: d.before.String(), StateAfter: d.after.String(),
 		Idle: int64(d.idle), Remaining: int64(d.rest), Age: int64(d.age), Action: actionWords(&d.action), Effect: d.effect.String(),
 		Reply: decisionlog.Made{Kind: d.reply}, Peer: decisionlog.Made{Kind: d.peer}, Stripped: uint16(d.strip),
 		Defect: s.Defect.String(), Checksum: checksumWords[s.Checksum]}
+	r.Decision.Action.Packet = d.verdict.String() // which is no verdict of this record: who counts those counts the packet elsewhere
 	return r
 }
 
@@ -135,7 +136,7 @@ func (j *journal) shadowTimed(ev *shadowEvent) bool {
 	if l := ev.live; l != nil {
 		d.Rule, d.Reply, d.Peer = l.rule, made(l.has[0], &l.emit[0]), made(l.has[1], &l.emit[1])
 		if l.release {
-			d.Verdict = l.verdict.String()
+			d.Action.Packet = l.verdict.String()
 		}
 	}
 	at := len(j.said)

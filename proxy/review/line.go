@@ -24,7 +24,7 @@ func kinds(e *decisionlog.Event) (what, why string) {
 	switch {
 	case e.Decision != nil:
 		what, why = e.Decision.Verdict, e.Decision.Reason
-		if e.Decision.Trigger == decisionlog.TriggerShadow { // what the verdict is of is counted elsewhere
+		if e.Decision.Trigger == decisionlog.TriggerShadow {
 			what = e.Decision.Trigger
 		}
 	case e.Flow != nil:

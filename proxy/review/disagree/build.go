@@ -133,7 +133,11 @@ func (b *Builder) disagreement(e *decisionlog.Event, s *decisionlog.ShadowEvent)
 		t = &told{by: make(map[[2]Deed]*Kind)}
 		b.told[k] = t
 	}
-	live := deed(d.Verdict, d.Reason, d.Rule, d.Reply, d.Peer, d.Stripped)
+	verdict := d.Verdict
+	if d.Trigger == decisionlog.TriggerShadow && d.Action != nil {
+		verdict = d.Action.Packet
+	}
+	live := deed(verdict, d.Reason, d.Rule, d.Reply, d.Peer, d.Stripped)
 	would := deed(s.Verdict, s.Reason, s.Rule, s.Reply, s.Peer, s.Stripped)
 	if s.Trigger != "" { // of both sides one may have done nothing
 		live, would = timed(live), timed(would)

@@ -76,9 +76,6 @@ func eventWords(e *decisionlog.Event) (verdict, reason, rule, arm, rev string) {
 	switch {
 	case e.Decision != nil:
 		d := e.Decision
-		if d.Trigger == decisionlog.TriggerShadow { // its packet is explained, and counted, elsewhere
-			return "", d.Reason, d.Rule, d.Arm, d.PolicyRev
-		}
 		return d.Verdict, d.Reason, d.Rule, d.Arm, d.PolicyRev
 	case e.Flow != nil:
 		return "", "", e.Flow.Rule, e.Flow.Arm, e.Flow.PolicyRev

@@ -96,12 +96,8 @@ func (b *builder) takeRecord(f *decisionlog.Fields, offset int64) record {
 	return r
 }
 
-// takeShadows reads what a decision's shadows say, and of one that is there for them alone takes the verdict away: its packet is counted
-// elsewhere.
+// takeShadows reads what a decision's shadows say.
 func (b *builder) takeShadows(f *decisionlog.Fields, sh *shape) {
-	if string(f.Text(slots.trigger)) == decisionlog.TriggerShadow {
-		sh.verdict = 0
-	}
 	if e, err := f.Event(); err == nil {
 		sh.shadows = b.words.id([]byte(disagreeing(e)))
 	}
