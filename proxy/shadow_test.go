@@ -273,6 +273,34 @@ func tail(list []string, at int) string {
 	return "(nothing)"
 }
 
+// While a shadow is left out, what time makes the policy in force do does not pile up, and is not claimed afterwards.
+func TestShadowTimesWhileShed(t *testing.T) {
+	short := "preset: observe\ntimeouts: {established: 30s}\non: {idle-expired: {reply: rst-tracked, peer: rst-tracked}}"
+	b := shaded(t, short, false, "observe", short)
+	b.handshake()
+	b.shadows.shed(b.now, 1)
+	b.shared.clock = b.shared.clock.later(40 * time.Second)
+	b.tick()
+	b.advance()
+	for _, sh := range b.shadows.list {
+		if len(sh.times) != 0 {
+			t.Errorf("%s keeps %d deeds", sh.name, len(sh.times))
+		}
+	}
+	b.shadowIdle()
+	if len(b.wire.events) == 0 {
+		t.Error("the policy in force resets nothing: a test of nothing")
+	}
+	for _, sh := range b.shadows.list {
+		if sh.tally.Timed != 0 || sh.missed {
+			t.Errorf("%s: %+v", sh.name, sh.tally.ShadowStats)
+		}
+	}
+	if sh := b.shadows.list[1]; sh.tally.TimedRelaxed != 1 {
+		t.Errorf("%s: %d of time's not claimed, want 1", sh.name, sh.tally.TimedRelaxed)
+	}
+}
+
 // A shadow is told of time, and what time makes it do is compared: one whose idle timer is shorter resets a connection that lives on.
 func TestShadowResetsByTime(t *testing.T) {
 	b := shaded(t, "observe", false, "preset: observe\ntimeouts: {established: 30s}\non: {idle-expired: {reply: rst-tracked, peer: rst-tracked}}")

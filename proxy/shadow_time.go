@@ -98,7 +98,9 @@ func (ss *shadows) liveTime(ev *policy.TimeEvent) {
 	}
 	d.live, d.flow, d.arm = true, ev.Flow.Entry.ID, ev.Flow.Entry.Arm
 	for _, sh := range ss.list {
-		sh.times = append(sh.times, d)
+		if !sh.missed { // else nothing of it would be claimed, and it may be long until somebody compares
+			sh.times = append(sh.times, d)
+		}
 	}
 }
 
