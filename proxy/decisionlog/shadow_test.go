@@ -37,7 +37,7 @@ func TestShadowRecord(t *testing.T) {
 	}
 	mine[0].Policy = "overwritten"
 	w.Flush()
-	for range 4 {                  // each slot again
+	for range 4 { // each slot again
 		put(Record{Event: EventDecision, Decision: Decision{ID: p.NextID(), Verdict: "forward", Reason: "new"}})
 	}
 	put(Record{Event: EventStats, Stats: &Stats{Run: w.Run(), Shadows: []ShadowStats{{Policy: "candidate.yaml", Segments: 9, Agreed: 8, Disagreed: 1, ShedFrom: 1e18, ShedTo: 2e18,
