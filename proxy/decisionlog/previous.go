@@ -16,14 +16,18 @@ type Previous struct {
 	Last     time.Time         // of its last record
 	Final    bool              // it ended well
 	BadLines int               // in its last file, the one cut short included
-	Stops    []ExperimentEvent // arms of experiments that its last file says are stopped, with Since set
+	Stops    []ExperimentEvent // arms of experiments that its last files say are stopped, with Since set
 
-	stats bool // its last file holds a stats record, which Final is from
+	stats  bool      // its last file holds a stats record, which Final is from
+	starts bool      // the files read say which experiments there are
+	began  time.Time // of their first record
 }
 
 // findPrevious sums up the newest run of a directory. One file is read: its header
 // holds the sum of the run's earlier ones. Where it has no stats record (the final
-// one filled a file, and the trailer began the next) those before it tell the end.
+// one filled a file, and the trailer began the next) those before it tell the end;
+// and where it is so young that nobody may have said yet which experiments there
+// are, those before it tell which arms were stopped.
 func findPrevious(dir string) (*Previous, error) {
 	files, err := Files(dir)
 	if err != nil {
@@ -37,7 +41,7 @@ func findPrevious(dir string) (*Previous, error) {
 		if p == nil {
 			continue
 		}
-		for i--; i >= 0 && !p.stats; i-- {
+		for i--; i >= 0 && (!p.stats || p.young()); i-- {
 			before, err := sumFile(files[i])
 			if err != nil {
 				return nil, err
@@ -45,12 +49,25 @@ func findPrevious(dir string) (*Previous, error) {
 			if before == nil || before.Run != p.Run {
 				break
 			}
-			p.stats, p.Final = before.stats, before.Final
+			if !p.stats {
+				p.stats, p.Final = before.stats, before.Final
+			}
+			if !p.starts {
+				p.starts, p.Stops, p.began = before.starts, append(before.Stops, p.Stops...), before.began
+			}
 		}
 		return p, nil
 	}
 	return nil, nil
 }
+
+// startsWithin is how long after a file has begun its experiments are in it, if
+// there are any: a second, or where the run ended first, as long as that took.
+const startsWithin = time.Minute
+
+// young reports whether a run that has experiments might not have said so in the
+// files read.
+func (p *Previous) young() bool { return !p.starts && p.Last.Sub(p.began) < startsWithin }
 
 // sumFile sums up a run from its last file; nil if that has no header.
 func sumFile(path string) (*Previous, error) {
@@ -66,7 +83,7 @@ func sumFile(path string) (*Previous, error) {
 			return nil, err
 		}
 		if e.Header != nil {
-			p = &Previous{Run: e.Header.Run, BootID: e.Header.BootID, File: path, Explains: e.Header.Before}
+			p = &Previous{Run: e.Header.Run, BootID: e.Header.BootID, File: path, Explains: e.Header.Before, began: e.Timestamp.Time}
 			p.see(e.Header.Kernel)
 		}
 		if p == nil {
@@ -75,6 +92,9 @@ func sumFile(path string) (*Previous, error) {
 		p.Explains.Add(e.Tally())
 		if e.Timestamp.After(p.Last) {
 			p.Last = e.Timestamp.Time
+		}
+		if e.Experiment != nil && e.Experiment.Event == ExperimentStart {
+			p.starts = true
 		}
 		if x := e.Experiment; x != nil && (x.Event == ExperimentStop || x.Event == ExperimentGuardrail) {
 			stop := ExperimentEvent{Name: x.Name, Event: x.Event, Arm: x.Arm, Detail: x.Detail, Since: x.Since}
