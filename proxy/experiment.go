@@ -99,8 +99,8 @@ func (k armKey) String() string { return k.experiment + "/" + k.arm }
 const maxArmNumber = 255
 
 // experiments says which arm a connection belongs to, and what decides it. The engines' numbers of arms are not those of the set: once
-// given, a number stays its arm's for as long as the process lives, so that connections keep their arm over reloads. It does not change
-// but for its routes, which any goroutine may read.
+// given, a number stays its arm's for as long as the process lives, so that connections keep their arm over reloads. Two things of it change:
+// its routes, which any goroutine may read, and what is stopped, which only who holds the gateway's reloading and mu both may write.
 type experiments struct {
 	set     *experiment.Set
 	pols    []*policy.Policy // by number less one; nil is the gateway's

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -117,8 +118,11 @@ func (g *Gateway) watching() *spool.Ring[watched] {
 
 // putStops repeats in a new file of the log which arms were stopped before, so that the last file alone tells it.
 func (g *Gateway) putStops(x *experiments, s *experiment.Spec) {
+	g.mu.Lock() // the watcher or the operator may stop an arm meanwhile
+	stopped := maps.Clone(x.stopped)
+	g.mu.Unlock()
 	for i := range s.Arms {
-		if st, ok := x.stopped[armKey{s.Name, s.Arms[i].Name}]; ok {
+		if st, ok := stopped[armKey{s.Name, s.Arms[i].Name}]; ok {
 			g.putStop(s, s.Arms[i].Name, &st)
 		}
 	}

@@ -203,3 +203,30 @@ func TestStopsAreResumed(t *testing.T) {
 		t.Error("another experiment's arm is stopped")
 	}
 }
+
+// TestStopWhileFileBegins: an arm may be stopped while the supervisor repeats in a new file which ones were (a race, found with -race).
+func TestStopWhileFileBegins(t *testing.T) {
+	log, err := decisionlog.Open(decisionlog.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for range 50 {
+		x := loaded(t, guarded, nil)
+		g := &Gateway{log: log, experiments: x, watcher: newWatcher(NewClock(), nil), cfg: Config{Logger: slog.New(slog.DiscardHandler)}}
+		begun, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			close(begun)
+			for range 10 {
+				g.putStops(x, &x.set.Specs[0])
+			}
+		}()
+		<-begun
+		g.crossedLimit(&x.set.Specs[0], "dropping", "connect-failure is too high")
+		<-done
+		if len(x.stopped) != 1 {
+			t.Fatalf("stopped %v", x.stopped)
+		}
+	}
+}
