@@ -76,7 +76,7 @@ func (g *Gateway) unwatched() uint64 {
 	for _, w := range g.workerList() {
 		c.add(w.copied.Load())
 	}
-	return c.Unwatched
+	return c.Unwatched + g.watcher.lost()
 }
 
 // stateOf says where an experiment stands; began is when its gateway began to assign.

@@ -108,12 +108,12 @@ func (g *Gateway) haltArms(name, arm string, why ArmStop) (stopped []string, err
 	return stopped, nil
 }
 
-// watching makes a worker's way to the watcher, nil where there are no experiments.
-func (g *Gateway) watching() *spool.Ring[watched] {
+// watching makes the way of a queue's worker to the watcher, nil where there are no experiments.
+func (g *Gateway) watching(queue uint16) *spool.Ring[watched] {
 	if g.running() == nil {
 		return nil
 	}
-	return g.watcher.ring()
+	return g.watcher.ring(queue)
 }
 
 // putStops repeats in a new file of the log which arms were stopped before, so that the last file alone tells it.

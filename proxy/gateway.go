@@ -266,7 +266,7 @@ func (g *Gateway) arm(w *Worker, fresh bool) {
 	w.experiments = g.running()
 	w.arms, cfg.Arms = w.experiments.names(), w.experiments.arms(w.wall)
 	w.equip(pol, pols, g.cfg.DryRun, cfg)
-	w.watching = g.watching()
+	w.watching = g.watching(w.queue)
 	w.setRates(g.pol)
 	w.nameDeciders()
 }

@@ -82,9 +82,10 @@ func (g *Gateway) Counters() Counters {
 	defer cancel()
 	_, _ = g.counts(ctx) // makes every worker copy its numbers
 	lc := g.log.Counters()
+	lost := g.watcher.lost()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c := Counters{Preset: g.pol.Preset(), Rev: g.pol.Rev(), ReloadOK: g.reloaded, ReloadAt: g.reloadAt, Restored: uint64(g.shared.pending.Len()),
+	c := Counters{Unwatched: lost, Preset: g.pol.Preset(), Rev: g.pol.Rev(), ReloadOK: g.reloaded, ReloadAt: g.reloadAt, Restored: uint64(g.shared.pending.Len()),
 		LogDropped: lc.RingDropped + lc.DiskDropped, Gaps: g.ledger.gaps.Load(), FlowEventsDropped: g.shared.flowEvents.dropped.Load(), PcapDropped: g.pcapDropped()}
 	c.Arms = g.experiments.counters()
 	if g.recorder != nil {

@@ -60,7 +60,7 @@ func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error)
 		rec.FlowsTouched += uint64(w.engine.Len())
 		w.adoptExperiments(now, exps)
 		if w.watching == nil && exps != nil {
-			w.watching = g.watcher.ring()
+			w.watching = g.watcher.ring(w.queue)
 		}
 		w.adoptPolicy(now, pol, shadows)
 	})

@@ -118,8 +118,10 @@ func (g *Gateway) retire(i int, old *Worker) {
 }
 
 // refill puts a new worker in a retired one's place. The flows of the old table are lost, so the new one adopts what it meets
-// mid-stream, as after a start.
+// mid-stream, as after a start. A reload that is under way comes first: it does not know the new worker, which would keep the old policies.
 func (g *Gateway) refill(i int) error {
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
 	w, err := g.newWorker(i, false)
 	if err != nil {
 		return err

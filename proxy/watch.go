@@ -30,6 +30,8 @@ type watched struct {
 	at    conntrack.Instant
 	start int64 // when the connection began, Unix nanoseconds
 
+	created conntrack.Instant // the same, by the clock that nobody sets
+
 	connected, adopted  bool
 	syns, resets        uint8 // SYN retransmissions, the gateway's RSTs
 	stall               conntrack.Micros
@@ -52,7 +54,7 @@ func (w *Worker) put(k watched) {
 
 // watchEntry tells what became of an entry.
 func (w *Worker) watchEntry(kind watchKind, e *conntrack.Entry) {
-	k := watched{kind: kind, arm: e.Arm, flow: e.ID, tuple: e.Tuple, isn: e.Side[conntrack.Original].ISN, at: w.now, start: w.wall(e.Created),
+	k := watched{kind: kind, arm: e.Arm, flow: e.ID, tuple: e.Tuple, isn: e.Side[conntrack.Original].ISN, at: w.now, start: w.wall(e.Created), created: e.Created,
 		connected: e.Handshake != 0, adopted: e.Flags&conntrack.EntryPickedUp != 0, syns: e.SYNRetransmits, resets: e.Resets, stall: e.Stall,
 		packets: e.Side[0].Packets + e.Side[1].Packets, retransmit: uint64(e.Retransmits[0]) + uint64(e.Retransmits[1])}
 	if k.adopted {
@@ -85,10 +87,10 @@ func (w *Worker) watchStep(s *conntrack.Segment, out *policy.Outcome) {
 			w.watchEntry(watchConnected, e)
 		}
 	case s.Kind() == conntrack.KindSYN && !begins(out) && !out.Before.Embryonic():
-		w.put(watched{kind: watchRefused, arm: out.Arm, tuple: s.Tuple, isn: s.Seq, at: w.now, start: w.wall(w.now)})
+		w.put(watched{kind: watchRefused, arm: out.Arm, tuple: s.Tuple, isn: s.Seq, at: w.now, start: w.wall(w.now), created: w.now})
 	case out.HasTomb && stillThere(s, out.Dir, &out.Tombstone):
 		w.put(watched{kind: watchStillThere, arm: out.Arm, flow: out.Tombstone.ID, tuple: out.Tombstone.From, at: w.now,
-			start: w.wall(out.Tombstone.Created)})
+			start: w.wall(out.Tombstone.Created), created: out.Tombstone.Created})
 	}
 }
 

@@ -26,36 +26,45 @@ type watcher struct {
 	done  chan struct{}
 	cross func(s *experiment.Spec, arm, detail string) // takes an arm out; called without the lock
 
-	mu       sync.Mutex // what follows
-	rings    []*spool.Ring[watched]
+	mu       sync.Mutex                      // what follows
+	rings    map[uint16]*spool.Ring[watched] // by the worker's queue
 	x        *experiments
-	monitors map[string]*experiment.Monitor // by experiment
-	places   []watchPlace                   // by the engines' number of an arm
+	monitors map[string]*watchMonitor // by experiment
+	places   []watchPlace             // by the engines' number of an arm
 	attempts *experiment.Attempts
-	syns     map[uint64]int                   // by flow: SYNs of its attempt that made no entry
+	syns     *simplelru.LRU[uint64, int]      // by flow: SYNs of its attempt that made no entry
 	seen     *simplelru.LRU[uint64, struct{}] // flows told of as still there
 }
 
 // watchPlace is an arm's place in its experiment.
 type watchPlace struct {
 	spec    *experiment.Spec
-	monitor *experiment.Monitor // nil for none
+	monitor *watchMonitor // nil for none
 	arm     int
+}
+
+// watchMonitor is an experiment's monitor. Of connections that began before it (in an earlier run, or before a reload that made its
+// figures begin anew) it is told nothing: they are in none of its denominators.
+type watchMonitor struct {
+	*experiment.Monitor
+	since conntrack.Instant
 }
 
 func newWatcher(clock Clock, cross func(*experiment.Spec, string, string)) *watcher {
 	t := &watcher{clock: clock, cross: cross, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
-		monitors: map[string]*experiment.Monitor{}, attempts: experiment.NewAttempts(watchAttempts), syns: map[uint64]int{}}
+		rings: map[uint16]*spool.Ring[watched]{}, monitors: map[string]*watchMonitor{}, attempts: experiment.NewAttempts(watchAttempts)}
 	t.seen, _ = simplelru.NewLRU[uint64, struct{}](watchSeen, nil) // fails for sizes below 1 only
+	t.syns, _ = simplelru.NewLRU[uint64, int](watchAttempts, nil)  // likewise; not all flows end: a worker that dies takes its own along
 	return t
 }
 
-// ring makes a worker's way to the watcher.
-func (t *watcher) ring() *spool.Ring[watched] {
+// ring makes the way of a queue's worker to the watcher. That of a worker before it is listened to once more and then given up.
+func (t *watcher) ring(queue uint16) *spool.Ring[watched] {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.listen()
 	r := spool.NewRing[watched](watchRing, t.wake)
-	t.rings = append(t.rings, r)
+	t.rings[queue] = r
 	return r
 }
 
@@ -66,7 +75,7 @@ func (t *watcher) use(x *experiments, log *slog.Logger) {
 	defer t.mu.Unlock()
 	t.listen()
 	before, old := t.x, t.monitors
-	t.x, t.monitors, t.places = x, map[string]*experiment.Monitor{}, nil
+	t.x, t.monitors, t.places = x, map[string]*watchMonitor{}, nil
 	if x == nil {
 		return
 	}
@@ -74,11 +83,12 @@ func (t *watcher) use(x *experiments, log *slog.Logger) {
 		s := &x.set.Specs[i]
 		m := old[s.Name]
 		if m == nil || before == nil || len(s.Differences(before.set.Find(s.Name))) > 0 {
-			var err error
-			if m, err = experiment.NewMonitor(s, 0); err != nil {
+			fresh, err := experiment.NewMonitor(s, 0)
+			if err != nil {
 				log.Error("an experiment's guardrails are not watched", "err", err)
 				continue
 			}
+			m = &watchMonitor{fresh, t.clock.Now()}
 		}
 		t.monitors[s.Name] = m
 		for a := range s.Arms {
@@ -181,7 +191,7 @@ func (t *watcher) take(k *watched) {
 		return
 	}
 	start := time.Unix(0, k.start)
-	if !p.spec.Running(start) {
+	if k.created < p.monitor.since || !p.spec.Running(start) {
 		return
 	}
 	unit := p.spec.UnitHash(&k.tuple)
@@ -192,16 +202,14 @@ func (t *watcher) take(k *watched) {
 		if before, over, ok := t.attempts.Through(&k.tuple, k.isn); ok && over {
 			t.failed(&before)
 		} else if ok {
-			t.syns[k.flow] = before.SYNs
+			t.syns.Add(k.flow, before.SYNs)
 		}
 		p.monitor.Begin(p.arm, unit, start)
 	case watchConnected:
-		o.SYNRetransmits += t.syns[k.flow]
-		delete(t.syns, k.flow)
+		o.SYNRetransmits += t.refusedSYNs(k.flow)
 		p.monitor.Connected(p.arm, unit, &o)
 	case watchEnded:
-		o.SYNRetransmits += t.syns[k.flow]
-		delete(t.syns, k.flow)
+		o.SYNRetransmits += t.refusedSYNs(k.flow)
 		p.monitor.Ended(p.arm, unit, &o)
 	case watchRefused:
 		if before, ok := t.attempts.Refused(k.at, k.arm, &k.tuple, k.isn); ok {
@@ -215,10 +223,17 @@ func (t *watcher) take(k *watched) {
 	}
 }
 
+// refusedSYNs returns once how many SYNs of a connection's attempt made no entry.
+func (t *watcher) refusedSYNs(flow uint64) int {
+	n, _ := t.syns.Peek(flow)
+	t.syns.Remove(flow)
+	return n
+}
+
 // failed tells of a dial of which nothing came.
 func (t *watcher) failed(a *experiment.Attempt) {
 	p, ok := t.place(a.Arm)
-	if !ok {
+	if !ok || a.First < p.monitor.since {
 		return
 	}
 	o := experiment.Outcome{Start: time.Unix(0, t.clock.Wall(a.First)), SYNRetransmits: a.SYNs - 1}
@@ -237,6 +252,13 @@ func (t *watcher) states() map[string]*experiment.MonitorState {
 		out[name] = m.State()
 	}
 	return out
+}
+
+// lost is how many dials were not followed because so many were already.
+func (t *watcher) lost() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.attempts.Lost
 }
 
 // halt tells the monitor that an arm gets no connections any more.

@@ -32,7 +32,7 @@ func watchedBench(t *testing.T, text, exp string) (*bench, *watcher, *experiment
 	})
 	w.use(x, slog.New(slog.DiscardHandler))
 	b.runs(x)
-	b.watching = w.ring()
+	b.watching = w.ring(0)
 	return b, w, x, crossings
 }
 
@@ -228,5 +228,50 @@ func TestStopWhileFileBegins(t *testing.T) {
 		if len(x.stopped) != 1 {
 			t.Fatalf("stopped %v", x.stopped)
 		}
+	}
+}
+
+// TestWatcherKnowsBeginnings: the figures of an experiment that a reload has changed have nothing of connections that began before it, also
+// where their client has others.
+func TestWatcherKnowsBeginnings(t *testing.T) {
+	text := strings.Replace(guarded, "connect-failure", "retransmission", 1)
+	b, w, x, _ := watchedBench(t, "preset: observe\ntimeouts: {close: 5ms}", strings.Replace(text, "drop.yaml", "gateway", 1))
+	reset := func(from string) {
+		b.main.push(seg(t, from, serverEnd, conntrack.RST|conntrack.ACK, 101, 501, ""))
+		b.step()
+		time.Sleep(10 * time.Millisecond)
+		b.step()
+	}
+	packets := func() (n float64) {
+		for arm := range 2 {
+			_, den := figure(w, arm, "retransmission")
+			n += den
+		}
+		return n
+	}
+	b.connects(t, 0)
+	w.use(loaded(t, strings.Replace(strings.Replace(text, "5%", "6%", 1), "drop.yaml", "gateway", 1), x), slog.New(slog.DiscardHandler))
+	time.Sleep(time.Millisecond)
+	b.main.push(seg(t, "10.1.0.0:2000", serverEnd, conntrack.SYN, 100, 0, ""))
+	b.step()
+	if reset("10.1.0.0:1024"); packets() != 0 {
+		t.Errorf("%v packets of a connection from before", packets())
+	}
+	if reset("10.1.0.0:2000"); packets() != 2 {
+		t.Errorf("%v packets of the connection that began since, want 2", packets())
+	}
+}
+
+// TestWatcherGivesRingsUp: a worker that takes another's place takes its ring's, and what the old one told before is heard.
+func TestWatcherGivesRingsUp(t *testing.T) {
+	b, w, _, _ := watchedBench(t, "preset: observe", guarded)
+	for i := range 20 {
+		b.connects(t, i)
+	}
+	for range 3 {
+		b.watching = w.ring(0)
+	}
+	if _, all := figure(w, 0, "connect-failure"); all == 0 || len(w.rings) != 1 {
+		t.Errorf("%v dials, %d rings", all, len(w.rings))
 	}
 }
