@@ -33,7 +33,8 @@ func newExperimentReportCmd() *cobra.Command {
 		Short: "Say what an experiment shows, from the logs of one or several gateways",
 		Long: "report reads decision logs, each of one gateway, and says for each experiment in one sentence what may be concluded, then\n" +
 			"why. While an experiment runs it shows what may be looked at at any time; once it has ended (or with --final) the tests\n" +
-			"that are for one look. Status 1: an arm does harm, or there is no verdict although the experiment is over.",
+			"that are for one look. Status 1: an arm does harm, the verdict is withheld, or there is none although the\n" +
+			"experiment is over.",
 		Example: "  halfopen experiment report /var/log/halfopen\n" +
 			"  halfopen experiment report gateway-a/log gateway-b/log --name idle-5m --final\n" +
 			"  halfopen experiment report /var/log/halfopen -o html > report.html\n" +

@@ -13,7 +13,7 @@ func (a *Accumulator) caveats(r *Report) []string {
 	out := []string{}
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if l := a.opt.Loss; l.Gaps > 0 || l.Flows > 0 {
-		say("the log admits %s of loss: up to %s without a record and up to %s without an outcome. Differences of shares have the bounds between which they lie wherever those belong and however they went.",
+		say("the log admits %s of loss: up to %s without a record and up to %s without an outcome or with a wrong one. Differences of shares have the bounds between which they lie wherever those belong and however they went.",
 			counted(int(l.Gaps), "record"), counted(int(l.Packets), "packet"), counted(int(l.Flows), "connection"))
 	}
 	if a.spec.Switchback == nil && a.spec.Unit == UnitFlow {

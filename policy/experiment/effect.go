@@ -63,12 +63,14 @@ func (e *Effect) tooSmall() bool {
 	if e.Kind != KindTime.String() || e.Control == nil {
 		return false
 	}
+	known := false
 	for _, d := range []*Estimate{e.Difference, e.P95, e.Sequence} {
 		if d != nil && (math.Abs(d.Value) >= leastTime || math.Abs(d.Value) >= leastShift*e.Control.Value) {
 			return false
 		}
+		known = known || d != nil
 	}
-	return true
+	return known
 }
 
 // figureOf is an arm's figure; nil where the metric applies to none of its connections.
@@ -202,9 +204,11 @@ func (a *Accumulator) compareTimes(e *Effect, arm int, m Metric, conf float64) {
 		e.Test = MethodRank
 		t, err := stats.MannWhitney(flat(v1), flat(v0))
 		e.setP(t.P, err)
+		e.above = t.Superiority - 0.5
 	} else {
 		t, err := stats.ClusterRank(v1, v0, conf)
 		e.setP(t.P, err)
+		e.above = t.Superiority.Estimate - 0.5
 	}
 	e.Treated.Value, e.Control.Value = median(v1), median(v0)
 	for _, q := range [...]struct {
@@ -280,12 +284,23 @@ func (a *Accumulator) compareBlocks(e *Effect, arm int, m Metric, conf float64) 
 	e.setP(p, nil)
 }
 
-// lossBound is between what a difference of shares lies, wherever the lost connections belong and however they went.
+// lossBound is between what a difference of shares lies, wherever the lost connections belong and however they went. Some of them may be in
+// the log with another outcome than they had. To be one of these moves a share further than to be missing, so that all are taken for
+// such first; the arm with fewer connections, in which each counts for more, has them before the other.
 func lossBound(s1, s0 sums, lost float64) *Bound {
-	share := func(s sums, num, den float64) float64 { return (s.num + num) / (s.den + den) }
-	hi := math.Max(share(s1, lost, lost)-share(s0, 0, 0), share(s1, 0, 0)-share(s0, 0, lost))
-	lo := math.Min(share(s1, 0, lost)-share(s0, 0, 0), share(s1, 0, 0)-share(s0, lost, lost))
-	return &Bound{round(lo), round(hi)}
+	return &Bound{round(-mostLost(s0, s1, lost)), round(mostLost(s1, s0, lost))}
+}
+
+// mostLost is the most that the share of up can be above that of down.
+func mostLost(up, down sums, lost float64) float64 {
+	a, b := up.den-up.num, down.num // that may really have gone the other way
+	x, y := math.Min(a, lost), math.Min(b, lost)
+	if up.den <= down.den {
+		y = math.Min(b, lost-x)
+	} else {
+		x = math.Min(a, lost-y)
+	}
+	return (up.num+x)/up.den - (down.num-y)/down.den
 }
 
 // round keeps six digits: more would pretend, and the last ones differ between machines.

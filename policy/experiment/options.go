@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"math"
 	"time"
 
 	"halfopen/policy"
@@ -18,7 +19,7 @@ type Options struct {
 	Now time.Time
 	// Seed of what resamples. The same outcomes with the same seed give the same report.
 	Seed uint64
-	// Resamples of the bootstrap; 0 means 2000.
+	// Resamples of the bootstrap; 0 means 2000, and more where Alpha is less than 0.01.
 	Resamples int
 	// Least is the smallest difference that matters, by metric and in its unit; what is not named has the guardrail's limit, and
 	// connect-failure else a point. It decides nothing but whether finding no difference means that there is none worth the name.
@@ -85,8 +86,11 @@ func (o *Options) resamples() int {
 	if o.Resamples > 0 {
 		return o.Resamples
 	}
-	return 2000
+	return int(min(max(2000, math.Ceil(20/o.alpha())), mostResamples))
 }
+
+// mostResamples are enough for an alpha of 0.0005; beyond it times have no intervals.
+const mostResamples = 40_000
 
 // least is the smallest difference that matters in a metric, 0 where nobody has said.
 func (o *Options) least(spec *Spec, m Metric) float64 {

@@ -48,7 +48,7 @@ const (
 	Withheld     VerdictKind = "withheld"        // the data cannot be trusted
 )
 
-// Found says whether the verdict is a reason to act: harm, or an experiment that does not answer its question.
+// Found says whether the verdict is a reason to act: harm, data that cannot be trusted, or an experiment that does not answer its question.
 func (k VerdictKind) Found() bool { return k == Harm || k == Mixed || k == Withheld || k == TooLittle }
 
 // Verdict is the report's first sentence.
@@ -172,9 +172,11 @@ type Effect struct {
 	Small     bool   `json:"small,omitempty"` // found, and too small to matter: it decides nothing
 	Noise     bool   `json:"noise,omitempty"` // the A/A arm differs in it too: it decides nothing
 	Note      string `json:"note,omitempty"`  // why a number is missing, or what it is
+
+	above float64 // of times tested by rank: the chance that one of the arm is above one of the control, less a half
 }
 
-// Bound is between what a difference would lie if every connection that the log may have lost were of one arm, and either spoilt or not.
+// Bound is between what a difference of shares lies whatever the connections that the log may have lost, or has wrong, are, and of whatever arm.
 type Bound struct {
 	Lo float64 `json:"lo"`
 	Hi float64 `json:"hi"`

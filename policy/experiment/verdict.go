@@ -25,6 +25,9 @@ func (a *Accumulator) conclude(r *Report) {
 	noise(r)
 	if v.Reasons = a.distrust(r); len(v.Reasons) > 0 {
 		v.Kind = Withheld
+		for i := range r.Effects { // what is not to be believed is found nowhere in the report
+			r.Effects[i].Found, r.Effects[i].Small, r.Effects[i].Noise = false, false, false
+		}
 		v.Sentence = "No verdict: " + strings.Join(v.Reasons, "; ") + "."
 		return
 	}
@@ -121,18 +124,14 @@ func (a *Accumulator) word(r *Report, arm int) ArmWord {
 		if e == nil || !e.Found || e.Noise || e.Small || e.Descriptive {
 			continue
 		}
-		d := e.deciding()
-		if d == nil {
-			continue
-		}
-		up := e.up(d)
+		up := e.Up()
 		if up {
 			w.Worse = append(w.Worse, e.Metric)
-			worse = append(worse, m.change(e, d))
+			worse = append(worse, m.change(e))
 			broken = broken || nouns[m].harm == breaks
 		} else {
 			w.Better = append(w.Better, e.Metric)
-			better = append(better, m.change(e, d))
+			better = append(better, m.change(e))
 		}
 		if b := e.LossBound; b != nil && (up && b.Lo <= 0 || !up && b.Hi >= 0) {
 			doubt = fmt.Sprintf(", though the %s that the log may have lost could explain it if all were of one arm", counted(int(a.opt.Loss.Flows), "connection"))
@@ -171,12 +170,14 @@ func (e *Effect) deciding() *Estimate {
 	return e.Difference
 }
 
-// up says whether a found effect is a rise. Where the median does not move, the tail tells.
-func (e *Effect) up(d *Estimate) bool {
-	if d.Value == 0 && e.P95 != nil {
-		return e.P95.Value > 0
+// Up says whether a found effect is a rise: that of what was tested, which of times are the ranks. Their median may stay where it is, or have
+// no interval.
+func (e *Effect) Up() bool {
+	if e.above != 0 {
+		return e.above > 0
 	}
-	return d.Value > 0
+	d := e.deciding()
+	return d != nil && d.Value > 0
 }
 
 // few are the first three of what was found.

@@ -102,6 +102,8 @@ func seconds(v float64) string {
 // FormatFigure writes a figure of a metric for people: a share in percent, a time with its unit.
 func (m Metric) FormatFigure(v float64) string {
 	switch {
+	case m.Kind() == KindShare && v < 1 && v >= 0.9995: // not all of it
+		return "> 99.9 %"
 	case m.Kind() == KindShare:
 		return digits(100*v) + " %"
 	case m.UnitWord() == "s":
@@ -157,18 +159,29 @@ func (m Metric) points() string {
 	return ""
 }
 
-// change tells a difference in words: connect failures rise by 2.1 points (1.4 to 2.9).
-func (m Metric) change(e *Effect, d *Estimate) string {
+// change tells a difference in words: connect failures rise by 2.1 points (1.4 to 2.9). Of times it is that of the median, or where this does
+// not go the way of the ranks, which were tested, of the 95th percentile; of neither there is no number.
+func (m Metric) change(e *Effect) string {
+	up, points := e.Up(), e.Points()
+	what := m.Noun() + " " + m.rises(up)
+	if e.Of == "units" {
+		what = "units with " + strings.TrimPrefix(m.Noun(), "the ") + map[bool]string{true: " rise", false: " fall"}[up]
+	}
+	d := e.deciding()
+	if m.Kind() == KindTime && !d.goes(up) {
+		if d, points = e.P95, " in the 95th percentile"; !d.goes(up) {
+			return what + " by ranks"
+		}
+	}
 	v, lo, hi := d.Value, d.Lo, d.Hi
 	if v < 0 {
 		v, lo, hi = -v, -hi, -lo
 	}
-	what := m.Noun() + " " + m.rises(d.Value >= 0)
-	if e.Of == "units" {
-		what = "units with " + strings.TrimPrefix(m.Noun(), "the ") + map[bool]string{true: " rise", false: " fall"}[d.Value >= 0]
-	}
-	return fmt.Sprintf("%s by %s%s (%s to %s)", what, e.FormatDifference(v), e.Points(), e.FormatDifference(lo), e.FormatDifference(hi))
+	return fmt.Sprintf("%s by %s%s (%s to %s)", what, e.FormatDifference(v), points, e.FormatDifference(lo), e.FormatDifference(hi))
 }
+
+// goes says whether an estimate is there and a rise, or a fall.
+func (d *Estimate) goes(up bool) bool { return d != nil && d.Value != 0 && d.Value > 0 == up }
 
 // list joins words: a, b and c.
 func list(words []string) string {

@@ -109,9 +109,9 @@ func (d *drawing) effect(e *experiment.Effect, y, mid float64) {
 	x := func(v float64) float64 { return mid + v/most*(plotRight-mid-10) }
 	class := "tr-none"
 	switch {
-	case e.Found && !e.Noise && !e.Small && s.Value > 0:
+	case e.Found && !e.Noise && !e.Small && e.Up():
 		class = "tr-worse"
-	case e.Found && !e.Noise && !e.Small && s.Value < 0:
+	case e.Found && !e.Noise && !e.Small:
 		class = "tr-better"
 	}
 	text := Difference(e, s) + strings.Replace(e.Points(), " in the median", ", median", 1)

@@ -192,8 +192,8 @@ func (v *trialView) effects(a *experiment.ArmReport, links trialLinks) {
 		if links.behind != nil {
 			x.ControlHref, x.ArmHref = links.behind(v.Name, control, e.Metric), links.behind(v.Name, a.Name, e.Metric)
 		}
-		if s := trial.Shown(e); e.Found && !e.Noise && !e.Small && s != nil {
-			x.Class = map[bool]string{true: "worse", false: "better"}[s.Value > 0]
+		if e.Found && !e.Noise && !e.Small {
+			x.Class = map[bool]string{true: "worse", false: "better"}[e.Up()]
 		}
 		t.Effect = append(t.Effect, x)
 	}
