@@ -3,6 +3,7 @@ package experiment
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,13 +18,14 @@ type Accumulator struct {
 	opt  Options
 	rng  *stats.RNG
 
-	index   map[string]int    // of arms
-	halts   []time.Time       // by arm, when it was stopped; zero: never
-	halt    time.Time         // the first of them: from then on not all arms get units
-	dealt   []int             // units before that, by arm
-	units   map[uint64]uint32 // places in their arms
-	arms    []*side           // by arm; the first holds all of the control
-	control []*side           // by arm, the control's connections that began before the arm was stopped; the arm never was: arms[0]
+	index   map[string]int         // of arms
+	halts   []time.Time            // by arm, when it was first stopped on any gateway; zero: never
+	stops   []map[string]time.Time // by arm, when each gateway that stopped it did so
+	halt    time.Time              // the first of them: from then on not all arms get units
+	dealt   []int                  // units before that, by arm
+	units   map[uint64]uint32      // places in their arms
+	arms    []*side                // by arm; the first holds all of the control
+	control []*side                // by arm, the control's connections that began before their gateway stopped the arm; none did: arms[0]
 	line    timeline
 	parts   parts
 	looks   looks
@@ -57,14 +59,14 @@ type Excluded struct {
 // NewAccumulator returns one for an experiment.
 func NewAccumulator(spec *Spec, opt Options) *Accumulator {
 	a := &Accumulator{spec: spec, opt: opt, rng: stats.NewRNG(opt.Seed), index: make(map[string]int), units: make(map[uint64]uint32), mixed: make(map[uint64]struct{})}
-	a.halts, a.dealt = make([]time.Time, len(spec.Arms)), make([]int, len(spec.Arms))
+	a.halts, a.stops, a.dealt = make([]time.Time, len(spec.Arms)), make([]map[string]time.Time, len(spec.Arms)), make([]int, len(spec.Arms))
 	a.arms, a.control = make([]*side, len(spec.Arms)), make([]*side, len(spec.Arms))
 	for i := range spec.Arms {
 		a.index[spec.Arms[i].Name] = i
 		a.arms[i] = &side{}
 		a.behind = append(a.behind, &behind{})
 		if i > 0 {
-			a.halts[i] = opt.halted(spec.Arms[i].Name)
+			a.halts[i], a.stops[i] = opt.halted(spec.Arms[i].Name)
 			if h := a.halts[i]; !h.IsZero() && (a.halt.IsZero() || h.Before(a.halt)) {
 				a.halt = h
 			}
@@ -73,7 +75,8 @@ func NewAccumulator(spec *Spec, opt Options) *Accumulator {
 	for i := range spec.Arms {
 		a.control[i] = a.arms[0]
 		if !a.halts[i].IsZero() {
-			if j := slices.IndexFunc(a.halts[:i], a.halts[i].Equal); j > 0 {
+			same := func(stops map[string]time.Time) bool { return maps.EqualFunc(stops, a.stops[i], time.Time.Equal) }
+			if j := slices.IndexFunc(a.stops[:i], same); j > 0 {
 				a.control[i] = a.control[j]
 			} else {
 				a.control[i] = &side{}
@@ -233,10 +236,17 @@ func (a *Accumulator) slot(hash uint64, arm int, o *Outcome) (uint32, bool) {
 	return h, true
 }
 
+// stopped says whether a connection began after its gateway had stopped an arm. Another gateway may give the arm connections still, and has
+// a control for them.
+func (a *Accumulator) stopped(arm int, o *Outcome) bool {
+	at, ok := a.stops[arm][o.Gateway]
+	return ok && !o.Start.Before(at)
+}
+
 // addControl adds a connection of the control to what stopped arms are compared with.
 func (a *Accumulator) addControl(slot uint32, o *Outcome, v *values) {
 	for i, s := range a.control {
-		if s != a.arms[0] && slices.Index(a.control, s) == i && o.Start.Before(a.halts[i]) {
+		if s != a.arms[0] && slices.Index(a.control, s) == i && !a.stopped(i, o) {
 			s.add(slot, o, v, a.rng)
 		}
 	}

@@ -195,6 +195,7 @@ func TestStoppedArm(t *testing.T) {
 	slices.SortFunc(list, func(a, b *Outcome) int { return a.Start.Compare(b.Start) })
 	moved, before := 0, 0
 	for _, o := range list {
+		o.Gateway = "a"
 		if !o.Start.Before(stop) {
 			if o.Arm == "short" {
 				o.Arm = ""

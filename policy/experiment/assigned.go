@@ -9,7 +9,7 @@ import (
 func (a *Accumulator) noArm(o *Outcome) {
 	if o.Client.IsValid() && o.Server.IsValid() && !a.halt.IsZero() && !o.Start.Before(a.halt) {
 		tu := conntrack.MakeTuple(o.Client, o.Server)
-		if want := a.spec.ArmOf(o.Start, &tu); want > 0 && !a.halts[want].IsZero() && !o.Start.Before(a.halts[want]) {
+		if want := a.spec.ArmOf(o.Start, &tu); want > 0 && a.stopped(want, o) {
 			a.excluded.Moved++
 			return
 		}
@@ -30,7 +30,7 @@ func (a *Accumulator) rightArm(o *Outcome, tu *conntrack.Tuple, arm int, unit ui
 	switch {
 	case want == arm:
 		return true
-	case want > 0 && arm == 0 && !a.halts[want].IsZero() && !o.Start.Before(a.halts[want]):
+	case want > 0 && arm == 0 && a.stopped(want, o):
 		a.checked--
 		a.excluded.Moved++
 	default:

@@ -143,3 +143,33 @@ func TestNearlyAll(t *testing.T) {
 		}
 	}
 }
+
+// TestStoppedOnOneGateway: where one gateway has stopped an arm and another has not, each has the control of its own connections of the arm.
+func TestStoppedOnOneGateway(t *testing.T) {
+	w, spec := newWorld(5, 3000), testSpec(false)
+	stop := spec.Start.Add(24 * time.Hour)
+	list := collect(spec, w)
+	slices.SortFunc(list, func(a, b *Outcome) int { return a.Start.Compare(b.Start) })
+	control, moved := 0, 0
+	for i, o := range list {
+		late := !o.Start.Before(stop)
+		if o.Gateway = "b"; i%2 == 0 {
+			o.Gateway = "a"
+		}
+		if late && !o.Connected || late && i%4 < 2 { // a bad time for all
+			o.Connected, o.ConnectS = false, math.NaN()
+		}
+		switch {
+		case o.Arm == "control" && (!late || o.Gateway == "a"):
+			control++
+		case o.Arm == "short" && late && o.Gateway == "b":
+			o.Arm = ""
+			moved++
+		}
+	}
+	r := Analyze(spec, values2(list), Options{Final: true, Resamples: 400, Events: []Event{{Time: stop, Kind: EventStop, Arm: "short", Gateway: "b"}}})
+	e := r.EffectOf("short", ConnectFailure)
+	if e.Control.Den != float64(control) || r.Excluded.Moved != moved || e.Found {
+		t.Errorf("%d connections of the control, want %d; moved %d, want %d; %s", int(e.Control.Den), control, r.Excluded.Moved, moved, r.Verdict.Sentence)
+	}
+}

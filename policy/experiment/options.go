@@ -108,13 +108,21 @@ func (o *Options) least(spec *Spec, m Metric) float64 {
 	return 0
 }
 
-// halted is when new connections of an arm went to control for the first time, on whatever gateway; zero: never.
-func (o *Options) halted(arm string) (at time.Time) {
+// halted is when new connections of an arm went to control for the first time on each gateway that stopped it, and on the first of them;
+// zero: never.
+func (o *Options) halted(arm string) (first time.Time, on map[string]time.Time) {
+	on = make(map[string]time.Time)
 	for i := range o.Events {
 		e := &o.Events[i]
-		if (e.Kind == EventGuardrail || e.Kind == EventStop) && (e.Arm == arm || e.Arm == "") && (at.IsZero() || e.Time.Before(at)) {
-			at = e.Time
+		if e.Kind != EventGuardrail && e.Kind != EventStop || e.Arm != arm && e.Arm != "" {
+			continue
+		}
+		if at, ok := on[e.Gateway]; !ok || e.Time.Before(at) {
+			on[e.Gateway] = e.Time
+		}
+		if first.IsZero() || e.Time.Before(first) {
+			first = e.Time
 		}
 	}
-	return at
+	return first, on
 }

@@ -135,11 +135,12 @@ func (f *found) record(raw []byte, gateway, place string) {
 		Timestamp  decisionlog.Time `json:"timestamp"`
 		EventType  string           `json:"event_type"`
 		Experiment *struct {
-			Name   string          `json:"name"`
-			Event  string          `json:"event"`
-			Arm    string          `json:"arm"`
-			Detail string          `json:"detail"`
-			Spec   json.RawMessage `json:"spec"`
+			Name   string           `json:"name"`
+			Event  string           `json:"event"`
+			Arm    string           `json:"arm"`
+			Since  decisionlog.Time `json:"since"`
+			Detail string           `json:"detail"`
+			Spec   json.RawMessage  `json:"spec"`
 		} `json:"experiment"`
 	}
 	if json.Unmarshal(raw, &e) != nil || e.EventType != "experiment" || e.Experiment == nil || e.Experiment.Name == "" {
@@ -147,6 +148,9 @@ func (f *found) record(raw []byte, gateway, place string) {
 	}
 	x := f.of(e.Experiment.Name)
 	ev := experiment.Event{Time: e.Timestamp.UTC(), Kind: experiment.EventKind(e.Experiment.Event), Arm: e.Experiment.Arm, Gateway: gateway, Detail: e.Experiment.Detail}
+	if !e.Experiment.Since.IsZero() { // of a stop, which each file tells again
+		ev.Time = e.Experiment.Since.UTC()
+	}
 	if len(e.Experiment.Spec) > 0 {
 		x.spec(e.Experiment.Spec, &ev, place)
 	}
@@ -155,22 +159,30 @@ func (f *found) record(raw []byte, gateway, place string) {
 	}
 }
 
-// again says whether an event is one more start of a gateway that has said so before, and nothing else since: each file of a log begins
-// with one.
+// again says whether an event is one that its gateway has told before: each file of a log begins with a start, and with the arms that were
+// stopped by then.
 func (x *Found) again(ev *experiment.Event) bool {
-	if ev.Kind != experiment.EventStart {
+	halt := ev.Kind == experiment.EventStop || ev.Kind == experiment.EventGuardrail
+	if !halt && ev.Kind != experiment.EventStart {
 		return false
 	}
 	for i := len(x.Events) - 1; i >= 0; i-- {
-		if e := &x.Events[i]; e.Gateway == ev.Gateway {
+		switch e := &x.Events[i]; {
+		case e.Gateway != ev.Gateway:
+		case halt && e.Kind == ev.Kind && e.Arm == ev.Arm && e.Time.Equal(ev.Time):
+			return true
+		case !halt && e.Kind != experiment.EventStop && e.Kind != experiment.EventGuardrail:
 			return e.Kind == experiment.EventStart
 		}
 	}
 	return false
 }
 
-// maxEvents bounds what is kept of an experiment's history.
-const maxEvents = 1000
+// Bounds of what is kept of an experiment: its history, and records that cannot be read.
+const (
+	maxEvents  = 1000
+	maxRemarks = 16
+)
 
 func (f *found) of(name string) *Found {
 	for _, x := range f.list {
@@ -190,12 +202,14 @@ func (x *Found) Name() string { return x.Spec.Name }
 func (x *Found) spec(raw json.RawMessage, ev *experiment.Event, place string) {
 	spec, err := experiment.FromJSON(raw)
 	if err != nil {
-		x.Remarks = append(x.Remarks, fmt.Sprintf("the experiment as %s has it cannot be read: %v", place, err))
+		if len(x.Remarks) < maxRemarks {
+			x.Remarks = append(x.Remarks, fmt.Sprintf("the experiment as %s has it cannot be read: %v", place, err))
+		}
 		return
 	}
 	if len(x.Spec.Arms) > 0 {
 		for _, d := range spec.Differences(x.Spec) {
-			if d.Assignment {
+			if d.Assignment && len(x.Events) < maxEvents {
 				x.Events = append(x.Events, experiment.Event{Time: ev.Time, Kind: experiment.EventReassigned, Gateway: ev.Gateway, Detail: d.String()})
 			}
 		}

@@ -3,6 +3,7 @@ package trial
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -135,7 +136,14 @@ func (t *text) effects() {
 		}
 		rows = append(rows, []string{e.Arm, e.Metric, Figure(e, e.Control), Figure(e, e.Treated), diff, pText(e.P), pText(e.Adjusted), string(e.Test), Remark(e)})
 	}
-	t.table("Effects, arm minus control: shares in points, times in the median ("+interval+")", rows)
+	figure := "times in the median"
+	if slices.ContainsFunc(t.r.Effects, func(e experiment.Effect) bool { return e.Test == experiment.MethodSequence }) {
+		figure = "times in the mean"
+		if t.r.Final {
+			figure = "times in the median, of a stopped arm in the mean"
+		}
+	}
+	t.table("Effects, arm minus control: shares in points, "+figure+" ("+interval+")", rows)
 }
 
 func (t *text) times() {
