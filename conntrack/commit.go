@@ -151,9 +151,9 @@ func (t *Table) commitNew(now Instant, s *Segment, e Effect, tm Timer, p *Params
 
 // supersede buries what is left on the tuple and returns the flow id of the tuple's last connection, 0 for none.
 func (t *Table) supersede(tu Tuple, now Instant) uint64 {
-	key, _ := tu.Canonical()
-	if i, ok := t.lookup[key]; ok {
-		old := t.at(i)
+	name := t.index.naming(&tu)
+	if i := t.find(&name); i != none {
+		old := t.take(i)
 		id := old.ID
 		if old.Deadline <= now {
 			t.bury(old, old.expiry(), old.Deadline)
@@ -162,13 +162,13 @@ func (t *Table) supersede(tu Tuple, now Instant) uint64 {
 		}
 		return id
 	}
-	tomb, _ := t.tombstone(key)
+	tomb, _ := t.tombstone(&tu)
 	return tomb.ID
 }
 
 // newEntry returns an entry with the names of a new connection; start inserts it.
 func (t *Table) newEntry(now Instant, previous uint64, tu Tuple) *Entry {
-	e := t.alloc()
+	e := t.alloc(&tu)
 	e.ID, e.Previous, e.Created, e.Tuple, e.gap = t.newID(), previous, now, tu, t.gap
 	return e
 }
@@ -228,7 +228,7 @@ func (t *Table) resync(now Instant, e *Entry, dir Direction, s *Segment, tm Time
 func (t *Table) track(e *Entry, dir Direction, s *Segment, f Finding) {
 	k, before := s.Kind(), e.State
 	if e.Flags&EntryCandidate != 0 && dir == e.Candidate.Dir && k != KindSYN && k != KindRST {
-		e.Flags &^= EntryCandidate | EntryChallenge // its sender lives on in the old connection
+		e.forget() // its sender lives on in the old connection
 	}
 	if !(before == SynSent || before == SynSent2) || k == KindSYN || k == KindSYNACK || k == KindRST || f == Handshake {
 		e.advance(dir, s) // else: before the SYN/ACK, numbers are another connection's
@@ -237,7 +237,8 @@ func (t *Table) track(e *Entry, dir Direction, s *Segment, f Finding) {
 	case f == SimultaneousOpen:
 		e.Flags |= EntrySimultaneous
 	case k == KindSYNACK && before.Embryonic():
-		e.Flags &^= EntryRearmed | EntryChallenge | EntryCandidate
+		e.Flags &^= EntryRearmed
+		e.forget()
 	}
 	next := e.transition(dir, k)
 	if f == Handshake && k == KindACK {

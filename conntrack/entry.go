@@ -88,8 +88,8 @@ type Probe struct {
 	Tries    uint8   // probes sent
 }
 
-// Entry is one remembered connection. It is free of pointers. Callers outside this package read it only. What each segment touches
-// stands together, and what few do at the end.
+// Entry is one remembered connection. It is free of pointers. Callers outside this package read it only. The table keeps it in a
+// more compact form (record.go) while nobody works on it.
 type Entry struct {
 	Tuple     Tuple  // of the original direction
 	Handshake Micros // from the SYN to the handshake's last ACK
@@ -121,18 +121,16 @@ type Entry struct {
 	// SYNRetransmits counts the originator's further SYNs before the handshake was complete, up to 255.
 	SYNRetransmits uint8
 	Arm            uint8 // of an experiment, for the owner's use: it is its Params' and stays for the entry's life
-
-	list                 int8   // which list, none for neither
-	gap                  uint32 // the table's gap that was last applied
-	timerTick            int64  // wheel tick that it is queued for, never later than the deadline's
-	timerNext, timerPrev int32  // timer wheel
-	timerSlot            int16  // level*slots + slot, none when not queued
 	// Interventions counts what was done about it other than to let a segment go on, and Resets the RSTs of that, each up to 255; for
 	// the owner's use.
 	Interventions, Resets uint8
-	listNext, listPrev    int32 // list of embryonic or of closing entries, oldest first
-	index                 int32 // its own place in the slab
-	last                  kernelLast
+
+	list    int8    // which list, none for neither; while the entry lies open
+	history uint16  // number of History, while the entry lies open
+	gap     uint32  // the table's gap that was last applied
+	index   int32   // its own place; none for an entry outside a table
+	queued  Instant // while the entry lies open: the wheel looks at it no later than this
+	last    kernelLast
 
 	Stall    Micros // the time in which an end waited and nothing new came through
 	Response Micros // from the originator's first data to the first of the other end after it, with EntryResponded
@@ -140,7 +138,7 @@ type Entry struct {
 	// repeats (or which were overtaken), and SYN/ACKs again; and those whose finding is [Finding.OutOfWindow].
 	Retransmits, OutOfWindow [2]uint32
 	Challenge                Seq     // the ack number of a bare ACK that answered the SYN
-	Watch                    Instant // when what is being timed began: the SYN came, or with EntryAsked the originator's first data
+	Watch                    Instant // when what is being timed began: the SYN came, or with EntryAsked the originator's first data; 0 once there was a response
 	Answered                 Instant // when its owner last answered for an end, 0 for never; for the owner's use
 	Candidate                Candidate
 }
@@ -190,7 +188,7 @@ type Tombstone struct {
 
 // View is what the table says of a segment's tuple at an instant. Lookup fills it and changes nothing.
 type View struct {
-	Entry *Entry // nil: nothing, or expired. Valid until the table's next Commit, Advance or Kill
+	Entry *Entry // nil: nothing, or expired. Valid until the table's next Lookup, Commit, Advance or Kill
 	Dir   Direction
 	// Expired is an entry whose deadline has passed but which was not swept yet: Entry is nil then, and Tombstone says
 	// what a swept one's would. Commit buries it.

@@ -70,7 +70,16 @@ func (e *Entry) reopen(c *Candidate) {
 	*o = Side{ISN: c.ISN, End: c.End, MaxEnd: c.End, MaxWin: max(uint32(c.Win), 1), Win: uint32(c.Win),
 		Scale: c.Scale, Flags: c.Flags | SideSeen | SideSYN | SideKnown, Packets: o.Packets, Bytes: o.Bytes}
 	*r = Side{Packets: r.Packets, Bytes: r.Bytes}
-	e.Flags &^= EntryCandidate | EntryChallenge | EntryRearmed
+	e.Flags &^= EntryRearmed
+	e.forget()
+}
+
+// forget forgets the candidate, and the ACK that answered it.
+func (e *Entry) forget() {
+	if e.Flags&(EntryCandidate|EntryChallenge) != 0 {
+		e.Flags &^= EntryCandidate | EntryChallenge
+		e.Candidate, e.Challenge = Candidate{}, 0
+	}
 }
 
 // loosen makes e judged liberally until both ends have progressed.

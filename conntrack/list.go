@@ -29,10 +29,10 @@ func (t *Table) enlist(e *Entry) {
 	if e.list == none {
 		return
 	}
-	l := &t.lists[e.list]
-	e.listPrev, e.listNext = l.last, none
+	l, own := &t.lists[e.list], t.link(e.index)
+	own.prev, own.next = l.last, none
 	if l.last != none {
-		t.at(l.last).listNext = e.index
+		t.link(l.last).next = e.index
 	} else {
 		l.first = e.index
 	}
@@ -44,16 +44,16 @@ func (t *Table) unlist(e *Entry) {
 	if e.list == none {
 		return
 	}
-	l := &t.lists[e.list]
-	if e.listPrev != none {
-		t.at(e.listPrev).listNext = e.listNext
+	l, own := &t.lists[e.list], t.link(e.index)
+	if own.prev != none {
+		t.link(own.prev).next = own.next
 	} else {
-		l.first = e.listNext
+		l.first = own.next
 	}
-	if e.listNext != none {
-		t.at(e.listNext).listPrev = e.listPrev
+	if own.next != none {
+		t.link(own.next).prev = own.prev
 	} else {
-		l.last = e.listPrev
+		l.last = own.prev
 	}
 	e.list = none
 }
@@ -114,7 +114,7 @@ func (t *Table) EvictOne(now Instant, who Victim) bool {
 	if i == none {
 		return false
 	}
-	if e := t.at(i); e.Deadline <= now {
+	if e := t.glance(i); e.Deadline <= now {
 		t.bury(e, e.expiry(), e.Deadline)
 	} else {
 		t.bury(e, EndEvicted, now)

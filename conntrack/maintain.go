@@ -32,15 +32,26 @@ func (t *Table) KillAt(now Instant, cursor, limit int, why EndReason, match func
 
 // Walk visits the entries among at most limit places from cursor on (0 at first) and returns where to go on, below 0 at
 // the end. An entry stays at its place for life, so a walk in chunks meets each entry that lives throughout exactly once;
-// entries that expired and were not swept are met too. fn must not change the table or the entry; false stops the walk
-// after this entry.
+// entries that expired and were not swept are met too. fn must not change the table, keep the entry, or write anything of it but Counted
+// and Timers; false stops the walk after this entry.
 func (t *Table) Walk(cursor, limit int, fn func(*Entry) bool) (next int) {
-	for i := max(cursor, 0); i < int(t.used); i++ {
+	for i := max(cursor, 0); i < t.top; i++ {
 		if limit--; limit < 0 {
 			return i
 		}
-		if e := t.at(int32(i)); e.State != StateNone && !fn(e) {
-			if i+1 < int(t.used) {
+		r := t.record(int32(i))
+		open := r.desk() != 0
+		if !open && r.state() == StateNone {
+			continue
+		}
+		e := t.glance(int32(i))
+		counted, timers := e.Counted, e.Timers
+		more := fn(e)
+		if !open && e.index == int32(i) && e.Counted == counted && e.Timers == timers {
+			t.leave(e)
+		}
+		if !more {
+			if i+1 < t.top {
 				return i + 1
 			}
 			break
@@ -62,17 +73,17 @@ func (e *Entry) Move(by time.Duration) {
 // taken, its deadline has passed, there is no room, or its state is none. Segments may have passed since it was saved, so it is
 // judged liberally until both directions have progressed. Flow ids stay; p may be nil to keep the rule and timers as saved.
 func (t *Table) Restore(now Instant, e *Entry, p *Params) bool {
-	key, _ := e.Tuple.Canonical()
-	if _, taken := t.lookup[key]; taken || e.State == StateNone || e.State >= NumStates || e.Deadline <= now {
+	name := t.index.naming(&e.Tuple)
+	if taken := t.find(&name) != none; taken || e.State == StateNone || e.State >= NumStates || e.Deadline <= now {
 		return false
 	}
 	if t.Len() >= t.cfg.Max || e.State.Embryonic() && t.Embryonic() >= t.cfg.MaxEmbryonic {
 		return false
 	}
-	n := t.alloc()
+	n := t.alloc(&e.Tuple)
 	index := n.index
 	*n = *e
-	n.index, n.timerSlot, n.list = index, none, none
+	n.index, n.list, n.queued, n.history = index, none, Never, 0
 	n.loosen(t.gap)
 	if p != nil {
 		n.Timers, n.Rule, n.Epoch, n.Lead = p.Timers, p.Rule, p.Epoch, p.Lead
@@ -141,12 +152,12 @@ type Progress struct {
 // Absorb enters what a fast path saw of the flow tu and refreshes its timer from when it saw it last. It reports whether the flow
 // is remembered and alive afterwards: an entry that looked expired comes back to life.
 func (t *Table) Absorb(now Instant, tu *Tuple, p *Progress) bool {
-	key, _ := tu.Canonical()
-	i, ok := t.lookup[key]
-	if !ok {
+	name := t.index.naming(tu)
+	i := t.find(&name)
+	if i == none {
 		return false
 	}
-	e := t.at(i)
+	e := t.take(i)
 	dir := Original
 	if e.Tuple != *tu {
 		dir = Reply

@@ -93,7 +93,7 @@ func (e *Entry) measureTimes(now Instant, dir Direction, s *Segment, f Finding, 
 	case s.Len == 0 || outside:
 	case e.Flags&EntryAsked != 0:
 		if dir == Reply {
-			e.Response = micros(now.Sub(e.Watch))
+			e.Response, e.Watch = micros(now.Sub(e.Watch)), 0
 			e.Flags |= EntryResponded
 		}
 	case dir == Original && (done || !e.State.Embryonic()):

@@ -107,7 +107,7 @@ func playModel(t *testing.T, r *rand.Rand, steps int) {
 			if !ok {
 				i := tb.lists[listEmbryonic].first
 				if i != none {
-					old, _ := tb.at(i).Tuple.Canonical()
+					old, _ := tb.glance(i).Tuple.Canonical()
 					delete(m.flows, old)
 				}
 				if tb.Evict(rg.now, false) != (i != none) {

@@ -1,18 +1,27 @@
 package conntrack
 
+import "time"
+
 // due returns the instant at which the wheel must look at e.
 func (e *Entry) due() Instant { return min(e.Deadline, e.Wake) }
 
 // rewake sets Wake by the deadline; it must follow each write to Deadline or Probe.Until. Only an established connection is
 // asked about before its end, and not one whose timer was shortened: its end is a matter of seconds.
 func (e *Entry) rewake() {
-	e.Wake = Never
-	if e.Lead > 0 && e.State == Established && e.Flags&EntryShortened == 0 && e.Deadline != Never {
-		e.Wake = e.Deadline.Add(-min(e.Lead, e.Timeout))
-	}
+	e.Wake = e.wakes()
 	if e.Probe.Until != 0 {
 		e.Wake = min(e.Wake, e.Probe.Until)
 	}
+}
+
+// wakes returns the Wake of e where no probe is under way.
+func (e *Entry) wakes() Instant { return wakesAt(e.Deadline, e.Timeout, e.Lead, e.State, e.Flags) }
+
+func wakesAt(deadline Instant, timeout, lead time.Duration, s State, f EntryFlags) Instant {
+	if lead > 0 && s == Established && f&EntryShortened == 0 && deadline != Never {
+		return deadline.Add(-min(lead, timeout))
+	}
+	return Never
 }
 
 // relieve ends the probing before an expiry that is not to come. What a segment's probe waits for it still waits for.

@@ -7,7 +7,7 @@ import (
 
 // randomEntry returns an entry as some history might have left it: consistent, with numbers around base.
 func randomEntry(r *rand.Rand, state State) Entry {
-	e := Entry{Tuple: tupleN(1), ID: 1, State: state, Deadline: Never, list: none, timerSlot: none}
+	e := Entry{Tuple: tupleN(1), ID: 1, State: state, Deadline: Never, list: none}
 	for i := range e.Side {
 		s := &e.Side[i]
 		s.ISN = Seq(r.Uint32N(1000))

@@ -7,7 +7,7 @@ func (t *Table) countSources() {
 		return
 	}
 	t.sources = make(map[[16]byte]int32)
-	t.Walk(0, int(t.used)+1, func(e *Entry) bool {
+	t.Walk(0, t.places()+1, func(e *Entry) bool {
 		if e.State != Denied {
 			t.sources[e.Tuple.Src]++
 		}

@@ -20,46 +20,54 @@ type Config struct {
 	Woken func(e *Entry, at Instant) (next Instant, end EndReason)
 	// FirstID is the first flow id; 51 bits are used. A random one keeps the ids of two runs apart. 0 means 1.
 	FirstID uint64
+	// Seed keys the hash by which entries are found. Who can choose tuples and knows it can make look-ups slow, so a gateway's is
+	// random.
+	Seed uint64
 }
 
 // idMask keeps flow ids within 51 bits, so that a JSON reader that holds numbers as doubles can still tell them apart.
 const idMask = 1<<51 - 1
 
-// Slabs of entries: an entry never moves, and a table that is never full never takes the memory of one that is.
-const (
-	slabBits = 10
-	slabSize = 1 << slabBits
-)
-
-type slab [slabSize]Entry
-
 // Table is the bounded set of remembered connections. It belongs to one goroutine.
 type Table struct {
-	cfg    Config
-	lookup map[Tuple]int32 // by canonical tuple
-	slabs  []*slab
-	used   int32 // slots ever taken
-	free   int32 // free slots, chained by listNext
-	lists  [numLists]list
-	counts [NumStates]int
-	wheel  wheel
-	tombs  *simplelru.LRU[Tuple, Tombstone]
-	lastID uint64
-	gap    uint32 // how many times Relax was called
+	cfg       Config
+	n         int
+	index     index
+	chunks    []*chunk
+	wide      []*[chunkSize]prefix // by chunk; nil for one of IPv4 flows
+	fresh     [2]int32             // the next place that was never taken, by family; none if the last chunk is full
+	free      [2]int32             // free places, chained by link.next, by family
+	top       int                  // places below it were taken at some time
+	desk      desk
+	profiles  profiles
+	histories histories
+	extras    pool[extras]
+	whole     pool[Entry]
+	lists     [numLists]list
+	counts    [NumStates]int
+	wheel     wheel
+	tombs     *simplelru.LRU[Tuple, Tombstone]
+	lastID    uint64
+	gap       uint32 // how many times Relax was called
 	// sources counts entries by their originator's address; nil without a bound on them.
 	sources map[[16]byte]int32
+	sum     uint64 // of what was read ahead
 }
 
 // NewTable returns an empty table.
 func NewTable(cfg Config) *Table {
 	cfg.normalise()
-	t := &Table{cfg: cfg, lookup: make(map[Tuple]int32), free: none, lastID: (cfg.FirstID - 1) & idMask}
+	t := &Table{cfg: cfg, free: [2]int32{none, none}, fresh: [2]int32{none, none}, lastID: (cfg.FirstID - 1) & idMask}
 	if cfg.FirstID == 0 {
 		t.lastID = 0
 	}
 	for i := range t.lists {
 		t.lists[i] = list{none, none}
 	}
+	t.index.init(cfg.Seed)
+	t.desk.init()
+	t.profiles.init()
+	t.histories.init()
 	t.wheel.init()
 	t.countSources()
 	if cfg.Tombstones > 0 {
@@ -78,7 +86,7 @@ func (c *Config) normalise() {
 }
 
 // Len returns the number of entries, expired ones that were not swept yet included.
-func (t *Table) Len() int { return len(t.lookup) }
+func (t *Table) Len() int { return t.n }
 
 // Count returns the number of entries in state s.
 func (t *Table) Count(s State) int { return t.counts[s] }
@@ -94,20 +102,21 @@ func (t *Table) Limits() (entries, embryonic int) { return t.cfg.Max, t.cfg.MaxE
 // Lookup fills v with what is remembered of tu at now. It changes nothing. An entry whose deadline is now or earlier is
 // seen as expired, swept or not.
 func (t *Table) Lookup(now Instant, tu *Tuple, v *View) {
-	key, _ := tu.Canonical()
-	i, ok := t.lookup[key]
-	if !ok {
+	name := t.index.naming(tu)
+	i := t.find(&name)
+	if i == none {
 		*v = View{}
-		v.Tombstone, v.HasTomb = t.tombstone(key)
+		v.Tombstone, v.HasTomb = t.tombstone(tu)
 		return
 	}
-	e := t.at(i)
+	e := t.take(i)
 	v.Dir = Original
 	if e.Tuple != *tu {
 		v.Dir = Reply
 	}
 	if e.Deadline <= now {
 		v.Entry, v.Expired, v.Relaxed = nil, e, false
+		key, _ := tu.Canonical()
 		v.Tombstone, v.HasTomb = t.epitaph(e, key, e.expiry(), e.Deadline)
 		return
 	}
@@ -115,35 +124,58 @@ func (t *Table) Lookup(now Instant, tu *Tuple, v *View) {
 	v.Relaxed = e.gap != t.gap
 	// A handshake on a tuple that was forgotten lately: its surprises are explained by what was forgotten.
 	if e.Previous != 0 && e.State.Embryonic() {
-		v.Tombstone, v.HasTomb = t.tombstone(key)
+		v.Tombstone, v.HasTomb = t.tombstone(tu)
 	}
 }
 
-// at returns the entry at slab place i.
-func (t *Table) at(i int32) *Entry { return &t.slabs[i>>slabBits][i&(slabSize-1)] }
+func (t *Table) record(i int32) *record { return &t.chunks[i>>chunkBits].record[i&(chunkSize-1)] }
 
-// alloc returns a zeroed entry, not yet in the map, the wheel or a list. The caller has checked the bound.
-func (t *Table) alloc() *Entry {
-	if i := t.free; i != none {
-		e := t.at(i)
-		t.free = e.listNext
-		*e = Entry{index: i, timerSlot: none, list: none}
-		return e
+func (t *Table) link(i int32) *link { return &t.chunks[i>>chunkBits].link[i&(chunkSize-1)] }
+
+// places returns how many places there are, free ones included.
+func (t *Table) places() int { return len(t.chunks) * chunkSize }
+
+// alloc returns a zeroed entry for a tuple, not yet in the index, the wheel or a list. The caller has checked the bound.
+func (t *Table) alloc(tu *Tuple) *Entry {
+	family := 0
+	if !tu.mapped() {
+		family = 1
 	}
-	if int(t.used) == len(t.slabs)*slabSize {
-		t.slabs = append(t.slabs, new(slab))
+	i := t.free[family]
+	if i != none {
+		t.free[family] = t.link(i).next
+	} else {
+		if i = t.fresh[family]; i == none {
+			i = int32(t.places())
+			t.grow(family)
+		}
+		t.top = max(t.top, int(i)+1)
+		if t.fresh[family] = i + 1; (i+1)%chunkSize == 0 {
+			t.fresh[family] = none
+		}
 	}
-	i := t.used
-	t.used++
-	e := t.at(i)
-	e.index, e.timerSlot, e.list = i, none, none
+	*t.link(i) = link{timer: unqueued}
+	e, place := t.place()
+	*e = Entry{index: i, list: none, queued: Never}
+	t.record(i).lay(place)
 	return e
 }
 
-// insert puts a filled entry (tuple, state, deadline) into map, wheel and list.
+// grow adds a chunk. What is there stays where it is.
+func (t *Table) grow(family int) {
+	t.chunks = append(t.chunks, new(chunk))
+	var w *[chunkSize]prefix
+	if family == 1 {
+		w = new([chunkSize]prefix)
+	}
+	t.wide = append(t.wide, w)
+}
+
+// insert puts a filled entry (tuple, state, deadline) into index, wheel and list.
 func (t *Table) insert(e *Entry) {
-	key, _ := e.Tuple.Canonical()
-	t.lookup[key] = e.index
+	t.n++
+	t.name(e.index, &e.Tuple)
+	t.enter(e.index)
 	t.counts[e.State]++
 	if t.sources != nil && e.State != Denied {
 		t.sources[e.Tuple.Src]++
@@ -157,18 +189,39 @@ func (t *Table) bury(e *Entry, why EndReason, at Instant) {
 	if t.cfg.Ended != nil {
 		t.cfg.Ended(e, why, at)
 	}
-	key, _ := e.Tuple.Canonical()
-	if tomb, ok := t.epitaph(e, key, why, at); ok && tomb.ID == e.ID {
-		t.tombs.Add(key, tomb) // overwrites an older one; there is no eviction callback to miss
+	if t.tombs != nil {
+		key, _ := e.Tuple.Canonical()
+		if tomb, ok := t.epitaph(e, key, why, at); ok && tomb.ID == e.ID {
+			t.tombs.Add(key, tomb) // overwrites an older one; there is no eviction callback to miss
+		}
 	}
-	delete(t.lookup, key)
+	t.withdraw(e.index)
+	t.n--
 	t.counts[e.State]--
 	t.leaveSource(e)
 	t.unlist(e)
 	t.unqueue(e)
-	i := e.index
-	*e = Entry{index: i, timerSlot: none, list: none, listNext: t.free}
-	t.free = i
+	t.release(e.index)
+	*e = Entry{index: none}
+}
+
+// release frees a place.
+func (t *Table) release(i int32) {
+	r := t.record(i)
+	switch r.form() {
+	case formExtras:
+		t.extras.put(uint32(r.born))
+	case formWhole:
+		t.whole.put(uint32(r.born))
+	}
+	t.dropProfile(r)
+	*r = record{}
+	family := 0
+	if t.wide[i>>chunkBits] != nil {
+		family = 1
+	}
+	t.link(i).next = t.free[family]
+	t.free[family] = i
 }
 
 // setState moves e to state s, in the counts and lists too.

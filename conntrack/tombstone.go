@@ -1,10 +1,11 @@
 package conntrack
 
-// tombstone returns what is kept of the connection last forgotten on a canonical tuple.
-func (t *Table) tombstone(key Tuple) (Tombstone, bool) {
-	if t.tombs == nil {
+// tombstone returns what is kept of the connection last forgotten on a tuple.
+func (t *Table) tombstone(tu *Tuple) (Tombstone, bool) {
+	if t.tombs == nil || t.tombs.Len() == 0 {
 		return Tombstone{}, false
 	}
+	key, _ := tu.Canonical()
 	return t.tombs.Peek(key) // not Get: a look-up changes nothing
 }
 

@@ -61,13 +61,13 @@ func TestRefreshIsLazy(t *testing.T) {
 	rg := newRig(t, Config{Max: 4})
 	fill(t, rg, 0, 1, time.Minute)
 	v := rg.look(tupleN(0))
-	slot, first := v.Entry.timerSlot, rg.now
+	slot, first := rg.table.link(v.Entry.index).timer, rg.now
 	for range 1000 {
 		rg.now = rg.now.Add(50 * time.Millisecond)
 		rg.step(&Segment{Tuple: tupleN(0), Flags: ACK, Seq: 1, Ack: 1, Window: 100}, &Rules{}, NumEffects)
 	}
-	if e := rg.look(tupleN(0)).Entry; e.timerSlot != slot || e.Deadline != rg.now.Add(time.Minute) {
-		t.Fatalf("slot %d, was %d", e.timerSlot, slot)
+	if e := rg.look(tupleN(0)).Entry; rg.table.link(e.index).timer != slot || e.Deadline != rg.now.Add(time.Minute) {
+		t.Fatalf("slot %d, was %d", rg.table.link(e.index).timer, slot)
 	}
 	rg.now = first.Add(61 * time.Second)
 	for rg.table.Next() <= rg.now {

@@ -9,7 +9,7 @@ type reload struct {
 	rematch uint32 // entries of an earlier epoch get the timeouts of their rule
 	walking bool
 	cursor  int
-	found   []*conntrack.Entry // reused by each chunk
+	found   []conntrack.Tuple // reused by each chunk
 }
 
 // Swap puts p in force as the gateway's policy for all that comes, beside the arms as they are, and says what becomes of live flows. With ReloadKeep they stay and keep their
@@ -63,18 +63,19 @@ func (e *Engine) reloadChunk(now conntrack.Instant, limit int) {
 	r.found = r.found[:0]
 	r.cursor = e.table.Walk(r.cursor, limit, func(ent *conntrack.Entry) bool {
 		if ent.Epoch < max(r.drop, r.rematch) && ent.Deadline > now {
-			r.found = append(r.found, ent)
+			r.found = append(r.found, ent.Tuple)
 		}
 		return true
 	})
-	for _, ent := range r.found {
-		if ent.Epoch >= r.drop {
-			e.retime(now, ent)
-			continue
-		}
+	for i := range r.found {
 		var v conntrack.View
-		e.table.Lookup(now, &ent.Tuple, &v)
-		e.table.Kill(now, &v, conntrack.EndReload)
+		switch e.table.Lookup(now, &r.found[i], &v); {
+		case v.Entry == nil:
+		case v.Entry.Epoch >= r.drop:
+			e.retime(now, v.Entry)
+		default:
+			e.table.Kill(now, &v, conntrack.EndReload)
+		}
 	}
 	if r.cursor < 0 {
 		r.walking, r.found = false, nil

@@ -1,0 +1,300 @@
+package conntrack
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// The index finds an entry's place by its tuple, in either direction. It is extensible hashing (Fagin, Nievergelt, Pippenger and
+// Strong, "Extendible hashing", 1979): a directory by the first bits of the hash, of segments that split one at a time when they are
+// full, so that no insertion waits for more than one segment. A segment consists of buckets of one cache line, each with a byte of
+// the hash for each of its slots; what does not fit its bucket is in the next, and the bucket counts how many passed it. The hash is keyed:
+// who does not know the seed cannot choose tuples that meet.
+
+const (
+	bucketSlots    = 12
+	segmentBuckets = 64
+	segmentFull    = segmentBuckets * bucketSlots * 85 / 100 // entries; above that it splits
+	blockSegments  = 16
+)
+
+type bucket struct {
+	tags  uint64 // of slots 0 to 7, a byte each, 0 for a free slot
+	more  uint32 // of slots 8 to 11
+	over  uint32 // entries that belong here and are in a later bucket
+	place [bucketSlots]int32
+}
+
+type segment [segmentBuckets]bucket
+
+type segmentInfo struct {
+	entries uint16
+	depth   uint8 // bits of the hash that its entries have in common
+}
+
+type index struct {
+	key       [4]uint64
+	depth     uint8    // bits of the hash that the directory goes by
+	directory []uint32 // number of the segment
+	blocks    []*[blockSegments]segment
+	info      []segmentInfo // by number
+}
+
+func (x *index) init(seed uint64) {
+	for i := range x.key { // splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014)
+		seed += 0x9e3779b97f4a7c15
+		z := (seed ^ seed>>30) * 0xbf58476d1ce4e5b9
+		z = (z ^ z>>27) * 0x94d049bb133111eb
+		x.key[i] = z ^ z>>31
+	}
+	x.directory = []uint32{x.newSegment(0)}
+}
+
+func (x *index) newSegment(depth uint8) uint32 {
+	n := uint32(len(x.info))
+	if n%blockSegments == 0 {
+		x.blocks = append(x.blocks, new([blockSegments]segment))
+	}
+	x.info = append(x.info, segmentInfo{depth: depth})
+	return n
+}
+
+// name is a tuple as the index compares it.
+type name struct {
+	hash     uint64
+	src, dst uint32 // the last bytes of the addresses
+	there    uint32 // ports as in a record
+	back     uint32 // the same of the other direction
+	v4       bool
+	tuple    *Tuple
+}
+
+// naming returns the name of a tuple.
+func (x *index) naming(tu *Tuple) name {
+	n := name{src: binary.LittleEndian.Uint32(tu.Src[12:]), dst: binary.LittleEndian.Uint32(tu.Dst[12:]),
+		there: uint32(tu.SrcPort)<<16 | uint32(tu.DstPort), back: uint32(tu.DstPort)<<16 | uint32(tu.SrcPort), v4: tu.mapped(), tuple: tu}
+	if n.v4 {
+		n.hash = x.hash4(n.src, n.dst, n.there)
+	} else {
+		n.hash = x.hash6(tu)
+	}
+	return n
+}
+
+// mapped reports whether both addresses are IPv4-mapped.
+func (t *Tuple) mapped() bool {
+	const ffff = 0xffff0000 // bytes 8 to 11 of a mapped address
+	return binary.LittleEndian.Uint64(t.Src[:])|binary.LittleEndian.Uint64(t.Dst[:]) == 0 &&
+		binary.LittleEndian.Uint32(t.Src[8:]) == ffff && binary.LittleEndian.Uint32(t.Dst[8:]) == ffff
+}
+
+// fold is the multiplication of wyhash (Wang Yi): both halves of the product, mixed.
+func fold(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// join mixes the hashes of both ends, in either order.
+func (x *index) join(a, b uint64) uint64 { return fold(a+b^x.key[2], a^b^x.key[3]) }
+
+func (x *index) hash4(src, dst, ports uint32) uint64 {
+	a := fold(uint64(src)<<16^uint64(ports>>16)^x.key[0], x.key[1])
+	b := fold(uint64(dst)<<16^uint64(ports&0xffff)^x.key[0], x.key[1])
+	return x.join(a, b)
+}
+
+func (x *index) hash6(tu *Tuple) uint64 {
+	return x.join(x.end6(&tu.Src, tu.SrcPort), x.end6(&tu.Dst, tu.DstPort))
+}
+
+func (x *index) end6(a *[16]byte, port uint16) uint64 {
+	h := fold(binary.LittleEndian.Uint64(a[:])^x.key[0], binary.LittleEndian.Uint64(a[8:])^x.key[1])
+	return fold(h^uint64(port)^x.key[2], x.key[3])
+}
+
+// hashOf returns the hash of a filed or open entry's tuple.
+func (t *Table) hashOf(i int32) uint64 {
+	if t.wide[i>>chunkBits] == nil {
+		r := t.record(i)
+		return t.index.hash4(r.src, r.dst, r.ports)
+	}
+	var tu Tuple
+	t.tuple(i, &tu)
+	return t.index.hash6(&tu)
+}
+
+func (x *index) number(hash uint64) uint32 { return x.directory[hash>>(64-x.depth)] }
+
+func (x *index) segment(n uint32) *segment {
+	return &x.blocks[n/blockSegments][n%blockSegments]
+}
+
+// home returns the bucket and the tag of a hash. Their bits are not those that the directory goes by.
+func home(hash uint64) (bucket int, tag uint8) {
+	return int(hash>>8) & (segmentBuckets - 1), max(uint8(hash), 1)
+}
+
+const (
+	ones  = 0x0101010101010101
+	lows  = 0x7f7f7f7f7f7f7f7f
+	ones4 = 0x01010101
+	lows4 = 0x7f7f7f7f
+)
+
+// match returns a set of the slots whose tag is tag: bit 7 of a byte each.
+func (b *bucket) match(tag uint8) (first uint64, rest uint32) {
+	x, y := b.tags^ones*uint64(tag), b.more^ones4*uint32(tag)
+	return ^(x&lows + lows | x | lows), ^(y&lows4 + lows4 | y | lows4)
+}
+
+// find returns the place of the entry of a tuple, none for none.
+func (t *Table) find(n *name) int32 {
+	x := &t.index
+	seg := x.segment(x.number(n.hash))
+	at, tag := home(n.hash)
+	for range segmentBuckets {
+		b := &seg[at]
+		first, rest := b.match(tag)
+		for ; first != 0; first &= first - 1 {
+			if i := b.place[bits.TrailingZeros64(first)/8]; t.is(i, n) {
+				return i
+			}
+		}
+		for ; rest != 0; rest &= rest - 1 {
+			if i := b.place[8+bits.TrailingZeros32(rest)/8]; t.is(i, n) {
+				return i
+			}
+		}
+		if b.over == 0 {
+			break
+		}
+		at = (at + 1) % segmentBuckets
+	}
+	return none
+}
+
+// is reports whether entry i is that of a tuple, in either direction.
+func (t *Table) is(i int32, n *name) bool {
+	r := t.record(i)
+	there := r.src == n.src && r.dst == n.dst && r.ports == n.there
+	back := r.src == n.dst && r.dst == n.src && r.ports == n.back
+	w := t.wide[i>>chunkBits]
+	switch {
+	case !there && !back || n.v4 != (w == nil):
+		return false
+	case n.v4:
+		return true
+	}
+	p := &w[i&(chunkSize-1)]
+	src, dst := [12]byte(n.tuple.Src[:12]), [12]byte(n.tuple.Dst[:12])
+	return there && p.src == src && p.dst == dst || back && p.src == dst && p.dst == src
+}
+
+// near reads the bucket of a hash.
+func (x *index) near(hash uint64) uint64 {
+	at, _ := home(hash)
+	return x.segment(x.number(hash))[at].tags
+}
+
+// enter makes the index find entry i, whose tuple is not in it.
+func (t *Table) enter(i int32) {
+	x, hash := &t.index, t.hashOf(i)
+	n := x.number(hash)
+	for x.info[n].entries >= segmentFull {
+		t.split(n)
+		n = x.number(hash)
+	}
+	x.put(n, hash, i)
+}
+
+// put enters an entry into segment n, which has room.
+func (x *index) put(n uint32, hash uint64, i int32) {
+	seg := x.segment(n)
+	x.info[n].entries++
+	at, tag := home(hash)
+	for {
+		b := &seg[at]
+		if first, rest := b.match(0); first != 0 {
+			slot := bits.TrailingZeros64(first) / 8
+			b.tags |= uint64(tag) << (8 * slot)
+			b.place[slot] = i
+			return
+		} else if rest != 0 {
+			slot := bits.TrailingZeros32(rest) / 8
+			b.more |= uint32(tag) << (8 * slot)
+			b.place[8+slot] = i
+			return
+		}
+		b.over++
+		at = (at + 1) % segmentBuckets
+	}
+}
+
+// withdraw makes the index forget entry i, which is in it.
+func (t *Table) withdraw(i int32) {
+	x, hash := &t.index, t.hashOf(i)
+	n := x.number(hash)
+	seg := x.segment(n)
+	x.info[n].entries--
+	at, tag := home(hash)
+	for range segmentBuckets {
+		b := &seg[at]
+		first, rest := b.match(tag)
+		for ; first != 0; first &= first - 1 {
+			if slot := bits.TrailingZeros64(first) / 8; b.place[slot] == i {
+				b.tags &^= 0xff << (8 * slot)
+				return
+			}
+		}
+		for ; rest != 0; rest &= rest - 1 {
+			if slot := bits.TrailingZeros32(rest) / 8; b.place[8+slot] == i {
+				b.more &^= 0xff << (8 * slot)
+				return
+			}
+		}
+		b.over--
+		at = (at + 1) % segmentBuckets
+	}
+}
+
+// split moves half of a segment's entries to a new one: those whose next bit of the hash is set.
+func (t *Table) split(n uint32) {
+	x := &t.index
+	depth := x.info[n].depth
+	if depth == x.depth {
+		wider := make([]uint32, 2*len(x.directory))
+		for i, s := range x.directory {
+			wider[2*i], wider[2*i+1] = s, s
+		}
+		x.directory = wider
+		x.depth++
+	}
+	var places [segmentBuckets * bucketSlots]int32
+	var hashes [segmentBuckets * bucketSlots]uint64
+	count := 0
+	seg := x.segment(n)
+	for i := range seg {
+		b := &seg[i]
+		for slot := range b.place {
+			if slot < 8 && b.tags>>(8*slot)&0xff != 0 || slot >= 8 && b.more>>(8*(slot-8))&0xff != 0 {
+				places[count] = b.place[slot]
+				count++
+			}
+		}
+	}
+	for i := range count { // one after the other, so that the processor waits for many of them at a time
+		hashes[i] = t.hashOf(places[i])
+	}
+	*seg = segment{}
+	x.info[n] = segmentInfo{depth: depth + 1}
+	twin := x.newSegment(depth + 1)
+	// The directory's entries of this segment stand together; the latter half of them is the new one's.
+	span := len(x.directory) >> depth
+	from := int(hashes[0]>>(64-x.depth)) &^ (span - 1)
+	for i := from + span/2; i < from+span; i++ {
+		x.directory[i] = twin
+	}
+	for i := range count {
+		x.put(x.number(hashes[i]), hashes[i], places[i])
+	}
+}

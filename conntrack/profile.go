@@ -1,0 +1,159 @@
+package conntrack
+
+import "time"
+
+// profile is what many entries have in common: how they are governed, and what the ends' SYNs negotiated. A record holds its number.
+type profile struct {
+	timeout, lead time.Duration
+	rule          int32
+	epoch, gap    uint32
+	mss           [2]uint16
+	timers        uint16
+	strip, maxMSS uint16
+	scale         [2]uint8
+	arm           uint8
+}
+
+// profiles holds each profile that a record refers to, once. Number 0 is none.
+type profiles struct {
+	list   []usedProfile
+	number map[profile]uint32
+	free   []uint32
+}
+
+type usedProfile struct {
+	profile
+	records int32
+}
+
+func (p *profiles) init() {
+	p.list = make([]usedProfile, 1)
+	p.number = make(map[profile]uint32)
+}
+
+// take returns the number of a profile for one more record, and whether there was one.
+func (p *profiles) take(of *profile) (uint32, bool) {
+	if n, ok := p.number[*of]; ok {
+		p.list[n].records++
+		return n, true
+	}
+	var n uint32
+	if k := len(p.free); k > 0 {
+		n, p.free = p.free[k-1], p.free[:k-1]
+	} else if n = uint32(len(p.list)); n < maxProfile {
+		p.list = append(p.list, usedProfile{})
+	} else {
+		return 0, false
+	}
+	p.list[n] = usedProfile{*of, 1}
+	p.number[*of] = n
+	return n, true
+}
+
+// put says that one record less has profile n.
+func (p *profiles) put(n uint32) {
+	u := &p.list[n]
+	if u.records--; u.records == 0 && n != 0 {
+		delete(p.number, u.profile)
+		p.free = append(p.free, n)
+	}
+}
+
+func (e *Entry) profiled() profile {
+	return profile{timeout: e.Timeout, lead: e.Lead, rule: e.Rule, epoch: e.Epoch, gap: e.gap, mss: e.MSS, timers: e.Timers,
+		strip: e.Strip, maxMSS: e.MaxMSS, scale: [2]uint8{e.Side[0].Scale, e.Side[1].Scale}, arm: e.Arm}
+}
+
+// fileProfile enters the profile of e, and reports whether it could.
+func (t *Table) fileProfile(r *record, e *Entry) bool {
+	is, was := e.profiled(), r.profile&low24
+	if was != 0 {
+		if t.profiles.list[was].profile == is {
+			return true
+		}
+		t.profiles.put(was)
+	}
+	n, ok := t.profiles.take(&is)
+	r.profile = r.profile&^low24 | n
+	return ok
+}
+
+// dropProfile lets go of the profile of a record that has none.
+func (t *Table) dropProfile(r *record) {
+	if n := r.profile & low24; n != 0 {
+		t.profiles.put(n)
+		r.profile &^= low24
+	}
+}
+
+func (e *Entry) unfileProfile(t *Table, n uint32) {
+	p := &t.profiles.list[n].profile
+	e.Timeout, e.Lead, e.Rule, e.Epoch, e.gap, e.MSS, e.Timers = p.timeout, p.lead, p.rule, p.epoch, p.gap, p.mss, p.timers
+	e.Strip, e.MaxMSS, e.Arm = p.strip, p.maxMSS, p.arm
+	e.Side[0].Scale, e.Side[1].Scale = p.scale[0], p.scale[1]
+}
+
+// histories numbers the histories that entries have: those of a gateway's connections are few. Number 0 is the empty one.
+type histories struct {
+	list []history
+}
+
+// maxHistories is what a record's number can tell apart.
+const maxHistories = 1 << 16
+
+// history is one, and which follow it.
+type history struct {
+	text [16]byte
+	n    uint8
+	then [len(historyLetters)]uint16 // by letter; 0 for one that was not met yet
+}
+
+// historyLetters are all that an entry's history consists of, each at most once.
+const historyLetters = "SHRDAFshrdaf"
+
+func (h *histories) init() { h.list = make([]history, 1) }
+
+func (h *histories) read(e *Entry) {
+	x := &h.list[e.history]
+	e.History, e.HistoryN = x.text, x.n
+}
+
+// find writes the number of e's history, and reports whether it has one.
+func (h *histories) find(e *Entry) bool {
+	if x := &h.list[e.history]; x.n == e.HistoryN && x.text == e.History {
+		return true
+	}
+	if int(e.HistoryN) > len(e.History) {
+		return false
+	}
+	at := uint16(0)
+	for _, c := range e.History[:e.HistoryN] {
+		l := letterNumber(c)
+		if l < 0 {
+			return false
+		}
+		next := h.list[at].then[l]
+		if next == 0 {
+			if len(h.list) == maxHistories {
+				return false
+			}
+			next = uint16(len(h.list))
+			x := history{text: h.list[at].text, n: h.list[at].n + 1}
+			x.text[x.n-1] = c
+			h.list = append(h.list, x)
+			h.list[at].then[l] = next
+		}
+		at = next
+	}
+	e.history = at
+	return h.list[at].text == e.History
+}
+
+func letterNumber(c byte) int {
+	for i := range len(historyLetters) {
+		if historyLetters[i] == c {
+			return i
+		}
+	}
+	return -1
+}

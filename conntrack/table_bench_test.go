@@ -1,0 +1,204 @@
+package conntrack
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// The sizes that the structures are measured at. Ten million flows take 4 GB as values of a map: ask for them with -bench 'Table/10M' and
+// room for that.
+var benchSizes = []struct {
+	name string
+	n    int
+}{{"10k", 10_000}, {"1M", 1_000_000}, {"10M", 10_000_000}}
+
+// flowTuple returns the i-th of as many different tuples as one likes, in no order.
+func flowTuple(i int) Tuple {
+	x := uint64(i) * 0x9e3779b97f4a7c15 // odd: a permutation
+	src := netip.AddrFrom4([4]byte{10, byte(x >> 56), byte(x >> 48), byte(x >> 40)})
+	dst := netip.AddrFrom4([4]byte{192, 0, 2, byte(x >> 32)})
+	return MakeTuple(netip.AddrPortFrom(src, uint16(x>>16)), netip.AddrPortFrom(dst, uint16(x)))
+}
+
+// store is what the benchmarks ask of a structure that remembers flows.
+type store interface {
+	insert(i int)
+	lookup(tus []Tuple) (found int) // independent look-ups, as of a batch
+	expire() (left bool)            // some of what is there
+}
+
+// entryTable is the product's.
+type entryTable struct {
+	t   *Table
+	p   *Params
+	now Instant
+	v   View
+}
+
+func newEntryTable(n int) *entryTable {
+	p := &Params{Timeouts: testTimeouts(), Rule: -1}
+	return &entryTable{t: NewTable(Config{Max: n + 1, MaxEmbryonic: n + 1, Seed: 7}), p: p}
+}
+
+// insert makes an established entry, as of a connection that was taken up.
+func (e *entryTable) insert(i int) {
+	s := Segment{Tuple: flowTuple(i), Flags: ACK, Seq: 1, Ack: 1, Window: 1000}
+	e.v = View{}
+	e.t.Commit(e.now, &e.v, &s, DataNoState, CreateLiberal, Timer{}, e.p)
+}
+
+func (e *entryTable) lookup(tus []Tuple) (found int) {
+	e.t.Ahead(tus)
+	for i := range tus {
+		if e.t.Lookup(e.now, &tus[i], &e.v); e.v.Entry != nil {
+			found++
+		}
+	}
+	return found
+}
+
+func (e *entryTable) expire() bool {
+	e.now = Instant(10 * time.Hour)
+	e.t.Advance(e.now, 512)
+	return e.t.Len() > 0
+}
+
+// entryMap is a map with the same values.
+type entryMap struct{ m map[Tuple]*Entry }
+
+func newEntryMap(int) *entryMap { return &entryMap{m: map[Tuple]*Entry{}} }
+
+func (e *entryMap) insert(i int) {
+	tu := flowTuple(i)
+	key, _ := tu.Canonical()
+	e.m[key] = &Entry{Tuple: tu, State: Established, Deadline: Instant(time.Hour)}
+}
+
+func (e *entryMap) lookup(tus []Tuple) (found int) {
+	for i := range tus {
+		key, _ := tus[i].Canonical()
+		if x, ok := e.m[key]; ok && x.Deadline > 0 {
+			found++
+		}
+	}
+	return found
+}
+
+// expire looks at every entry, as a map without timers must, and ends those that are due.
+func (e *entryMap) expire() bool {
+	for key, x := range e.m {
+		if x.Deadline <= Instant(10*time.Hour) {
+			delete(e.m, key)
+		}
+	}
+	return len(e.m) > 0
+}
+
+// entryLRU is golang-lru's simplelru with the same values.
+type entryLRU struct{ l *simplelru.LRU[Tuple, *Entry] }
+
+func newEntryLRU(n int) *entryLRU {
+	l, _ := simplelru.NewLRU[Tuple, *Entry](n, nil)
+	return &entryLRU{l}
+}
+
+func (e *entryLRU) insert(i int) {
+	tu := flowTuple(i)
+	key, _ := tu.Canonical()
+	e.l.Add(key, &Entry{Tuple: tu, State: Established, Deadline: Instant(time.Hour)})
+}
+
+func (e *entryLRU) lookup(tus []Tuple) (found int) {
+	for i := range tus {
+		key, _ := tus[i].Canonical()
+		if x, ok := e.l.Get(key); ok && x.Deadline > 0 {
+			found++
+		}
+	}
+	return found
+}
+
+func (e *entryLRU) expire() bool {
+	for range 512 {
+		e.l.RemoveOldest()
+	}
+	return e.l.Len() > 0
+}
+
+// BenchmarkStructures measures what remembering flows costs: ns for each insertion, look-up (hit and miss, of a batch of 64) and expiry, the
+// longest insertion, and the longest step of an expiry of everything.
+func BenchmarkStructures(b *testing.B) {
+	for _, size := range benchSizes {
+		for _, s := range []struct {
+			name string
+			make func(n int) store
+		}{
+			{"table", func(n int) store { return newEntryTable(n) }},
+			{"map", func(n int) store { return newEntryMap(n) }},
+			{"simplelru", func(n int) store { return newEntryLRU(n) }},
+		} {
+			b.Run(s.name+"/"+size.name, func(b *testing.B) {
+				for range b.N {
+					measureStore(b, s.make, size.n)
+				}
+			})
+		}
+	}
+}
+
+func measureStore(b *testing.B, make func(n int) store, n int) {
+	before := liveHeap()
+	st := make(n)
+	var worst time.Duration
+	start := time.Now()
+	last := start
+	for i := range n {
+		st.insert(i)
+		if i%16 == 0 { // the clock costs as much as an insertion
+			now := time.Now()
+			worst, last = max(worst, now.Sub(last)), now
+		}
+	}
+	b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(n), "ns/insert")
+	b.ReportMetric(float64(worst.Nanoseconds())/1e3, "µs-longest-16-inserts")
+	b.ReportMetric(float64(liveHeap()-before)/float64(n), "bytes/flow")
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, of := range []struct {
+		name string
+		from int
+	}{{"ns/hit", 0}, {"ns/miss", n}} {
+		var spent time.Duration
+		const batches = 20000
+		var tus [64]Tuple
+		for range batches {
+			for i := range tus {
+				tus[i] = flowTuple(of.from + r.IntN(n))
+				if r.IntN(2) == 0 {
+					tus[i] = tus[i].Reverse()
+				}
+			}
+			start := time.Now()
+			found := st.lookup(tus[:])
+			spent += time.Since(start)
+			if (found != 0) != (of.from == 0) {
+				b.Fatal(fmt.Sprintf("%s: %d found", of.name, found))
+			}
+		}
+		b.ReportMetric(float64(spent.Nanoseconds())/(batches*float64(len(tus))), of.name)
+	}
+	worst = 0
+	start = time.Now()
+	for last, left := start, true; left; {
+		left = st.expire()
+		now := time.Now()
+		worst, last = max(worst, now.Sub(last)), now
+	}
+	b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(n), "ns/expire")
+	b.ReportMetric(float64(worst.Nanoseconds())/1e3, "µs-longest-expiry-step")
+	b.ReportMetric(0, "ns/op")
+}
