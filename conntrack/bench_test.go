@@ -83,16 +83,11 @@ func BenchmarkInsertExpire(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory reports the bytes that a flow takes, map included.
-func BenchmarkMemory(b *testing.B) {
-	for range b.N {
-		var before, after runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		t, _ := benchTable(b, benchFlows)
-		runtime.GC()
-		runtime.ReadMemStats(&after)
-		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/benchFlows, "bytes/flow")
-		runtime.KeepAlive(t)
-	}
+// liveHeap returns what is in use.
+func liveHeap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -2,7 +2,7 @@ package conntrack
 
 // deskSize is how many entries lie open at a time, and deskKept how many of those that were taken last stay so for certain.
 const (
-	deskSize = 16
+	deskSize = 64
 	deskKept = 8
 )
 

@@ -147,6 +147,16 @@ func (b *bucket) match(tag uint8) (first uint64, rest uint32) {
 	return ^(x&lows + lows | x | lows), ^(y&lows4 + lows4 | y | lows4)
 }
 
+// first returns the place in the first slot whose tag is tag.
+func (b *bucket) first(tag uint8) (int32, bool) {
+	if first, rest := b.match(tag); first != 0 {
+		return b.place[bits.TrailingZeros64(first)/8], true
+	} else if rest != 0 {
+		return b.place[8+bits.TrailingZeros32(rest)/8], true
+	}
+	return none, false
+}
+
 // find returns the place of the entry of a tuple, none for none.
 func (t *Table) find(n *name) int32 {
 	x := &t.index

@@ -64,15 +64,23 @@ func (e *Entry) profiled() profile {
 		strip: e.Strip, maxMSS: e.MaxMSS, scale: [2]uint8{e.Side[0].Scale, e.Side[1].Scale}, arm: e.Arm}
 }
 
+// of reports whether p is the profile of e.
+func (p *profile) of(e *Entry) bool {
+	return p.timeout == e.Timeout && p.lead == e.Lead && p.rule == e.Rule && p.epoch == e.Epoch && p.gap == e.gap && p.mss == e.MSS &&
+		p.timers == e.Timers && p.strip == e.Strip && p.maxMSS == e.MaxMSS && p.scale[0] == e.Side[0].Scale && p.scale[1] == e.Side[1].Scale &&
+		p.arm == e.Arm
+}
+
 // fileProfile enters the profile of e, and reports whether it could.
 func (t *Table) fileProfile(r *record, e *Entry) bool {
-	is, was := e.profiled(), r.profile&low24
+	was := r.profile & low24
 	if was != 0 {
-		if t.profiles.list[was].profile == is {
+		if t.profiles.list[was].of(e) {
 			return true
 		}
 		t.profiles.put(was)
 	}
+	is := e.profiled()
 	n, ok := t.profiles.take(&is)
 	r.profile = r.profile&^low24 | n
 	return ok

@@ -193,16 +193,25 @@ func (t *Table) file(e *Entry) {
 
 // fits reports whether e is an entry that its record and extras can hold, the sides aside.
 func (t *Table) fits(e *Entry) bool {
-	return e.ID < 1<<idBits && e.Counted < maxCounted && e.LastDir <= Reply && e.LastKind < NumKinds && e.Probe == Probe{} &&
-		e.Deadline == e.Refreshed.Add(e.Timeout) && e.Wake == e.wakes() &&
-		e.Flags&EntryCandidate == 0 && e.Candidate == Candidate{} && t.histories.find(e)
+	return e.ID < 1<<idBits && e.Counted < maxCounted && e.LastDir <= Reply && e.LastKind < NumKinds && e.Probe.none() &&
+		e.Deadline == e.Refreshed.Add(e.Timeout) && e.Wake == e.wakes() && e.Flags&EntryCandidate == 0 && e.Candidate.none() &&
+		t.histories.find(e)
+}
+
+// none reports whether nothing is remembered: the fields in which they can differ from that are few.
+func (p *Probe) none() bool {
+	return uint32(p.Ack[0]|p.Ack[1])|uint32(p.Asked|p.Answered|p.Tries) == 0 && p.Until == 0
+}
+
+func (c *Candidate) none() bool {
+	return uint32(c.ISN|c.End)|uint32(c.Win)|uint32(c.Scale)|uint32(c.Flags)|uint32(c.Dir) == 0 && c.Since == 0
 }
 
 // filePlain files what would be in extras in the record, and reports whether all of it fits.
 func (t *Table) filePlain(i int32, r *record, e *Entry, id *uint64) bool {
 	born := uint64(e.LastSeen - e.Created)
-	if born >= maxBorn || e.Handshake >= maxHandshake || e.Previous != 0 || e.Answered != 0 || e.Challenge != 0 ||
-		e.Stall != 0 || e.Retransmits != [2]uint32{} || e.OutOfWindow != [2]uint32{} || e.Side[0].near|e.Side[1].near != 0 ||
+	if born >= maxBorn || e.Handshake >= maxHandshake || e.Previous|uint64(e.Answered) != 0 ||
+		uint32(e.Challenge)|uint32(e.Stall)|e.Retransmits[0]|e.Retransmits[1]|e.OutOfWindow[0]|e.OutOfWindow[1] != 0 || e.Side[0].near|e.Side[1].near != 0 ||
 		e.Side[0].Retrans|e.Side[1].Retrans|e.SYNRetransmits >= maxFewBits {
 		return false
 	}

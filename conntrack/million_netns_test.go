@@ -1,0 +1,123 @@
+//go:build netns
+
+package conntrack
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTenMillionFlows holds the table to what it promises at ten million connections, each with a finished handshake, data of both ends, and
+// everything that is remembered of such: at most 1.6 GB resident in all, a look-up in at most 250 ns of a batch, and no step of the growth
+// or of the expiry of all of it longer than a millisecond. Times are those of the thread: the machine may have other work.
+func TestTenMillionFlows(t *testing.T) {
+	const flows = 10_000_000
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	tb := NewTable(Config{Max: flows, MaxEmbryonic: flows, Seed: 99, Ended: func(*Entry, EndReason, Instant) {}})
+	p := &Params{Timeouts: testTimeouts(), Rule: -1, Check: SeqKernel}
+	rules := &Rules{Check: SeqKernel}
+	en := ends{"10.0.0.1:1", "10.0.0.2:2", 1000, 5000}
+	var talk []*Segment
+	for _, line := range []string{"> S 0 win 64240 mss 1460 ws 7 sackok ts 100 0", "< S. 0 ack 1 win 65160 mss 1460 ws 7 sackok ts 900 100",
+		"> . 1 ack 1 win 502 ts 101 900", "> P. 1+500 ack 1 win 502 ts 102 900", "< P. 1+1400 ack 501 win 501 ts 901 102", "> . 501 ack 1401 win 501 ts 103 901"} {
+		talk = append(talk, parseSegment(t, strings.Fields(line), en))
+	}
+	now := Instant(time.Hour)
+	var longest, step time.Duration
+	start := busy()
+	last := start
+	v := View{}
+	for n := range flows {
+		tu := flowTuple(n)
+		for i, s := range talk {
+			s := *s
+			if s.Tuple = tu; talk[i].Tuple != talk[0].Tuple {
+				s.Tuple = tu.Reverse()
+			}
+			tb.Lookup(now, &s.Tuple, &v)
+			f := Classify(now, &v, &s, rules).Finding
+			tb.Commit(now, &v, &s, f, f.Info().Effect, Timer{Op: TimerRefresh}, p)
+			now++
+		}
+		if n%4 == 0 {
+			at := busy()
+			longest, last = max(longest, at-last), at
+		}
+	}
+	t.Logf("%d flows made in %v of processor time; longest step of 4 flows %v", tb.Len(), last-start, longest)
+	if tb.Len() != flows || tb.Count(Established) != flows {
+		t.Fatalf("%d flows, %d established", tb.Len(), tb.Count(Established))
+	}
+	if longest > time.Millisecond {
+		t.Errorf("growth stalled for %v", longest)
+	}
+	runtime.GC()
+	resident, heap := residentBytes(t), liveHeap()
+	t.Logf("%d MB resident, %.1f bytes a flow in the heap; extras %d, whole %d, profiles %d", resident/1e6, float64(heap)/flows, inUse(&tb.extras), inUse(&tb.whole), len(tb.profiles.number))
+	if resident > 1600e6 {
+		t.Errorf("%d bytes resident", resident)
+	}
+	hits, misses := lookups(tb, 0, flows), lookups(tb, flows, flows)
+	t.Logf("look-up: hit %v, miss %v", hits, misses)
+	if hits > 250*time.Nanosecond {
+		t.Errorf("a look-up takes %v", hits)
+	}
+	now = now.Add(10 * 24 * time.Hour)
+	start = busy()
+	last = start
+	steps := 0
+	for tb.Next() <= now {
+		tb.Advance(now, 512)
+		at := busy()
+		step, last = max(step, at-last), at
+		steps++
+	}
+	t.Logf("all of it expired in %v and %d steps, the longest of %v", last-start, steps, step)
+	if tb.Len() != 0 || step > time.Millisecond {
+		t.Errorf("%d left; a step of %v", tb.Len(), step)
+	}
+}
+
+// lookups returns what a look-up takes of random flows, from a number on, in batches.
+func lookups(tb *Table, from, n int) time.Duration {
+	const batches = 20000
+	var tus [64]Tuple
+	var v View
+	var spent time.Duration
+	for b := range batches {
+		for i := range tus {
+			x := uint64(b*len(tus)+i) * 0xd1342543de82ef95
+			if tus[i] = flowTuple(from + int(x>>32)%n); x>>31&1 == 1 {
+				tus[i] = tus[i].Reverse()
+			}
+		}
+		start := busy()
+		tb.Ahead(tus[:])
+		for i := range tus {
+			tb.Lookup(Instant(2*time.Hour), &tus[i], &v)
+			if (v.Entry != nil) != (from == 0) {
+				panic(tus[i].String())
+			}
+		}
+		spent += busy() - start
+	}
+	return spent / (batches * time.Duration(len(tus)))
+}
+
+// residentBytes returns the memory that the process holds.
+func residentBytes(t *testing.T) int {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(b))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}
