@@ -3,15 +3,15 @@ package conntrack
 // aheadChunk is how many look-ups Ahead prepares at a time: about as many reads of memory as a processor core has under way.
 const aheadChunk = 16
 
-// Ahead reads what look-ups of these tuples are about to need, so that the processor waits for the memory of many of them at once: with
-// millions of flows each would wait for its own two or three times. It changes nothing.
-func (t *Table) Ahead(tus []Tuple) {
+// Ahead reads what the look-ups of these segments are about to need, so that the processor waits for the memory of many of them at once:
+// with millions of flows each would wait for its own two or three times. It changes nothing.
+func (t *Table) Ahead(segs []Segment) {
 	var hashes [aheadChunk]uint64
 	sum := uint64(0)
-	for len(tus) > 0 {
-		n := min(len(tus), aheadChunk)
+	for len(segs) > 0 {
+		n := min(len(segs), aheadChunk)
 		for i := range n {
-			hashes[i] = t.index.naming(&tus[i]).hash
+			hashes[i] = t.index.naming(&segs[i].Tuple).hash
 		}
 		for _, h := range hashes[:n] {
 			sum += t.index.near(h)
@@ -19,7 +19,7 @@ func (t *Table) Ahead(tus []Tuple) {
 		for _, h := range hashes[:n] {
 			sum += t.aheadRecord(h)
 		}
-		tus = tus[n:]
+		segs = segs[n:]
 	}
 	t.sum += sum // so that the reads are not taken for useless
 }

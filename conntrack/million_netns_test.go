@@ -86,27 +86,27 @@ func TestTenMillionFlows(t *testing.T) {
 // lookups returns what a look-up takes of random flows, from a number on, in batches.
 func lookups(tb *Table, from, n int) time.Duration {
 	const batches = 20000
-	var tus [64]Tuple
+	var segs [64]Segment
 	var v View
 	var spent time.Duration
 	for b := range batches {
-		for i := range tus {
-			x := uint64(b*len(tus)+i) * 0xd1342543de82ef95
-			if tus[i] = flowTuple(from + int(x>>32)%n); x>>31&1 == 1 {
-				tus[i] = tus[i].Reverse()
+		for i := range segs {
+			x := uint64(b*len(segs)+i) * 0xd1342543de82ef95
+			if segs[i].Tuple = flowTuple(from + int(x>>32)%n); x>>31&1 == 1 {
+				segs[i].Tuple = segs[i].Tuple.Reverse()
 			}
 		}
 		start := busy()
-		tb.Ahead(tus[:])
-		for i := range tus {
-			tb.Lookup(Instant(2*time.Hour), &tus[i], &v)
+		tb.Ahead(segs[:])
+		for i := range segs {
+			tb.Lookup(Instant(2*time.Hour), &segs[i].Tuple, &v)
 			if (v.Entry != nil) != (from == 0) {
-				panic(tus[i].String())
+				panic(segs[i].Tuple.String())
 			}
 		}
 		spent += busy() - start
 	}
-	return spent / (batches * time.Duration(len(tus)))
+	return spent / (batches * time.Duration(len(segs)))
 }
 
 // residentBytes returns the memory that the process holds.

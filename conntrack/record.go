@@ -211,7 +211,7 @@ func (c *Candidate) none() bool {
 func (t *Table) filePlain(i int32, r *record, e *Entry, id *uint64) bool {
 	born := uint64(e.LastSeen - e.Created)
 	if born >= maxBorn || e.Handshake >= maxHandshake || e.Previous|uint64(e.Answered) != 0 ||
-		uint32(e.Challenge)|uint32(e.Stall)|e.Retransmits[0]|e.Retransmits[1]|e.OutOfWindow[0]|e.OutOfWindow[1] != 0 || e.Side[0].near|e.Side[1].near != 0 ||
+		uint32(e.Challenge)|uint32(e.Stall)|uint32(e.Interventions|e.Resets)|e.Retransmits[0]|e.Retransmits[1]|e.OutOfWindow[0]|e.OutOfWindow[1] != 0 || e.Side[0].near|e.Side[1].near != 0 ||
 		e.Side[0].Retrans|e.Side[1].Retrans|e.SYNRetransmits >= maxFewBits {
 		return false
 	}

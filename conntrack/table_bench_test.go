@@ -30,7 +30,7 @@ func flowTuple(i int) Tuple {
 // store is what the benchmarks ask of a structure that remembers flows.
 type store interface {
 	insert(i int)
-	lookup(tus []Tuple) (found int) // independent look-ups, as of a batch
+	lookup(segs []Segment) (found int) // independent look-ups, as of a batch
 	expire() (left bool)            // some of what is there
 }
 
@@ -54,10 +54,10 @@ func (e *entryTable) insert(i int) {
 	e.t.Commit(e.now, &e.v, &s, DataNoState, CreateLiberal, Timer{}, e.p)
 }
 
-func (e *entryTable) lookup(tus []Tuple) (found int) {
-	e.t.Ahead(tus)
-	for i := range tus {
-		if e.t.Lookup(e.now, &tus[i], &e.v); e.v.Entry != nil {
+func (e *entryTable) lookup(segs []Segment) (found int) {
+	e.t.Ahead(segs)
+	for i := range segs {
+		if e.t.Lookup(e.now, &segs[i].Tuple, &e.v); e.v.Entry != nil {
 			found++
 		}
 	}
@@ -81,9 +81,9 @@ func (e *entryMap) insert(i int) {
 	e.m[key] = &Entry{Tuple: tu, State: Established, Deadline: Instant(time.Hour)}
 }
 
-func (e *entryMap) lookup(tus []Tuple) (found int) {
-	for i := range tus {
-		key, _ := tus[i].Canonical()
+func (e *entryMap) lookup(segs []Segment) (found int) {
+	for i := range segs {
+		key, _ := segs[i].Tuple.Canonical()
 		if x, ok := e.m[key]; ok && x.Deadline > 0 {
 			found++
 		}
@@ -115,9 +115,9 @@ func (e *entryLRU) insert(i int) {
 	e.l.Add(key, &Entry{Tuple: tu, State: Established, Deadline: Instant(time.Hour)})
 }
 
-func (e *entryLRU) lookup(tus []Tuple) (found int) {
-	for i := range tus {
-		key, _ := tus[i].Canonical()
+func (e *entryLRU) lookup(segs []Segment) (found int) {
+	for i := range segs {
+		key, _ := segs[i].Tuple.Canonical()
 		if x, ok := e.l.Get(key); ok && x.Deadline > 0 {
 			found++
 		}
@@ -185,22 +185,22 @@ func measureStore(b *testing.B, make func(n int) store, n int) {
 	}{{"ns/hit", 0}, {"ns/miss", n}} {
 		var spent time.Duration
 		const batches = 20000
-		var tus [64]Tuple
+		var segs [64]Segment
 		for range batches {
-			for i := range tus {
-				tus[i] = flowTuple(of.from + r.IntN(n))
+			for i := range segs {
+				segs[i].Tuple = flowTuple(of.from + r.IntN(n))
 				if r.IntN(2) == 0 {
-					tus[i] = tus[i].Reverse()
+					segs[i].Tuple = segs[i].Tuple.Reverse()
 				}
 			}
 			start := busy()
-			found := st.lookup(tus[:])
+			found := st.lookup(segs[:])
 			spent += busy() - start
 			if (found != 0) != (of.from == 0) {
 				b.Fatal(fmt.Sprintf("%s: %d found", of.name, found))
 			}
 		}
-		b.ReportMetric(float64(spent.Nanoseconds())/(batches*float64(len(tus))), of.name)
+		b.ReportMetric(float64(spent.Nanoseconds())/(batches*float64(len(segs))), of.name)
 	}
 	worst = 0
 	start = busy()

@@ -253,7 +253,7 @@ const headerBytes = 256
 
 // arm gives the worker its engine, and its shadows: with --dry-run the policy under trial is the first.
 func (g *Gateway) arm(w *Worker, fresh bool) {
-	cfg := policy.EngineConfig{Policy: g.pol, Start: g.clock.Now(), NoAdopt: fresh, FirstID: rand.Uint64() >> 14}
+	cfg := policy.EngineConfig{Policy: g.pol, Start: g.clock.Now(), NoAdopt: fresh, FirstID: rand.Uint64() >> 14, Seed: rand.Uint64()}
 	pol, pols := g.pol, g.shadows
 	if g.cfg.DryRun {
 		pols = append([]*policy.Policy{g.pol}, pols...)
