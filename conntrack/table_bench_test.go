@@ -31,7 +31,7 @@ func flowTuple(i int) Tuple {
 type store interface {
 	insert(i int)
 	lookup(segs []Segment) (found int) // independent look-ups, as of a batch
-	expire() (left bool)            // some of what is there
+	expire() (left bool)               // some of what is there
 }
 
 // entryTable is the product's.

@@ -27,6 +27,9 @@ func (g *Gateway) loadState() {
 
 // claim takes over a restored connection of the segment's tuple, if there is one.
 func (w *Worker) claim(s *conntrack.Segment) {
+	if !w.shared.pending.Any() {
+		return
+	}
 	saved, away, ok := w.shared.pending.Claim(w.now, &s.Tuple)
 	if !ok {
 		return

@@ -14,7 +14,7 @@ func (w *Worker) dryBatch(n int) {
 	w.shadowTime()
 	for i := range w.batch[:n] {
 		p, s := &w.batch[i], &w.segs[i]
-		w.decode(p, s)
+		w.claim(s)
 		out := w.engine.Step(w.now, s)
 		live := w.shadows.take(i, s, out)
 		differs, first := w.shadows.segment(w.now, s, live)

@@ -165,6 +165,7 @@ func (w *Worker) turn() (int, error) {
 func (w *Worker) mainBatch(n int) {
 	w.counts.Received += uint64(n)
 	w.received.Store(w.counts.Received)
+	w.decode(n)
 	if w.trial != nil {
 		w.dryBatch(n)
 		w.publish()
@@ -172,7 +173,7 @@ func (w *Worker) mainBatch(n int) {
 	}
 	for i := range w.batch[:n] {
 		p, s := &w.batch[i], &w.segs[i]
-		w.decode(p, s)
+		w.claim(s)
 		out := w.engine.Step(w.now, s)
 		w.decided(out)
 		var live *liveDecision
@@ -200,12 +201,13 @@ func (w *Worker) mainBatch(n int) {
 	w.publish()
 }
 
-// decode turns a queued packet into a segment, and takes over what an earlier run saved of its flow.
-func (w *Worker) decode(p *nfqueue.Packet, s *conntrack.Segment) {
-	w.decoder.Decode(p.Data, int(p.CapLen), packetInfo(p), s)
-	if w.shared.pending.Any() {
-		w.claim(s)
+// decode turns the first n packets of the batch into segments, and has the engine prepare for them.
+func (w *Worker) decode(n int) {
+	for i := range w.batch[:n] {
+		p := &w.batch[i]
+		w.decoder.Decode(p.Data, int(p.CapLen), packetInfo(p), &w.segs[i])
 	}
+	w.engine.Ahead(w.segs[:n])
 }
 
 // packetInfo says what the decoder must know of a queued packet beside its bytes.
