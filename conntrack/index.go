@@ -13,9 +13,9 @@ import (
 
 const (
 	bucketSlots    = 12
-	segmentBuckets = 64
+	segmentBuckets = 32
 	segmentFull    = segmentBuckets * bucketSlots * 85 / 100 // entries; above that it splits
-	blockSegments  = 16
+	blockSegments  = 32
 )
 
 type bucket struct {
@@ -292,7 +292,10 @@ func (t *Table) split(n uint32) {
 			}
 		}
 	}
-	for i := range count { // one after the other, so that the processor waits for many of them at a time
+	for _, i := range places[:count] { // so that the processor waits for many of them at a time
+		t.sum += uint64(t.record(i).ports)
+	}
+	for i := range count {
 		hashes[i] = t.hashOf(places[i])
 	}
 	*seg = segment{}

@@ -21,7 +21,7 @@ const (
 	batchSize   = 256                    // packets that one receive call takes at most
 	secondSize  = 16                     // the same, from the second queue
 	idleWait    = 100 * time.Millisecond // how long a worker sleeps at most: the resolution of timers on an idle gateway
-	expireChunk = 512                    // entries that one turn expires at most
+	expireChunk = batchSize              // entries that one turn expires at most: as many as one can make
 )
 
 // errAbandoned ends a worker whose queue was given to another.
