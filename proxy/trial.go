@@ -11,6 +11,7 @@ func (w *Worker) dryBatch(n int) {
 		w.main.Accept(w.batch[i].ID)
 	}
 	w.flush()
+	w.decode(n)
 	w.shadowTime()
 	for i := range w.batch[:n] {
 		p, s := &w.batch[i], &w.segs[i]

@@ -165,12 +165,12 @@ func (w *Worker) turn() (int, error) {
 func (w *Worker) mainBatch(n int) {
 	w.counts.Received += uint64(n)
 	w.received.Store(w.counts.Received)
-	w.decode(n)
 	if w.trial != nil {
 		w.dryBatch(n)
 		w.publish()
 		return
 	}
+	w.decode(n)
 	for i := range w.batch[:n] {
 		p, s := &w.batch[i], &w.segs[i]
 		w.claim(s)
