@@ -117,6 +117,12 @@ func TestRecordKeepsOrdinaryEntries(t *testing.T) {
 	}
 }
 
+// last returns the kernel's memory of an ACK of this end, of so many bytes, that ended so far below what it has sent.
+func (s *Side) last(length, lag uint32) kernelLast {
+	end := s.End.Add(-lag)
+	return kernelLast{seq: end.Add(-length), ack: s.MaxAck, end: end, win: uint16(s.Win >> s.Scale), kind: uint8(KindACK) + 1}
+}
+
 // TestRecordKeepsEveryEntry: what is rare comes back too, however strange, and costs as much as it must.
 func TestRecordKeepsEveryEntry(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
@@ -145,6 +151,9 @@ func TestRecordKeepsEveryEntry(t *testing.T) {
 		"many SYNs":              {formExtras, func(e *Entry) { e.SYNRetransmits = 255 }},
 		"kernel, another":        {formExtras, func(e *Entry) { e.last = kernelLast{kind: 2, seq: 1, end: 1 << 31, ack: 3} }},
 		"kernel, far":            {formExtras, func(e *Entry) { e.last = kernelLast{kind: 4, retrans: maxLastAgain} }},
+		"kernel, a long one":     {formExtras, func(e *Entry) { e.last = e.Side[0].last(maxLastLen, 0) }},
+		"kernel, long ago":       {formExtras, func(e *Entry) { e.last = e.Side[0].last(1, maxLastLag) }},
+		"kernel, all its own":    {formPlain, func(e *Entry) { e.last = e.Side[0].last(maxLastLen-1, maxLastLag-1) }},
 		"kernel, a candidate":    {formExtras, func(e *Entry) { e.last = kernelLast{kind: 1, flags: SideScale, scale: 3} }},
 		"kernel, no kind":        {formExtras, func(e *Entry) { e.last = kernelLast{dir: Reply} }},
 		"a candidate":            {formWhole, func(e *Entry) { e.Flags |= EntryCandidate; e.Candidate.ISN = 7 }},
