@@ -98,21 +98,6 @@ const (
 	low48 = 1<<48 - 1
 )
 
-// extras are what an entry has beside its record.
-type extras struct {
-	created, refreshed, watch, answered Instant
-	previous                            uint64
-	handshake, response, stall          Micros
-	retransmits, outOfWindow            [2]uint32
-	challenge                           Seq
-	finEnd, near                        [2]Seq
-	last                                kernelLast
-	retrans                             [2]uint8
-	synRetransmits                      uint8
-	interventions, resets               uint8
-	history                             uint16
-}
-
 func (r *record) state() State { return State(r.id >> stateAt & 15) }
 
 func (r *record) form() form { return form(r.id >> formAt & 3) }
@@ -286,66 +271,6 @@ func (t *Table) fileSides(r *record, e *Entry) (scaled uint16, edges uint64, ok 
 		r.side[n] = s.Flags
 	}
 	return scaled, edges, true
-}
-
-// packLast returns the kernel's memory of the last segment in a word: it is as a rule the one that the sides remember.
-func (e *Entry) packLast() (uint32, bool) {
-	l := &e.last
-	if l.kind == 0 {
-		return 0, *l == kernelLast{}
-	}
-	if l.flags != 0 || l.scale != 0 || l.retrans >= maxLastAgain {
-		return 0, false
-	}
-	word := uint32(l.kind) | uint32(l.dir)<<3 | uint32(l.retrans)<<4
-	if l.seq|l.ack|l.end == 0 && l.win == 0 {
-		return word, true
-	}
-	dir := l.dir
-	if !e.lastIs(dir) {
-		if dir = dir.Other(); !e.lastIs(dir) {
-			return 0, false
-		}
-	}
-	return word | 1<<11 | uint32(dir)<<12 | uint32(e.Side[dir].End-l.end)<<13 | uint32(l.end-l.seq)<<15, true
-}
-
-// lastIs reports whether the numbers of the last segment follow from what is remembered of the end of dir.
-func (e *Entry) lastIs(dir Direction) bool {
-	l, s := &e.last, &e.Side[dir]
-	return l.ack == s.MaxAck && uint32(l.win) == s.Win>>(s.Scale&31) && uint32(s.End-l.end) < maxLastLag && uint32(l.end-l.seq) < maxLastLen
-}
-
-func (e *Entry) unpackLast(w uint32) {
-	e.last = kernelLast{}
-	if w == 0 {
-		return
-	}
-	l := &e.last
-	l.kind, l.dir, l.retrans = uint8(w&7), Direction(w>>3&1), uint8(w>>4&127)
-	if w&(1<<11) != 0 {
-		s := &e.Side[w>>12&1]
-		l.ack, l.win = s.MaxAck, uint16(s.Win>>(s.Scale&31))
-		l.end = s.End - Seq(w>>13&3)
-		l.seq = l.end - Seq(w>>15)
-	}
-}
-
-func (e *Entry) toExtras(x *extras) {
-	*x = extras{created: e.Created, refreshed: e.Refreshed, watch: e.Watch, answered: e.Answered, previous: e.Previous, handshake: e.Handshake,
-		response: e.Response, stall: e.Stall, retransmits: e.Retransmits, outOfWindow: e.OutOfWindow, challenge: e.Challenge,
-		finEnd: [2]Seq{e.Side[0].FINEnd, e.Side[1].FINEnd}, near: [2]Seq{e.Side[0].near, e.Side[1].near}, last: e.last,
-		retrans: [2]uint8{e.Side[0].Retrans, e.Side[1].Retrans}, synRetransmits: e.SYNRetransmits, interventions: e.Interventions, resets: e.Resets, history: e.history}
-}
-
-func (e *Entry) fromExtras(x *extras) {
-	e.Created, e.Refreshed, e.Watch, e.Answered, e.Previous = x.created, x.refreshed, x.watch, x.answered, x.previous
-	e.Handshake, e.Response, e.Stall = x.handshake, x.response, x.stall
-	e.Retransmits, e.OutOfWindow, e.Challenge, e.last = x.retransmits, x.outOfWindow, x.challenge, x.last
-	for n := range e.Side {
-		e.Side[n].FINEnd, e.Side[n].near, e.Side[n].Retrans = x.finEnd[n], x.near[n], x.retrans[n]
-	}
-	e.SYNRetransmits, e.Interventions, e.Resets, e.history = x.synRetransmits, x.interventions, x.resets, x.history
 }
 
 // unfile reads entry i into e, whatever e held.
