@@ -77,6 +77,9 @@ func (a *Accumulator) caveatsOfUnits(r *Report, say func(string, ...any)) {
 	}
 	for i := range a.arms {
 		s := a.arms[i]
+		if text := a.short(i); text != "" && a.spec.Arms[i].AA {
+			say("%s: whether the arms differ without cause is not known.", text)
+		}
 		if s.units > maxSlots {
 			say("the arm %s has more than %d units: sums are kept of as many groups of units.", r.Arms[i].Name, maxSlots)
 		}

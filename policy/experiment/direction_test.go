@@ -173,3 +173,46 @@ func TestStoppedOnOneGateway(t *testing.T) {
 		t.Errorf("%d connections of the control, want %d; moved %d, want %d; %s", int(e.Control.Den), control, r.Excluded.Moved, moved, r.Verdict.Sentence)
 	}
 }
+
+// TestOneArmWithoutUnits: an arm that has too few does not hide what another does.
+func TestOneArmWithoutUnits(t *testing.T) {
+	for _, aa := range []bool{true, false} {
+		for _, final := range []bool{true, false} {
+			w, spec := newWorld(7, 900), testSpec(true)
+			spec.Arms[2].Weight, spec.Arms[1].Weight = 1, 5999 // of 900 none
+			if spec.Arms[2].AA = aa; !aa {
+				spec.Arms[2].Policy = "again.yaml"
+			}
+			w.harm = map[string]float64{"short": 0.2}
+			r := Analyze(spec, w.outcomes(spec), Options{Final: final, Resamples: 400})
+			told := strings.Contains(r.Verdict.Sentence, "the arm again has no unit") ||
+				slices.ContainsFunc(r.Caveats, func(c string) bool { return strings.HasPrefix(c, "The arm again has no unit") })
+			if r.Verdict.Kind != Harm || !strings.HasPrefix(r.Verdict.Sentence, "Short breaks connections: ") || !told {
+				t.Errorf("aa %v, final %v: %s: %s\n%q", aa, final, r.Verdict.Kind, r.Verdict.Sentence, r.Caveats)
+			}
+		}
+	}
+}
+
+// TestUnitsAreNoSeconds: a limit on seconds of stall is not held against a share of units.
+func TestUnitsAreNoSeconds(t *testing.T) {
+	w, spec := newWorld(7, 900), testSpec(false)
+	w.fail = 0
+	spec.Guardrails = []Guardrail{{Metric: StallTime, Max: 0.5}}
+	stalls := 0
+	list := collect(spec, w)
+	for _, o := range list {
+		o.Connected, o.StallS, o.GaveUp = true, 0, false
+		if o.Arm == "short" && stalls < 4 {
+			o.StallS = 3600 // an hour, in one of a few
+			stalls++
+		}
+	}
+	r := Analyze(spec, values2(list), Options{Final: true, Resamples: 400, Least: map[Metric]float64{ConnectFailure: 0.5}})
+	if e := r.EffectOf("short", StallTime); e.Of != "units" || e.Found {
+		t.Fatalf("%+v: this tests nothing", e)
+	}
+	if r.Verdict.Kind != TooLittle {
+		t.Errorf("%s: %s", r.Verdict.Kind, r.Verdict.Sentence)
+	}
+}

@@ -14,7 +14,7 @@ const wrongShare = 0.001
 //
 //  1. Data that cannot be trusted withhold it: arms of the wrong size, connections in another arm than their unit's, an
 //     experiment that was changed on the way.
-//  2. An arm with fewer than two units has none.
+//  2. An arm with fewer than two units has none; where that is the control, or every arm that is compared, there is none at all.
 //  3. What was found decides, whichever way. Found is, at the end, a Holm-adjusted chance of at most alpha; before it, and of
 //     an arm that was stopped early, the same of always-valid chances, those of the confidence sequences. Descriptive metrics, those in which an A/A arm differs
 //     and times that differ by too little to matter decide nothing.
@@ -40,7 +40,15 @@ func (a *Accumulator) conclude(r *Report) {
 		return
 	}
 	for i := 1; i < len(a.spec.Arms); i++ {
-		if !a.spec.Arms[i].AA {
+		switch short := a.short(i); {
+		case a.spec.Arms[i].AA:
+		case short != "":
+			w := ArmWord{Arm: a.spec.Arms[i].Name, Kind: TooLittle, Because: short}
+			if !r.Final {
+				w.Kind = Running
+			}
+			v.Arms = append(v.Arms, w)
+		default:
 			v.Arms = append(v.Arms, a.word(r, i))
 		}
 	}
@@ -95,22 +103,36 @@ func (a *Accumulator) distrust(r *Report) (why []string) {
 	return why
 }
 
-// tooFew says which arm has too few units for anything to be said.
+// tooFew says which arms have too few units where nothing can be said for that: the control has, or every arm that is compared with it.
 func (a *Accumulator) tooFew() string {
 	var short []string
+	enough := false
 	for i := range a.spec.Arms {
-		n, what := a.arms[i].units, "unit"
-		if a.spec.Switchback != nil {
-			what = "block"
-		}
-		switch {
-		case n == 0:
-			short = append(short, fmt.Sprintf("the arm %s has no %s", a.spec.Arms[i].Name, what))
-		case n == 1:
-			short = append(short, fmt.Sprintf("the arm %s has one %s, and one tells nothing about others", a.spec.Arms[i].Name, what))
+		if text := a.short(i); text != "" {
+			short = append(short, text)
+		} else if i > 0 && !a.spec.Arms[i].AA {
+			enough = true
 		}
 	}
+	if enough && a.short(0) == "" {
+		return ""
+	}
 	return strings.Join(short, "; ")
+}
+
+// short says that an arm has too few units, "" where it has enough.
+func (a *Accumulator) short(arm int) string {
+	what := "unit"
+	if a.spec.Switchback != nil {
+		what = "block"
+	}
+	switch name := a.spec.Arms[arm].Name; a.arms[arm].units {
+	case 0:
+		return fmt.Sprintf("the arm %s has no %s", name, what)
+	case 1:
+		return fmt.Sprintf("the arm %s has one %s, and one tells nothing about others", name, what)
+	}
+	return ""
 }
 
 // word concludes about one arm.
@@ -224,7 +246,9 @@ func (a *Accumulator) nothing(r *Report, w *ArmWord, name string) {
 		case d == nil && least > 0:
 			hidden = append(hidden, "nothing is known of "+m.Noun())
 		case d == nil:
-		case least > 0 && d.Hi > least:
+		case least > 0 && e.Of == "units" && e.Test != MethodNothing: // how much each of them has is another thing
+			hidden = append(hidden, fmt.Sprintf("of %s only the units with any are compared, too few have", m.Noun()))
+		case least > 0 && e.Of != "units" && d.Hi > least:
 			hidden = append(hidden, fmt.Sprintf("%s of %s could be up by %s%s", m.Noun(), w.Arm, e.FormatDifference(d.Hi), e.Points()))
 		case m == ConnectFailure || least > 0:
 			seen = append(seen, fmt.Sprintf("a rise of %s by more than %s%s", m.Noun(), e.FormatDifference(math.Max(d.Hi, 0)), e.Points()))
@@ -300,7 +324,7 @@ func (a *Accumulator) daysToGo(r *Report, arm string) (days float64) {
 		if e == nil || least <= 0 {
 			continue
 		}
-		if d := e.deciding(); d != nil && d.Hi > least {
+		if d := e.deciding(); d != nil && e.Of != "units" && d.Hi > least {
 			half := (d.Hi - d.Lo) / 2
 			ratio := half / least
 			if ratio > 1 {
