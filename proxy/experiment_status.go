@@ -70,7 +70,7 @@ func (g *Gateway) Experiments() []ExperimentStatus {
 	return out
 }
 
-// unwatched is how many things the watcher was not told in time.
+// unwatched is how many things the watcher was not told in time, or could not follow.
 func (g *Gateway) unwatched() uint64 {
 	c := g.retiredSum()
 	for _, w := range g.workerList() {

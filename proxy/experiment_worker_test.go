@@ -240,3 +240,101 @@ func TestArmsAllocateNothing(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// withExperiment is established with an experiment and its watcher's ring, which somebody empties.
+func withExperiment(t testing.TB, text string) (*Worker, *loopSource) {
+	w, src := established(t, "preset: linux-default", dataAndAck(t)...)
+	dir := t.TempDir()
+	file := dir + "/exp.yaml"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	set, pols, err := LoadExperiments(file, false, w.engine.Policy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := newExperiments(set, pols, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.tick()
+	w.adoptExperiments(w.now, x)
+	w.watching = newWatcher(w.shared.clock, nil).ring(0)
+	return w, src
+}
+
+// twoArms are the arms of a gateway's own policy twice.
+const twoArms = `experiment: {name: two, arms: [{name: one, weight: 50, policy: gateway}, {name: other, weight: 50, policy: linux-strict}]}`
+
+// TestExperimentsOnThePacketPath: with an experiment too, a known connection's segments allocate nothing, and neither does a connection
+// that begins, but for what it allocates without.
+func TestExperimentsOnThePacketPath(t *testing.T) {
+	per := func(w *Worker, src *loopSource) float64 {
+		turn := func() {
+			src.left = batchSize
+			w.tick()
+			if _, err := w.turn(); err != nil {
+				t.Fatal(err)
+			}
+			if w.watching != nil {
+				w.watching.Release(w.watching.Len())
+			}
+		}
+		turn()
+		return testing.AllocsPerRun(20, turn)
+	}
+	w, src := withExperiment(t, twoArms)
+	var syns [][]byte
+	for i := range batchSize {
+		syns = append(syns, clientSYN(t, i))
+	}
+	src.packets = syns
+	if n := per(w, src); n != 0 { // further ones are SYN retransmissions of the arms' connections
+		t.Errorf("%v allocations for %d SYNs", n, batchSize)
+	}
+	if w.engine.Len() != batchSize+1 {
+		t.Fatalf("%d connections: the test measures something else", w.engine.Len())
+	}
+	if e := w.engine.Find(w.now, &[]conntrack.Tuple{tuple("10.1.0.1:1025", serverEnd)}[0]); e == nil || e.Arm == 0 {
+		t.Fatal("no arm")
+	}
+}
+
+// BenchmarkExperiment is BenchmarkPacket, and a connection that begins and ends by RST, without and with an experiment, per packet of batches
+// of 64.
+func BenchmarkExperiment(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		with bool
+		rst  bool
+	}{{"data/without", false, false}, {"data/with", true, false}, {"begin/without", false, true}, {"begin/with", true, true}} {
+		b.Run(c.name, func(b *testing.B) {
+			w, src := withExperiment(b, twoArms)
+			if !c.with {
+				w.adoptExperiments(w.now, nil)
+				w.watching = nil
+			}
+			if c.rst {
+				from := "10.1.0.1:1025"
+				src.packets = [][]byte{
+					mustEncode(b, &conntrack.Segment{Tuple: tuple(from, serverEnd), Flags: conntrack.SYN, Seq: 100, Window: 64240}, nil),
+					mustEncode(b, &conntrack.Segment{Tuple: tuple(serverEnd, from), Flags: conntrack.RST | conntrack.ACK, Seq: 0, Ack: 101}, nil),
+				}
+			}
+			b.ReportAllocs()
+			packets := 0
+			for b.Loop() {
+				src.left = 64
+				packets += 64
+				w.tick()
+				if _, err := w.turn(); err != nil {
+					b.Fatal(err)
+				}
+				if w.watching != nil {
+					w.watching.Release(w.watching.Len())
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(packets), "ns/packet")
+		})
+	}
+}

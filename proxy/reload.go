@@ -59,7 +59,7 @@ func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error)
 	err = g.each(ctx, func(now conntrack.Instant, w *Worker) {
 		rec.FlowsTouched += uint64(w.engine.Len())
 		w.adoptExperiments(now, exps)
-		if w.watching == nil && exps != nil {
+		if w.watching == nil && exps != nil && !w.abandoned.Load() { // else its queue's ring is another's
 			w.watching = g.watcher.ring(w.queue)
 		}
 		w.adoptPolicy(now, pol, shadows)
