@@ -57,13 +57,19 @@ func (x *experiments) began(ev *policy.FlowEvent) {
 	if x == nil || ev.Kind != policy.FlowNew || e.Arm == 0 || int(e.Arm) >= len(x.counts) || x.specs[e.Arm] == nil {
 		return
 	}
-	tu := e.Tuple
-	if e.Flags&conntrack.EntryPickedUp != 0 {
-		tu = experiment.FromClient(tu)
-	}
+	tu := fromClient(e)
 	c := x.counts[e.Arm]
 	c.flows.Add(1)
 	c.units.add(x.specs[e.Arm].UnitHash(&tu))
+}
+
+// fromClient returns an entry's tuple as its arm was assigned by it: from the client. Which end of an adopted connection that is its ports
+// tell, unless a SYN/ACK was the first segment seen, whose sender is the server.
+func fromClient(e *conntrack.Entry) conntrack.Tuple {
+	if e.Flags&conntrack.EntryPickedUp != 0 && (e.HistoryN == 0 || e.History[0] != 'h') {
+		return experiment.FromClient(e.Tuple)
+	}
+	return e.Tuple
 }
 
 // ArmCounters is what a gateway counted of one arm of an experiment since its start.

@@ -338,3 +338,32 @@ func BenchmarkExperiment(b *testing.B) {
 		})
 	}
 }
+
+// TestUnitOfSYNACK: a connection that a SYN/ACK shows first is its receiver's, whichever port is the higher; arm and unit are of one end.
+func TestUnitOfSYNACK(t *testing.T) {
+	const server = "192.0.2.1:9100"
+	b := newBench(t, "preset: observe\non: {synack-no-state: {packet: forward, state: create-liberal}}", false)
+	b.runs(loaded(t, strings.Replace(halves, "drop.yaml", "gateway", 1), nil))
+	spec := b.experiments.set.Specs[0]
+	const n = 50
+	for i := range n {
+		client := fmt.Sprintf("10.1.0.%d:721", i)
+		b.main.push(seg(t, server, client, conntrack.SYN|conntrack.ACK, 500, 101, ""))
+		b.step()
+		tu := tuple(client, server)
+		e := b.engine.Find(b.now, &tu)
+		if e == nil || e.Flags&conntrack.EntryPickedUp == 0 || e.Arm == 0 {
+			t.Fatalf("%s: %+v", client, e)
+		}
+		if got, want := b.arms[e.Arm], spec.Arms[spec.ArmOf(time.Now(), &tu)].Name; got != want || fromClient(e) != tu {
+			t.Fatalf("%s: arm %s, want %s; unit of %v", client, got, want, fromClient(e))
+		}
+	}
+	units := uint64(0)
+	for _, c := range b.experiments.counters() {
+		units += c.Units
+	}
+	if units < n-2 || units > n+2 {
+		t.Errorf("%d units, want %d", units, n)
+	}
+}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"halfopen/conntrack"
 	"halfopen/policy"
-	"halfopen/policy/experiment"
 )
 
 // A worker tells the watcher of experiments what becomes of connections: through a ring, so that the packet path waits for nobody. What
@@ -25,7 +24,7 @@ type watched struct {
 	kind  watchKind
 	arm   uint8
 	flow  uint64
-	tuple conntrack.Tuple // in original direction
+	tuple conntrack.Tuple // from the client
 	isn   conntrack.Seq   // of the SYN, with watchRefused; of the entry's, with watchBegan
 	at    conntrack.Instant
 	start int64 // when the connection began, Unix nanoseconds
@@ -54,12 +53,9 @@ func (w *Worker) put(k watched) {
 
 // watchEntry tells what became of an entry.
 func (w *Worker) watchEntry(kind watchKind, e *conntrack.Entry) {
-	k := watched{kind: kind, arm: e.Arm, flow: e.ID, tuple: e.Tuple, isn: e.Side[conntrack.Original].ISN, at: w.now, start: w.wall(e.Created), created: e.Created,
+	k := watched{kind: kind, arm: e.Arm, flow: e.ID, tuple: fromClient(e), isn: e.Side[conntrack.Original].ISN, at: w.now, start: w.wall(e.Created), created: e.Created,
 		connected: e.Handshake != 0, adopted: e.Flags&conntrack.EntryPickedUp != 0, syns: e.SYNRetransmits, resets: e.Resets, stall: e.Stall,
 		packets: e.Side[0].Packets + e.Side[1].Packets, retransmit: uint64(e.Retransmits[0]) + uint64(e.Retransmits[1])}
-	if k.adopted {
-		k.tuple = experiment.FromClient(k.tuple)
-	}
 	w.put(k)
 }
 

@@ -95,6 +95,7 @@ const (
 	retried                // another connection of its client retries it, while settling
 	hopeful                // it is not sure that nobody has got through, while settling
 	gone                   // its place is free
+	answered               // its first segment seen was a SYN/ACK, whose sender is the server
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }

@@ -123,7 +123,9 @@ func (j *joiner) flow(at int64) {
 	if f.Uint(slots.adopted) != 0 {
 		c.flags |= adopted
 	}
-	for _, letter := range f.Text(slots.history) {
+	history := f.Text(slots.history)
+	c.set(answered, len(history) > 0 && history[0] == 'h')
+	for _, letter := range history {
 		switch letter {
 		case 'D':
 			c.flags |= dataUp

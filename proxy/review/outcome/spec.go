@@ -78,7 +78,7 @@ func (j *joiner) unit(c *conn, o *experiment.Outcome) string {
 		return ""
 	}
 	tu := conntrack.MakeTuple(o.Client, o.Server)
-	if c.has(adopted) {
+	if c.has(adopted) && !c.has(answered) {
 		tu = experiment.FromClient(tu)
 	}
 	return experiment.Unit(u - 1).Text(&tu)
