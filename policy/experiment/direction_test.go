@@ -216,3 +216,26 @@ func TestUnitsAreNoSeconds(t *testing.T) {
 		t.Errorf("%s: %s", r.Verdict.Kind, r.Verdict.Sentence)
 	}
 }
+
+// TestEarlierLook: what a look has shown stays found, the way that it showed it, also where the difference has turned since.
+func TestEarlierLook(t *testing.T) {
+	spec := testSpec(false)
+	list := timed(spec, 2000, func(int, int) float64 { return 0.02 })
+	for i, o := range list {
+		bad := "short"
+		if i > 400 {
+			bad = "control"
+		}
+		if o.Arm == bad && (i <= 400 && i%2 == 0 || i > 400 && i%6 == 0) {
+			o.Connected, o.ConnectS = false, math.NaN()
+		}
+	}
+	r := Analyze(spec, values2(list), Options{})
+	e := r.EffectOf("short", ConnectFailure)
+	if e.Sequence == nil || e.Sequence.Value >= 0 || !e.Found {
+		t.Fatalf("%+v, found %v: this tests nothing", e.Sequence, e.Found)
+	}
+	if want := "connect failures rise, as an earlier look showed"; r.Verdict.Kind != Harm || !strings.Contains(r.Verdict.Sentence, want) {
+		t.Errorf("%s: %s, want harm: %s", r.Verdict.Kind, r.Verdict.Sentence, want)
+	}
+}

@@ -15,7 +15,8 @@ type looks struct {
 // saying is what a sequence said last.
 type saying struct {
 	interval stats.Interval
-	p        float64
+	p        float64 // the least of all looks
+	above    float64 // the difference at the look that p is of
 	err      error
 }
 
@@ -52,7 +53,14 @@ func (l *looks) look(a *Accumulator) {
 	for i := 1; i < len(l.seqs); i++ {
 		for m, s := range l.seqs[i] {
 			x := &l.said[i][m]
+			before := x.p
 			x.interval, x.p, x.err = s.Diff(&a.arms[i].sums[m], &a.control[i].sums[m])
+			if x.err == nil && (x.p < before || x.above == 0) {
+				x.above = x.interval.Estimate
+			}
+			if x.err != nil {
+				x.p = before
+			}
 		}
 	}
 	if l.ratio != nil && a.spec.Switchback == nil {
@@ -70,6 +78,7 @@ func (l *looks) tell(a *Accumulator, e *Effect, arm int, m Metric) {
 	s := estimate(x.interval)
 	e.Sequence = &s
 	e.setP(x.p, nil)
+	e.above = x.above
 }
 
 // srm is the always-valid chance of the units' counts.

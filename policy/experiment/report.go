@@ -173,7 +173,9 @@ type Effect struct {
 	Noise     bool   `json:"noise,omitempty"` // the A/A arm differs in it too: it decides nothing
 	Note      string `json:"note,omitempty"`  // why a number is missing, or what it is
 
-	above float64 // of times tested by rank: the chance that one of the arm is above one of the control, less a half
+	// above says by its sign which way what was found goes, where the difference shown may go another: of times tested by rank the chance that
+	// one of the arm is above one of the control, less a half; of a sequence the difference at the look that P is of.
+	above float64
 }
 
 // Bound is between what a difference of shares lies whatever the connections that the log may have lost, or has wrong, are, and of whatever arm.

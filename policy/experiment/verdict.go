@@ -192,8 +192,8 @@ func (e *Effect) deciding() *Estimate {
 	return e.Difference
 }
 
-// Up says whether a found effect is a rise: that of what was tested, which of times are the ranks. Their median may stay where it is, or have
-// no interval.
+// Up says whether a found effect is a rise: that of what was tested, which of times are the ranks (their median may stay where it is, or
+// have no interval), and of a sequence the look that showed it.
 func (e *Effect) Up() bool {
 	if e.above != 0 {
 		return e.above > 0

@@ -168,10 +168,14 @@ func (m Metric) change(e *Effect) string {
 		what = "units with " + strings.TrimPrefix(m.Noun(), "the ") + map[bool]string{true: " rise", false: " fall"}[up]
 	}
 	d := e.deciding()
-	if m.Kind() == KindTime && !d.goes(up) {
-		if d, points = e.P95, " in the 95th percentile"; !d.goes(up) {
-			return what + " by ranks"
-		}
+	switch {
+	case d.goes(up):
+	case e.Test == MethodSequence:
+		return what + ", as an earlier look showed"
+	case e.P95.goes(up):
+		d, points = e.P95, " in the 95th percentile"
+	default:
+		return what + " by ranks"
 	}
 	v, lo, hi := d.Value, d.Lo, d.Hi
 	if v < 0 {
