@@ -25,12 +25,14 @@ func (g *Gateway) supervise(ctx context.Context) error {
 	tick := time.NewTicker(g.lookEvery)
 	defer tick.Stop()
 	lastStats, lastUpdate := time.Now(), time.Now()
+	memory := newPacer()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
+		memory.pace()
 		served := g.watch()
 		c := g.balance(ctx)
 		if time.Since(lastStats) >= g.cfg.StatsEvery {
