@@ -243,9 +243,11 @@ func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 	if src.OwnDeed(f) {
 		return SkipOwnDeed
 	}
-	r.decider = capture.Decider{}
-	if r.note, r.noted = f.Note(); r.noted {
-		r.decider, _ = src.Decider(f)
+	if r.noted || len(f.Options.Comments) > 0 {
+		r.decider = capture.Decider{}
+		if r.note, r.noted = f.Note(); r.noted {
+			r.decider, _ = src.Decider(f)
+		}
 	}
 	if !f.LinkType.Supported() {
 		return SkipLinkType

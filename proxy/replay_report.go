@@ -60,6 +60,8 @@ type Replay struct {
 	unknown       map[capture.LinkType]bool // reported
 	directionless bool                      // reported
 	places        map[place]int
+	latest        place // of the latest frames, whose count is latestSeen and not among places yet
+	latestSeen    int
 }
 
 // PolicyName identifies a policy.
@@ -191,15 +193,29 @@ type place struct {
 // seen counts a frame.
 func (r *Replay) seen(f *capture.Frame) {
 	r.Packets++
-	at := place{f.Interface, f.LinkType}
-	if _, ok := r.places[at]; !ok && len(r.places) >= maxPoints {
-		at = place{"others", f.LinkType}
+	if at := (place{f.Interface, f.LinkType}); at != r.latest {
+		r.settleLatest()
+		r.latest = at
 	}
-	r.places[at]++
+	r.latestSeen++
+}
+
+// settleLatest enters the count of the place at which the latest frames were seen.
+func (r *Replay) settleLatest() {
+	if r.latestSeen == 0 {
+		return
+	}
+	at := r.latest
+	if _, ok := r.places[at]; !ok && len(r.places) >= maxPoints {
+		at = place{"others", at.link}
+	}
+	r.places[at] += r.latestSeen
+	r.latestSeen = 0
 }
 
 // interfaces names the places.
 func (r *Replay) interfaces() {
+	r.settleLatest()
 	for at, n := range r.places {
 		r.Interfaces[strings.TrimSpace(at.iface+" "+at.link.String())] += n
 	}
@@ -225,6 +241,9 @@ func stamp(i conntrack.Instant) string { return time.Unix(0, int64(i)).UTC().For
 
 // show tells what became of the segment at hand.
 func (r *replay) show(s *conntrack.Segment, out *policy.Outcome, c *course) {
+	if r.cfg.Frame == nil {
+		return
+	}
 	d := deedOf(out)
 	v := &r.shown
 	v.Verdict, v.Reason, v.Reply, v.Peer, v.Flow, v.Segment = d.Verdict, d.Reason, d.Reply, d.Peer, out.Flow, s

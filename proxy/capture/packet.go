@@ -121,7 +121,9 @@ func (f *Frame) Note() (Note, bool) {
 // was received before and was released now. Such a frame never reached the gateway's queue. The note tells, and where somebody has removed that,
 // the interface's name.
 func (r *Reader) OwnDeed(f *Frame) bool {
-	if n, ok := f.Note(); ok {
+	if len(f.Options.Comments) == 0 {
+		// nearly all captures
+	} else if n, ok := f.Note(); ok {
 		return n.Verdict == Inject || !n.Settles.IsZero() || !n.Cause.IsZero()
 	}
 	if !strings.HasPrefix(r.Section().Application, application) {
