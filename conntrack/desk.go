@@ -1,46 +1,51 @@
 package conntrack
 
-// deskSize is how many entries lie open at a time, and deskKept how many of those that were taken last stay so for certain.
+// How many entries lie open at a time: a quarter of those that the table may hold, within these bounds, so that a small table costs little. deskKept of
+// those that were taken last stay open for certain.
 const (
-	deskSize = 64
+	minDesk  = 16
+	maxDesk  = 1024
 	deskKept = 8
 )
 
 // desk holds the entries that are being worked on. Others are filed as records. An entry that a look-up takes stays open, and may be written,
 // until others need its place; then it is filed again. One that lies open lies there once.
 type desk struct {
-	entries [deskSize + 1]Entry // the last is the tray's
-	next    int
+	entries []Entry  // the last place is the tray
+	taken   []uint64 // by place: at which of the takes it was taken last
 	takes   uint64
-	taken   [deskSize + 1]uint64 // at which of the takes it was taken last, by place
+	next    int
 }
 
-// tray is where an entry lies that is looked at in passing, so that a sweep through thousands does not clear the desk.
-const tray = deskSize
-
-func (d *desk) init() {
+func (d *desk) init(limit int) {
+	n := min(max(limit/4, minDesk), maxDesk) + 1
+	d.entries, d.taken = make([]Entry, n), make([]uint64, n)
 	for i := range d.entries {
 		d.entries[i].index = none
 	}
 }
 
+// tray is where an entry lies that is looked at in passing, so that a sweep through thousands does not clear the desk.
+func (d *desk) tray() int { return len(d.entries) - 1 }
+
 // desk returns the place on the desk where the record's entry lies, plus one; 0 for a filed one.
-func (r *record) desk() uint32 { return r.profile >> 24 }
+func (r *record) desk() uint32 { return r.profile >> 20 }
 
 // lay notes the place on the desk.
-func (r *record) lay(place int) { r.profile = r.profile&low24 | uint32(place+1)<<24 }
+func (r *record) lay(place int) { r.profile = r.profile&low20 | uint32(place+1)<<20 }
+
+// lift notes that the entry does not lie open.
+func (r *record) lift() { r.profile &= low20 }
 
 // take returns entry i, open.
 func (t *Table) take(i int32) *Entry {
-	r := t.record(i)
-	switch d := r.desk(); d {
-	case 0:
-	case tray + 1:
-		t.close(&t.desk.entries[tray]) // it must not go with the next glance
-	default:
-		t.desk.takes++
-		t.desk.taken[d-1] = t.desk.takes
-		return &t.desk.entries[d-1]
+	r, d := t.record(i), &t.desk
+	if at := int(r.desk()) - 1; at == d.tray() {
+		t.close(&d.entries[at]) // it must not go with the next glance
+	} else if at >= 0 {
+		d.takes++
+		d.taken[at] = d.takes
+		return &d.entries[at]
 	}
 	e, place := t.place()
 	t.unfile(i, e)
@@ -55,9 +60,9 @@ func (t *Table) place() (*Entry, int) {
 	place := d.next
 	d.takes++
 	for d.taken[place]+deskKept >= d.takes && d.entries[place].index != none {
-		place = (place + 1) % deskSize
+		place = (place + 1) % d.tray()
 	}
-	d.next = (place + 1) % deskSize
+	d.next = (place + 1) % d.tray()
 	d.taken[place] = d.takes
 	e := &d.entries[place]
 	t.close(e)
@@ -70,8 +75,7 @@ func (t *Table) close(e *Entry) {
 		return
 	}
 	t.file(e)
-	r := t.record(e.index)
-	r.profile &= low24
+	t.record(e.index).lift()
 	e.index = none
 }
 
@@ -87,18 +91,18 @@ func (t *Table) glance(i int32) *Entry {
 	if d := r.desk(); d != 0 {
 		return &t.desk.entries[d-1]
 	}
-	e := &t.desk.entries[tray]
+	e := &t.desk.entries[t.desk.tray()]
 	t.close(e)
 	t.unfile(i, e)
 	t.opened(e)
-	r.lay(tray)
+	r.lay(t.desk.tray())
 	return e
 }
 
 // leave ends a glance that has changed nothing.
 func (t *Table) leave(e *Entry) {
-	if e == &t.desk.entries[tray] && e.index != none {
-		t.record(e.index).profile &= low24
+	if e == &t.desk.entries[t.desk.tray()] && e.index != none {
+		t.record(e.index).lift()
 		e.index = none
 	}
 }

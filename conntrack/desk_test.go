@@ -9,7 +9,8 @@ import (
 // TestDeskKeepsWhatWasTaken: an entry that a look-up took can be written, whatever else is taken, walked over or swept meanwhile.
 func TestDeskKeepsWhatWasTaken(t *testing.T) {
 	rg := newRig(t, Config{Max: 1000})
-	const flows = 5 * deskSize
+	rg.table.desk.init(0)
+	const flows = 5 * minDesk
 	fill(t, rg, 0, flows, time.Hour)
 	fill(t, rg, flows, 100, time.Minute)
 	for round := range uint64(3) {
@@ -42,7 +43,8 @@ func TestDeskKeepsWhatWasTaken(t *testing.T) {
 // TestWalkMayCount: what a walk writes of an entry stays, also where another walk or a look-up follows at once.
 func TestWalkMayCount(t *testing.T) {
 	rg := newRig(t, Config{Max: 1000})
-	const flows = 3 * deskSize
+	rg.table.desk.init(0)
+	const flows = 3 * minDesk
 	fill(t, rg, 0, flows, time.Hour)
 	for stop := range flows {
 		rg.table.Walk(stop, 1, func(e *Entry) bool { e.Counted += 5; return false }) // its entry is left open

@@ -80,7 +80,7 @@ func checkStores(t testing.TB, tb *Table) {
 		case formWhole:
 			whole[uint32(r.born)] = true
 		}
-		if n := r.profile & low24; n != 0 {
+		if n := r.profile & low20; n != 0 {
 			profiles[n]++
 		}
 		if r.desk() == 0 && r.state() == StateNone && *r != (record{}) {

@@ -73,7 +73,7 @@ func (p *profile) of(e *Entry) bool {
 
 // fileProfile enters the profile of e, and reports whether it could.
 func (t *Table) fileProfile(r *record, e *Entry) bool {
-	was := r.profile & low24
+	was := r.profile & low20
 	if was != 0 {
 		if t.profiles.list[was].of(e) {
 			return true
@@ -82,15 +82,15 @@ func (t *Table) fileProfile(r *record, e *Entry) bool {
 	}
 	is := e.profiled()
 	n, ok := t.profiles.take(&is)
-	r.profile = r.profile&^low24 | n
+	r.profile = r.profile&^low20 | n
 	return ok
 }
 
 // dropProfile lets go of the profile of a record that has none.
 func (t *Table) dropProfile(r *record) {
-	if n := r.profile & low24; n != 0 {
+	if n := r.profile & low20; n != 0 {
 		t.profiles.put(n)
-		r.profile &^= low24
+		r.profile &^= low20
 	}
 }
 

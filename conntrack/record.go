@@ -36,7 +36,7 @@ type record struct {
 	times    uint64 // Handshake 24, Response with EntryResponded, else Watch less Created plus one 40
 	src, dst uint32 // the last bytes of the addresses
 	ports    uint32 // DstPort 16, SrcPort 16
-	profile  uint32 // 24, place on the desk plus one 8
+	profile  uint32 // 20, place on the desk plus one 12
 	counted  uint32 // 24, Marks 8
 	last     uint32 // Kind plus one 3, dir 1, retrans 7, numbers 1, their dir 1, End less end 2, end less seq 17
 	flags    EntryFlags
@@ -87,11 +87,12 @@ const (
 	maxPackets   = 1 << 24
 	maxBytes     = 1 << 40
 	maxFewBits   = 1 << 4
-	maxProfile   = 1 << 24
+	maxProfile   = 1 << 20
 	maxLastLen   = 1 << 17
 	maxLastLag   = 1 << 2
 	maxLastAgain = 1 << 7
 
+	low20 = 1<<20 - 1
 	low24 = 1<<24 - 1
 	low30 = 1<<30 - 1
 	low40 = 1<<40 - 1
@@ -288,7 +289,7 @@ func (t *Table) unfile(i int32, e *Entry) {
 	e.LastSeen = r.lastSeen
 	e.Counted, e.Marks = uint64(r.counted&low24), uint8(r.counted>>24)
 	e.Flags = r.flags
-	e.unfileProfile(t, r.profile&low24)
+	e.unfileProfile(t, r.profile&low20)
 	for n := range e.Side {
 		s, from := &e.Side[n], &r.sides[n]
 		s.ISN, s.End, s.MaxAck, s.TSRecent = Seq(from.isn), Seq(from.end), Seq(from.maxAck), from.ts
@@ -364,7 +365,7 @@ func (t *Table) dueOf(i int32) Instant {
 			refreshed -= Instant(t.link(i).refreshed)
 		}
 	}
-	p := &t.profiles.list[r.profile&low24].profile
+	p := &t.profiles.list[r.profile&low20].profile
 	deadline := refreshed.Add(p.timeout)
 	return min(deadline, wakesAt(deadline, p.timeout, p.lead, r.state(), r.flags))
 }

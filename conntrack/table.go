@@ -65,7 +65,7 @@ func NewTable(cfg Config) *Table {
 		t.lists[i] = list{none, none}
 	}
 	t.index.init(cfg.Seed)
-	t.desk.init()
+	t.desk.init(cfg.Max)
 	t.profiles.init()
 	t.histories.init()
 	t.wheel.init()
