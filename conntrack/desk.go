@@ -4,7 +4,7 @@ package conntrack
 // those that were taken last stay open for certain.
 const (
 	minDesk  = 16
-	maxDesk  = 1024
+	maxDesk  = 256
 	deskKept = 8
 )
 
