@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"halfopen/policy"
 	"halfopen/policy/experiment"
 	"halfopen/proxy"
 )
@@ -112,20 +113,24 @@ func printExperiments(out io.Writer, all []proxy.ExperimentStatus) error {
 
 func printExperiment(out io.Writer, st *proxy.ExperimentStatus) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s, by %s%s\n", st.Name, st.State, st.Spec.Unit, span(st.Spec))
+	by := "by " + st.Spec.Unit.String()
+	if s := st.Spec.Switchback; s != nil {
+		by = "in blocks of " + policy.FormatDuration(s.Block)
+	}
+	fmt.Fprintf(&b, "%s: %s, %s%s\n", st.Name, st.State, by, span(st.Spec))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "arm\tweight\tpolicy\trevision\tunits\tconnections\t")
 	for i := range st.Arms {
 		a := &st.Arms[i]
-		policy := a.Policy
+		decides := a.Policy
 		if a.AA {
-			policy += " (again)"
+			decides += " (again)"
 		}
 		units := fmt.Sprintf("about %d", a.Units)
 		if m := st.Monitor; m != nil && i < len(m.Arms) {
 			units = fmt.Sprint(m.Arms[i].Units)
 		}
-		fmt.Fprintf(w, "%s\t%g%%\t%s\t%s\t%s\t%d\t", a.Name, a.Weight, policy, shortRev(a.Rev), units, a.Flows)
+		fmt.Fprintf(w, "%s\t%g%%\t%s\t%s\t%s\t%d\t", a.Name, a.Weight, decides, shortRev(a.Rev), units, a.Flows)
 		if s := a.Stopped; s != nil {
 			fmt.Fprintf(w, "stopped %s: %s", s.At.Local().Format(time.DateTime), s.Detail)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"halfopen/policy/experiment"
+	"halfopen/proxy"
 	"halfopen/proxy/review/loggen"
 )
 
@@ -107,6 +108,19 @@ func TestExperimentReportBadInput(t *testing.T) {
 	} {
 		if _, words, status := runVerb(append([]string{"experiment", "report"}, c.args...)...); status != c.status || !strings.Contains(words, c.want) {
 			t.Errorf("%q: status %d, %q, want %d and %q", c.args, status, words, c.status, c.want)
+		}
+	}
+}
+
+// TestStatusOfSwitchback: a switchback has blocks and no units.
+func TestStatusOfSwitchback(t *testing.T) {
+	for want, spec := range map[string]*experiment.Spec{
+		"x: running, in blocks of 10m\n": {Switchback: &experiment.Switchback{Block: 10 * time.Minute}},
+		"x: running, by client-64\n":     {},
+	} {
+		var b strings.Builder
+		if err := printExperiment(&b, &proxy.ExperimentStatus{Name: "x", State: "running", Spec: spec}); err != nil || !strings.HasPrefix(b.String(), want) {
+			t.Errorf("%v %q, want %q", err, b.String(), want)
 		}
 	}
 }

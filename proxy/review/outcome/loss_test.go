@@ -144,6 +144,12 @@ func TestExperimentRecords(t *testing.T) {
 	if o := d.Outcomes[0]; o.Unit != "10.2.0.7 > 192.0.2.9" || o.Arm != "b" || o.Rev != "sha256:2" || d.Arms["b"].Revs["sha256:2"].Preset != "p" {
 		t.Errorf("%+v", o)
 	}
+	for history, want := range map[string]string{"hA": "10.2.0.7 > 192.0.2.9", "DA": "192.0.2.9 > 10.2.0.7"} { // seen from the middle on, from a lower port
+		late := strings.NewReplacer(`"dest_port":515`, `"dest_port":9100`, "ShADd", history).Replace(flowLine(1, 1, "end", 0, 1, `,"adopted":true,"reason":"fin","arm":"b"`))
+		if o := read(t, outcome.Options{}, write(t, fmt.Sprintf(header, 1, "A")+rec(0, "start", spec("s", "50", "sha256:1"))+late)).Outcomes[0]; o.Unit != want {
+			t.Errorf("history %s: unit %s, want %s", history, o.Unit, want)
+		}
+	}
 	d = read(t, outcome.Options{Unit: func(o *experiment.Outcome) string { return o.Arm + "!" }}, write(t, same+rec(3, "start", spec("other", "40", "sha256:2"))+rec(4, "changed", spec("other", "40", "sha256:3"))+rec(5, "start", `{"unit":"x"}`)))
 	if c := strings.Join(d.Experiments["idle-5m"].Changes, "\n"); !strings.Contains(c, `salt "s" -> "other"`) || !strings.Contains(c, "weights a ") || strings.Count(c, "\n") != 1 {
 		t.Error(c)
