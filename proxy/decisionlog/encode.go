@@ -2,7 +2,6 @@ package decisionlog
 
 import (
 	"strconv"
-	"time"
 	"unicode/utf8"
 )
 
@@ -27,11 +26,18 @@ func (e *enc) comma() {
 }
 
 // key writes a constant name; such names need no escaping.
-func (e *enc) key(k string) {
-	e.comma()
-	e.b = append(e.b, '"')
-	e.b = append(e.b, k...)
-	e.b = append(e.b, '"', ':')
+func (e *enc) key(k string) { e.b = appendKey(e.b, k) }
+
+// appendKey writes a name with what stands around it. A record is some fifty of them, so the slice is stored once and not after each
+// part.
+func appendKey(b []byte, k string) []byte {
+	if c := b[len(b)-1]; c == '{' || c == '[' {
+		b = append(b, '"')
+	} else {
+		b = append(b, ',', '"')
+	}
+	b = append(b, k...)
+	return append(b, '"', ':')
 }
 
 func (e *enc) open(k string)  { e.key(k); e.b = append(e.b, '{') }
@@ -41,8 +47,7 @@ func (e *enc) endArray()      { e.b = append(e.b, ']') }
 
 // num writes an unsigned number, also when it is zero.
 func (e *enc) num(k string, v uint64) {
-	e.key(k)
-	e.b = strconv.AppendUint(e.b, min(v, maxNumber), 10)
+	e.b = strconv.AppendUint(appendKey(e.b, k), min(v, maxNumber), 10)
 }
 
 // numIf writes a number unless it is zero.
@@ -68,8 +73,7 @@ func (e *enc) boolIf(k string, v bool) {
 
 // str writes a string, also when it is empty.
 func (e *enc) str(k, v string) {
-	e.key(k)
-	e.b = appendString(e.b, v)
+	e.b = appendString(appendKey(e.b, k), v)
 }
 
 func (e *enc) strIf(k, v string) {
@@ -82,16 +86,13 @@ func (e *enc) id(k string, v ID) {
 	if v.IsZero() {
 		return
 	}
-	e.key(k)
-	e.b = append(e.b, '"')
-	e.b, _ = v.AppendText(e.b)
-	e.b = append(e.b, '"')
+	b, _ := v.AppendText(append(appendKey(e.b, k), '"'))
+	e.b = append(b, '"')
 }
 
 // secs writes nanoseconds as seconds, with at most nine decimals and at least one.
 func (e *enc) secs(k string, ns int64) {
-	e.key(k)
-	e.b = appendSeconds(e.b, ns)
+	e.b = appendSeconds(appendKey(e.b, k), ns)
 }
 
 // secsIf writes nanoseconds as seconds unless they are zero.
@@ -106,10 +107,7 @@ func (e *enc) when(k string, unixNano int64) {
 	if unixNano == 0 {
 		return
 	}
-	e.key(k)
-	e.b = append(e.b, '"')
-	e.b = AppendTime(e.b, unixNano)
-	e.b = append(e.b, '"')
+	e.b = append(AppendTime(append(appendKey(e.b, k), '"'), unixNano), '"')
 }
 
 func (e *enc) counts(k string, cs []Count) {
@@ -134,42 +132,79 @@ func appendSeconds(dst []byte, ns int64) []byte {
 	}
 	dst = strconv.AppendUint(dst, u/1e9, 10)
 	dst = append(dst, '.')
-	dst = appendPadded(dst, u%1e9, 9)
-	for dst[len(dst)-1] == '0' && dst[len(dst)-2] != '.' {
-		dst = dst[:len(dst)-1]
+	f := uint32(u % 1e9)
+	if f == 0 {
+		return append(dst, '0')
 	}
-	return dst
+	dst = appendNano(dst, f)
+	n := len(dst)
+	for dst[n-1] == '0' {
+		n--
+	}
+	return dst[:n]
 }
 
-// appendPadded writes v with leading zeros, width digits.
-func appendPadded(dst []byte, v uint64, width int) []byte {
-	n := len(dst)
-	for range width {
-		dst = append(dst, '0')
-	}
-	for i := n + width - 1; i >= n && v > 0; i-- {
-		dst[i] = byte('0' + v%10)
-		v /= 10
-	}
-	return dst
+// pairs are the numbers from 0 to 99, two digits each.
+const pairs = "00010203040506070809" + "10111213141516171819" + "20212223242526272829" + "30313233343536373839" + "40414243444546474849" +
+	"50515253545556575859" + "60616263646566676869" + "70717273747576777879" + "80818283848586878889" + "90919293949596979899"
+
+// appendNano writes v, below 1e9, with nine digits.
+func appendNano(dst []byte, v uint32) []byte {
+	a, b, c, d := v/1e8, v/1e6%100*2, v/1e4%100*2, v/100%100*2
+	e := v % 100 * 2
+	return append(dst, byte('0'+a), pairs[b], pairs[b+1], pairs[c], pairs[c+1], pairs[d], pairs[d+1], pairs[e], pairs[e+1])
 }
+
+// appendPair writes v, below 100, with two digits.
+func appendPair(dst []byte, v uint32) []byte { return append(dst, pairs[v*2], pairs[v*2+1]) }
 
 // AppendTime appends a unix time in nanoseconds as EVE writes it, in UTC:
-// 2026-11-23T18:01:36.123456789+0000. Years outside 0 to 9999 are clamped to
-// them, which keeps the text sortable.
+// 2026-11-23T18:01:36.123456789+0000. All times that 64 bits hold lie in the years 1677 to 2262,
+// which keeps the text sortable.
 func AppendTime(dst []byte, unixNano int64) []byte {
-	t := time.Unix(unixNano/1e9, unixNano%1e9).UTC()
-	y, mo, d := t.Date()
-	h, mi, s := t.Clock()
-	dst = appendPadded(dst, uint64(min(max(y, 0), 9999)), 4)
-	dst = appendPadded(append(dst, '-'), uint64(mo), 2)
-	dst = appendPadded(append(dst, '-'), uint64(d), 2)
-	dst = appendPadded(append(dst, 'T'), uint64(h), 2)
-	dst = appendPadded(append(dst, ':'), uint64(mi), 2)
-	dst = appendPadded(append(dst, ':'), uint64(s), 2)
-	dst = appendPadded(append(dst, '.'), uint64(t.Nanosecond()), 9)
+	sec, ns := unixNano/1e9, unixNano%1e9
+	if ns < 0 {
+		sec, ns = sec-1, ns+1e9
+	}
+	day, rest := sec/86400, sec%86400
+	if rest < 0 {
+		day, rest = day-1, rest+86400
+	}
+	y, mo, d := civil(day)
+	t := uint32(rest)
+	dst = appendPair(appendPair(dst, y/100), y%100)
+	dst = appendPair(append(dst, '-'), mo)
+	dst = appendPair(append(dst, '-'), d)
+	dst = appendPair(append(dst, 'T'), t/3600)
+	dst = appendPair(append(dst, ':'), t/60%60)
+	dst = appendPair(append(dst, ':'), t%60)
+	dst = appendNano(append(dst, '.'), uint32(ns))
 	return append(dst, "+0000"...)
 }
+
+// civil is the date of a day counted from 1970-01-01, in the proleptic Gregorian calendar; from the year 0 on. It counts in years
+// that begin in March, so that the leap day is a year's last.
+func civil(day int64) (year, month, dayOfMonth uint32) {
+	n := uint32(day + 719468) // days since 0000-03-01
+	era := n / 146097         // of 400 years
+	doe := n % 146097
+	yoe := (doe - doe/1460 + doe/36524 - doe/146096) / 365
+	doy := doe - (365*yoe + yoe/4 - yoe/100)
+	m := (5*doy + 2) / 153 // from March
+	year, month, dayOfMonth = era*400+yoe, m+3, doy-(153*m+2)/5+1
+	if month > 12 {
+		year, month = year+1, month-12
+	}
+	return year, month, dayOfMonth
+}
+
+// plainByte are the bytes that stand in a JSON string as they are, whatever is beside them.
+var plainByte = func() (t [256]bool) {
+	for c := ' '; c < 0x7f; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
 
 const hexDigits = "0123456789abcdef"
 
@@ -179,8 +214,15 @@ const hexDigits = "0123456789abcdef"
 // and U+2029 are escaped for readers that take a line for JavaScript.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
+	plain := 0
+	for plain < len(s) && plainByte[s[plain]] {
+		plain++
+	}
+	if plain == len(s) { // nearly all are
+		return append(append(dst, s...), '"')
+	}
 	start := 0
-	for i := 0; i < len(s); {
+	for i := plain; i < len(s); {
 		c := s[i]
 		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' && c != 0x7f {
 			i++

@@ -231,14 +231,3 @@ func FuzzAppendJSON(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkAppendJSONDecision(b *testing.B) {
-	r := fullDecision()
-	buf := make([]byte, 0, 4096)
-	b.ReportAllocs()
-	for b.Loop() {
-		buf = r.AppendJSON(buf[:0])
-	}
-	b.SetBytes(int64(len(buf)))
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
-}

@@ -50,10 +50,12 @@ func (id ID) Run() string {
 
 // appendHalf writes 64 bits as 13 letters (65 bits, the first one zero).
 func appendHalf(dst []byte, v uint64) []byte {
-	for shift := 60; shift >= 0; shift -= 5 {
-		dst = append(dst, crockford[v>>shift&31])
+	var t [runIDLen]byte
+	for i := len(t) - 1; i >= 0; i-- {
+		t[i] = crockford[v&31]
+		v >>= 5
 	}
-	return dst
+	return append(dst, t[:]...)
 }
 
 // ParseID reads an ID's text; letters of either case, as ULIDs allow.
