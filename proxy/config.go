@@ -43,6 +43,7 @@ type Config struct {
 	LogDir      string        // directory of the decision log, "-" for Stdout, "" for none
 	LogFile     int64         // bytes after which a log file is followed by the next; 0 = decisionlog's default
 	LogTotal    int64         // bytes kept in all; 0 = decisionlog's default
+	LogCompress bool          // finished log files are compressed
 	LogAge      time.Duration // files older than this are removed; 0 = no limit
 	PcapDir     string        // directory of the annotated capture, "" for none
 	PcapFile    int64         // bytes after which a capture file is followed by the next; 0 = capture's default

@@ -132,7 +132,7 @@ func (u *undoList) run() {
 func (g *Gateway) openLog(undo *undoList) error {
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	opt := decisionlog.Options{Dir: g.cfg.LogDir, MaxFileBytes: g.cfg.LogFile, MaxTotalBytes: g.cfg.LogTotal, MaxAge: g.cfg.LogAge,
-		Version: g.cfg.Version, BootID: strings.TrimSpace(string(boot)), Stdout: g.cfg.Stdout, Logger: g.cfg.Logger}
+		Compress: g.cfg.LogCompress, Version: g.cfg.Version, BootID: strings.TrimSpace(string(boot)), Stdout: g.cfg.Stdout, Logger: g.cfg.Logger}
 	if opt.Dir == "" { // counted and reported on the admin socket all the same
 		opt.Dir, opt.Stdout = "-", discard{}
 	}

@@ -93,6 +93,7 @@ SIGHUP and "halfopen reload" load the policy, the shadows and the experiments ag
 	f.StringVar(&logTotal, "log-total", "1GiB", "total `SIZE` of log files kept; the oldest go first")
 	f.StringVar(&logFile, "log-file", "64MiB", "`SIZE` at which a log file is followed by the next")
 	f.DurationVar(&cfg.LogAge, "log-age", 0, "remove log files older than this (0: keep)")
+	f.BoolVar(&cfg.LogCompress, "log-compress", false, "compress finished log files (zstd, .jsonl.zst) in the background, those of earlier runs too")
 	f.StringVar(&cfg.PcapDir, "pcap", "", "capture every packet with its decision as a comment, as pcapng files in this `DIR`")
 	f.StringVar(&pcapTotal, "pcap-total", "1GiB", "total `SIZE` of capture files kept; the oldest go first")
 	f.StringVar(&pcapFile, "pcap-file", "64MiB", "`SIZE` at which a capture file is followed by the next")

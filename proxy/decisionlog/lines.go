@@ -28,10 +28,17 @@ type Lines struct {
 	pos    Position // of the next line
 }
 
-// OpenLines opens a file at a position. The file is compressed if it begins as zstd does, whatever its name. An error that
-// satisfies errors.Is(err, os.ErrNotExist) may mean that retention was faster.
+// OpenLines opens a file at a position. The file is compressed if it begins as zstd does, whatever its name. A plain file that is not
+// there any more is looked for compressed: its text is the same, and so are places in it. An error that satisfies
+// errors.Is(err, os.ErrNotExist) may mean that retention was faster.
 func OpenLines(path string, from Position) (*Lines, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) && strings.HasSuffix(path, fileSuffix) {
+		var zerr error
+		if f, zerr = os.Open(path + zstSuffix); !errors.Is(zerr, os.ErrNotExist) {
+			err = zerr
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("decision log: %w", err)
 	}

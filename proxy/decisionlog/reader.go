@@ -67,10 +67,7 @@ func readFile(path string, yield func(*Event, error) bool) bool {
 	}
 	l, err := OpenLines(path, Position{})
 	if errors.Is(err, os.ErrNotExist) {
-		// Retention was faster, or the file was compressed since.
-		if l, err = OpenLines(path+zstSuffix, Position{}); errors.Is(err, os.ErrNotExist) {
-			return true
-		}
+		return true // retention was faster
 	}
 	if err != nil {
 		return yield(nil, err)

@@ -1,6 +1,7 @@
 package decisionlog
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -89,13 +90,26 @@ const (
 
 // openDir locks the directory (making it if needed) for one writer.
 func openDir(opt *Options, header func(fileSeq uint64) []byte) (*dirSink, error) {
-	d, err := spool.Open(spool.Options{Dir: opt.Dir, Noun: "decision log", Prefix: filePrefix, Suffix: fileSuffix, MaxFileBytes: opt.MaxFileBytes,
+	var compress func(io.Writer, io.Reader) error
+	if opt.Compress {
+		compress = compressFinished
+	}
+	d, err := spool.Open(spool.Options{Dir: opt.Dir, Compress: compress, Grace: opt.Grace, Noun: "decision log", Prefix: filePrefix, Suffix: fileSuffix, MaxFileBytes: opt.MaxFileBytes,
 		MaxTotalBytes: opt.MaxTotalBytes, MaxAge: opt.MaxAge, Header: header, Now: opt.Now, Logger: opt.Logger,
 		Whole: func(buf []byte) int { return bytes.LastIndexByte(buf, '\n') + 1 }})
 	if err != nil {
 		return nil, err
 	}
 	return &dirSink{d}, nil
+}
+
+// compressFinished compresses a finished file, unless that has been done under its old name.
+func compressFinished(dst io.Writer, src io.Reader) error {
+	br := bufio.NewReaderSize(src, 64<<10)
+	if head, _ := br.Peek(4); len(head) == 4 && isZstd(head) {
+		return spool.ErrSkip
+	}
+	return Compress(dst, br)
 }
 
 func (s *dirSink) append(buf []byte) (int, error) {

@@ -17,6 +17,8 @@ type Options struct {
 	MaxFileBytes  int64            // a file is followed by the next at this size; 64 MiB, at most a quarter of MaxTotalBytes
 	MaxTotalBytes int64            // oldest files beyond this are removed; 1 GiB; negative: no limit
 	MaxAge        time.Duration    // files not written to for longer are removed; no limit
+	Compress      bool             // finished files are replaced by zstd-compressed ones (.jsonl.zst), those of earlier runs too
+	Grace         time.Duration    // a plain file stays so long beside its whole compressed one; 2 s
 	RingSize      int              // records per producer, rounded up to a power of two; 4096
 	Flush         time.Duration    // longest wait before a record is written; 100 ms, at most 200 ms
 	Retry         time.Duration    // between attempts while the disk refuses; 500 ms

@@ -210,3 +210,56 @@ func TestOpenRefuses(t *testing.T) {
 		t.Errorf("second writer: %v", err)
 	}
 }
+
+// Records come from several workers while the disk takes none at all: a write that does not return is what a worker must not wait
+// for. Then the disk goes on, slowly, while the workers do. What was refused is in the gaps, to the record.
+func TestOverload(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, Options{Dir: dir, RingSize: 64, MaxFileBytes: 64 << 10})
+	gate, stuck := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.sink.(*dirSink).Write = func(f *os.File, b []byte) (int, error) {
+		once.Do(func() { close(stuck) })
+		<-gate
+		time.Sleep(50 * time.Microsecond)
+		return f.Write(b)
+	}
+	const workers, each = 3, 4000
+	var producers [workers]*Producer
+	for i := range producers {
+		producers[i] = w.Producer(uint16(i))
+	}
+	var refused [workers]uint64
+	put := func(n int) {
+		var wg sync.WaitGroup
+		for i, p := range producers {
+			wg.Go(func() {
+				for range n {
+					if !p.Put(decision(p, "r", 1)) {
+						refused[i]++
+					}
+				}
+			})
+		}
+		wg.Wait() // for ever, if a worker waited for the disk
+	}
+	put(1)
+	<-stuck
+	put(each - 1)
+	if lost := refused[0] + refused[1] + refused[2]; lost < workers*(each-2*64) {
+		t.Errorf("%d records are lost while the disk takes none, and the rings hold %d", lost, workers*64)
+	}
+	close(gate)
+	put(each)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	events, bad := readAll(t, dir)
+	lost := refused[0] + refused[1] + refused[2]
+	if s := sum(events); s.Sum() != 2*workers*each || s.Gaps != lost || s.Decisions != 2*workers*each-lost || s.Upper != 0 || len(bad) > 0 {
+		t.Errorf("tally %+v, %d refused of %d, bad %v", s, lost, 2*workers*each, bad)
+	}
+	if c := w.Counters(); c.RingDropped != lost || c.DiskDropped != 0 {
+		t.Errorf("counters %+v, %d refused", c, lost)
+	}
+}

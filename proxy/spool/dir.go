@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,13 @@ type Options struct {
 	// Whole is the length of the longest beginning of buf that consists of whole records: a write that failed in between is cut back to
 	// there.
 	Whole func(buf []byte) int
+	// Compress writes as zstd what src gives, nil for no compression. Files that are finished, those of earlier runs too, are then
+	// replaced by compressed ones, in a goroutine of its own that takes a quarter of one processor. It returns the errors of dst and src
+	// wrapped, and ErrSkip for a file that is to stay plain.
+	Compress func(dst io.Writer, src io.Reader) error
+	// Grace is how long a plain file stays beside the whole compressed one; 0 = 2 s. It is to be longer than a reader takes to list the
+	// directory, which in several steps could pass the one before it is there and the other after it is gone.
+	Grace time.Duration
 
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -45,10 +53,13 @@ type Dir struct {
 	opt     Options
 	lock    *os.File // the directory, locked
 	file    *os.File // nil: the next Append opens one
-	path    string
-	size    int64 // of whole records in file
+	path    string   // changed under mu
+	size    int64    // of whole records in file
 	fileSeq uint64
 	last    string // name of the newest file
+
+	mu       sync.Mutex  // path and what names the directory has, against the compressor
+	compress *compressor // nil: none, or no file yet
 }
 
 // fileTime is the time in a file's name.
@@ -82,6 +93,9 @@ func (o *Options) fill() {
 	}
 	if o.MaxTotalBytes > 0 {
 		o.MaxFileBytes = min(o.MaxFileBytes, max(o.MaxTotalBytes/4, 1))
+	}
+	if o.Grace <= 0 {
+		o.Grace = grace
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -167,11 +181,11 @@ func (d *Dir) next() error {
 	}
 	name := fmt.Sprintf("%s%s-%06d%s", d.opt.Prefix, now.Format(fileTime), d.fileSeq+1, d.opt.Suffix)
 	path := filepath.Join(d.opt.Dir, name)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o640)
+	f, err := d.create(path)
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.opt.Noun, err)
 	}
-	d.file, d.path, d.size = f, path, 0
+	d.file, d.size = f, 0
 	h := d.opt.Header(d.fileSeq + 1)
 	if n, err := d.put(h); n < len(h) {
 		d.closeFile()
@@ -181,7 +195,25 @@ func (d *Dir) next() error {
 	d.fileSeq++
 	d.last = name
 	d.retain(now)
+	if d.opt.Compress != nil {
+		if d.compress == nil {
+			d.compress = newCompressor(d)
+			go d.compress.loop()
+		}
+		d.compress.finished() // the one before
+	}
 	return nil
+}
+
+// create makes a file, which from then on is the one that must not be compressed.
+func (d *Dir) create(path string) (*os.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o640)
+	if err == nil {
+		d.path = path
+	}
+	return f, err
 }
 
 // finish ends the open file as one that is complete.
@@ -220,14 +252,27 @@ func (d *Dir) Close() error {
 		}
 	}
 	d.closeFile()
+	d.stopCompressing()
 	return errors.Join(err, d.lock.Close())
 }
 
+func (d *Dir) stopCompressing() {
+	if d.compress != nil {
+		d.compress.stop()
+		d.compress = nil
+	}
+}
+
 // Unlock gives the directory back and leaves the open file as it is, as a process does that is killed. It is for tests of that.
-func (d *Dir) Unlock() error { return d.lock.Close() }
+func (d *Dir) Unlock() error {
+	d.stopCompressing()
+	return d.lock.Close()
+}
 
 // retain removes the oldest files beyond the size or the age, never the newest.
 func (d *Dir) retain(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	files, err := Files(d.opt.Dir, d.opt.Prefix, d.opt.Suffix)
 	if err != nil {
 		d.opt.Logger.Warn(d.opt.Noun+": retention", "error", err)
@@ -239,8 +284,13 @@ func (d *Dir) retain(now time.Time) {
 	for i, f := range files {
 		if st, err := os.Stat(f); err == nil {
 			sizes[i], modified[i] = st.Size(), st.ModTime()
-			total += st.Size()
 		}
+		if f != d.path && !strings.HasSuffix(f, ZstdSuffix) {
+			if st, err := os.Stat(f + ZstdSuffix); err == nil { // both are there for a while
+				sizes[i] += st.Size()
+			}
+		}
+		total += sizes[i]
 	}
 	for i := 0; i < len(files)-1 && files[i] != d.path; i++ {
 		big := d.opt.MaxTotalBytes > 0 && total+d.opt.MaxFileBytes > d.opt.MaxTotalBytes
@@ -248,13 +298,23 @@ func (d *Dir) retain(now time.Time) {
 		if !big && !old {
 			return
 		}
-		if err := os.Remove(files[i]); err != nil {
+		if err := remove(files[i]); err != nil {
 			d.opt.Logger.Warn(d.opt.Noun+": retention", "error", err)
 			return
 		}
 		total -= sizes[i]
 		d.opt.Logger.Debug(d.opt.Noun+": removed", "file", files[i], "too_old", old, "too_big", big)
 	}
+}
+
+// remove removes a file, and first what it was compressed to, so that never a removed file comes back.
+func remove(path string) error {
+	if !strings.HasSuffix(path, ZstdSuffix) {
+		if err := os.Remove(path + ZstdSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return os.Remove(path)
 }
 
 // ZstdSuffix stands behind the suffix of a file that was compressed after it was full.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"halfopen/proxy/decisionlog"
 )
@@ -100,6 +101,10 @@ func (x *Index) list() ([]listed, error) {
 	out := make([]listed, 0, len(paths))
 	for _, p := range paths {
 		st, err := os.Stat(p)
+		if errors.Is(err, os.ErrNotExist) && strings.HasSuffix(p, ".jsonl") { // compressed since
+			p += ".zst"
+			st, err = os.Stat(p)
+		}
 		if errors.Is(err, os.ErrNotExist) {
 			continue // retention was faster
 		}
