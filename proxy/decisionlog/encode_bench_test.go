@@ -1,6 +1,8 @@
 package decisionlog
 
 import (
+	"math"
+	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"testing"
@@ -53,12 +55,10 @@ func typical() map[string]Record {
 // mix is how often each of them stands among a hundred records: a connection opens and ends, and some are in trouble.
 var mix = map[string]int{"opened": 45, "flow": 45, "expected": 6, "inject": 2, "tombstone": 1, "shadow": 1}
 
-// BenchmarkEncode is what the Writer pays to turn a record into a line, by kind and in the mix. cpu-ns/record is the time that the thread
-// spent on a processor, which other work on the machine does not change as much as it does ns/op.
-func BenchmarkEncode(b *testing.B) {
+// mixed are a hundred records in that mix, interleaved: not one kind after the other.
+func mixed(tb testing.TB) (all []Record) {
 	kinds := typical()
-	var all []Record
-	for i := range 100 { // interleaved: not one kind after the other
+	for i := range 100 {
 		for kind, n := range mix {
 			if i*n%100+n >= 100 {
 				all = append(all, kinds[kind])
@@ -66,8 +66,15 @@ func BenchmarkEncode(b *testing.B) {
 		}
 	}
 	if len(all) != 100 {
-		b.Fatalf("%d records are no mix of 100", len(all))
+		tb.Fatalf("%d records are no mix of 100", len(all))
 	}
+	return all
+}
+
+// BenchmarkEncode is what the Writer pays to turn a record into a line, by kind and in the mix. cpu-ns/record is the time that the thread
+// spent on a processor, which other work on the machine does not change as much as it does ns/op.
+func BenchmarkEncode(b *testing.B) {
+	kinds := typical()
 	run := func(name string, records []Record) {
 		b.Run(name, func(b *testing.B) {
 			runtime.LockOSThread()
@@ -89,7 +96,7 @@ func BenchmarkEncode(b *testing.B) {
 		run(kind, []Record{kinds[kind]})
 	}
 	run("full", []Record{fullDecision()})
-	run("mix", all)
+	run("mix", mixed(b))
 }
 
 // threadTime is what the calling thread has spent on a processor.
@@ -112,5 +119,25 @@ func TestEncodeAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(5, func() { buf = r.AppendJSON(buf[:0]) }); n > 0 {
 			t.Errorf("%s: %v allocations", r.Event, n)
 		}
+	}
+}
+
+// Dates are those of package time, over all that 64 bits of nanoseconds hold.
+func TestAppendTimeAgainstTime(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	check := func(ns int64) {
+		t.Helper()
+		if got, want := string(AppendTime(nil, ns)), time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000000000-0700"); got != want {
+			t.Fatalf("%d: %s, want %s", ns, got, want)
+		}
+	}
+	check(math.MinInt64)
+	check(math.MaxInt64)
+	for range 5000 {
+		check(int64(rng.Uint64()))
+	}
+	for day := int64(-106000); day < 106000; day += 29 {
+		check(day * 86400e9)
+		check(day*86400e9 - 1)
 	}
 }

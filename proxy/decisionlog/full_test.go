@@ -13,7 +13,8 @@ import (
 
 // A real file system without room: a small tmpfs in a mount namespace of the
 // test's own. Another file fills it, the log goes on, the other file goes away,
-// and the log has every line whole and every message explained.
+// and the log has every line whole and every message explained. Files are compressed
+// all the while, which must neither take the log's room nor lose what it reads.
 func TestFullFileSystem(t *testing.T) {
 	const env = "DECISIONLOG_TEST_TMPFS"
 	if dir := os.Getenv(env); dir != "" {
@@ -33,7 +34,7 @@ func onTmpfs(t *testing.T, mount string) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(mount, "log")
-	w := open(t, Options{Dir: dir, RingSize: 128, MaxFileBytes: 16 << 10, Retry: time.Millisecond})
+	w := open(t, Options{Dir: dir, RingSize: 128, MaxFileBytes: 16 << 10, Retry: time.Millisecond, Compress: true, Grace: time.Millisecond})
 	p := w.Producer(1)
 	put := func(from, to int) {
 		for i := from; i < to; i++ {
@@ -64,6 +65,11 @@ func onTmpfs(t *testing.T, mount string) {
 	fill.Close()
 	os.Remove(fill.Name())
 	put(1000, 1100)
+	waitFor(t, func() bool {
+		plain, _ := filepath.Glob(filepath.Join(dir, "*"+fileSuffix))
+		packed, _ := filepath.Glob(filepath.Join(dir, "*"+zstSuffix))
+		return len(plain) == 1 && len(packed) > 1
+	})
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}

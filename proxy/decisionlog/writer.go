@@ -204,6 +204,24 @@ func (w *Writer) Close() error {
 	return w.closed
 }
 
+// goOn makes the next round follow at once where the rings filled up during the last one.
+func (w *Writer) goOn() {
+	if w.failing {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.producers {
+		if p.ring.Due() {
+			select {
+			case w.wake <- struct{}{}:
+			default:
+			}
+			return
+		}
+	}
+}
+
 func (w *Writer) loop() {
 	defer close(w.stopped)
 	t := time.NewTicker(w.opt.Flush)
@@ -212,8 +230,10 @@ func (w *Writer) loop() {
 		select {
 		case <-t.C:
 			w.round(false)
+			w.goOn()
 		case <-w.wake:
 			w.round(false)
+			w.goOn()
 		case done := <-w.flush:
 			w.round(true)
 			close(done)

@@ -263,3 +263,34 @@ func TestOverload(t *testing.T) {
 		t.Errorf("counters %+v, %d refused", c, lost)
 	}
 }
+
+// A ring that fills up while the Writer is at work tells it nothing: it looks by itself, and does not sleep till the next flush.
+func TestGoesOn(t *testing.T) {
+	w := &Writer{wake: make(chan struct{}, 1)}
+	p := w.producerFor(t, 16)
+	goesOn := func() bool {
+		select {
+		case <-w.wake:
+		default:
+		}
+		w.goOn()
+		return len(w.wake) == 1
+	}
+	for n := range 16 {
+		if want := n > 3; goesOn() != want {
+			t.Fatalf("%d of 16 wait: goes on %v", n, !want)
+		}
+		p.Put(decision(p, "r", 1))
+	}
+	w.failing = true
+	if goesOn() {
+		t.Error("goes on while the disk refuses")
+	}
+}
+
+func (w *Writer) producerFor(t *testing.T, size int) *Producer {
+	t.Helper()
+	p := newProducer(size, 1, 1, w.wake)
+	w.producers = append(w.producers, p)
+	return p
+}

@@ -209,6 +209,9 @@ func (c *compressor) write(tmp string, src *os.File, st os.FileInfo) error {
 	if err := c.d.opt.Compress(dst, &paced{src: src, c: c}); err != nil {
 		return err
 	}
+	if err := dst.Chmod(st.Mode().Perm()); err != nil { // whatever the umask
+		return err
+	}
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 		_ = dst.Chown(int(sys.Uid), int(sys.Gid)) // as far as it is allowed to
 	}

@@ -16,7 +16,8 @@ type Ring[T any] struct {
 }
 
 // NewRing makes a ring of at least size values (rounded up to a power of two, at least 2). On wake the consumer is told, without
-// waiting for it, when a quarter is taken: early enough that a burst finds it awake. Nil tells nobody.
+// waiting for it, when a quarter is taken: early enough that a burst finds it awake. It is told once: a consumer that stops while more
+// than that is left must look at Due. Nil tells nobody.
 func NewRing[T any](size int, wake chan<- struct{}) *Ring[T] {
 	n := uint64(1)
 	for n < uint64(max(size, 2)) {
@@ -54,6 +55,10 @@ func (r *Ring[T]) Publish() {
 		}
 	}
 }
+
+// Due reports whether more than a quarter is taken. After its last Release the consumer must not sleep where it is: the producer has
+// told it already, and would not again.
+func (r *Ring[T]) Due() bool { return uint64(r.Len()) > r.mask/4 }
 
 // Len is how many values wait. For any goroutine but the consumer it is a moment's.
 func (r *Ring[T]) Len() int { return int(r.tail.Load() - r.head.Load()) }
