@@ -16,11 +16,11 @@ func newLabCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "lab",
 		Short:   "Rebuild incidents between real kernel TCP stacks in network namespaces (needs root)",
-		Example: "  halfopen lab list\n  halfopen lab run silence-on-the-wire\n  halfopen lab matrix\n  halfopen lab experiment",
+		Example: "  halfopen lab list\n  halfopen lab run silence-on-the-wire\n  halfopen lab matrix\n  halfopen lab experiment\n  halfopen lab bench",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newLabListCmd(), newLabRunCmd(), newLabMatrixCmd(), newLabExperimentCmd())
+	c.AddCommand(newLabListCmd(), newLabRunCmd(), newLabMatrixCmd(), newLabExperimentCmd(), newLabBenchCmd())
 	return c
 }
 

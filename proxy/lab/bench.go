@@ -1,0 +1,293 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"halfopen/proxy/review"
+)
+
+// BenchOptions say what `halfopen lab bench` measures.
+type BenchOptions struct {
+	Rounds  int     // 1 to 1000; 0 = DefaultBenchRounds
+	Seconds float64 // of one figure, 0.1 to 600; 0 = DefaultBenchSeconds
+	Policy  string  // name or file that halfopen enforces; "" = DefaultPolicy
+	Binary  string  // the halfopen program that the gateway runs; "" = this one
+
+	modes []benchMode // nil = benchModes
+}
+
+// Defaults of a bench: about two minutes in all.
+const (
+	DefaultBenchRounds  = 5
+	DefaultBenchSeconds = 2.0
+)
+
+// Check says what is wrong with the options; nil where nothing is.
+func (o *BenchOptions) Check() error {
+	switch {
+	case o.Rounds < 0 || o.Rounds > 1000:
+		return fmt.Errorf("%d rounds: want 1 to 1000", o.Rounds)
+	case o.Seconds != 0 && !(o.Seconds >= 0.1 && o.Seconds <= 600): // also NaN
+		return fmt.Errorf("%v seconds: want 0.1 to 600", o.Seconds)
+	}
+	return nil
+}
+
+// benchMode is one way of forwarding. The first of a list is what the others are compared with.
+type benchMode struct {
+	name  string
+	means string
+	// start begins it in the gateway; dir is this round's own.
+	start func(ctx context.Context, b *bench, dir string) (*gateway, error)
+	after func(b *bench) error // takes down what the process itself does not; may be nil
+	logs  bool                 // it leaves a decision log in dir/log
+}
+
+// benchModes are the modes that this build has. A mode that halfopen gets by a flag is one entry with it: halfopenWith("--flag", "value").
+func benchModes() []benchMode {
+	return []benchMode{
+		{name: "plain", means: "the kernel forwards, without rules", start: noGateway},
+		{name: "queue", means: "halfopen decides every segment", start: halfopenWith(), logs: true},
+	}
+}
+
+func noGateway(context.Context, *bench, string) (*gateway, error) { return &gateway{}, nil }
+
+func halfopenWith(args ...string) func(context.Context, *bench, string) (*gateway, error) {
+	return func(ctx context.Context, b *bench, dir string) (*gateway, error) {
+		return startGateway(ctx, b.top.Gateway, gatewayConfig{
+			binary: b.Binary, policy: b.Policy, logDir: filepath.Join(dir, "log"), stderr: filepath.Join(dir, "stderr"), more: args, runDir: dir,
+		})
+	}
+}
+
+// bench is one run: everything that must be taken down again.
+type bench struct {
+	BenchOptions
+	top     *Topology
+	scratch string
+	port    uint16 // of the next listener; none is used twice, so that no connection meets an old one's TIME-WAIT
+	report  *BenchReport
+}
+
+// RunBench measures every mode in every round, in turn. Whatever happens, also when ctx ends, the namespaces and
+// processes are gone when it returns. It needs root.
+func RunBench(ctx context.Context, o BenchOptions) (*BenchReport, error) {
+	b, err := newBench(o)
+	if err != nil {
+		return nil, err
+	}
+	err = b.run(ctx)
+	if err = errors.Join(err, b.close()); err != nil {
+		return nil, err
+	}
+	return b.report, nil
+}
+
+func newBench(o BenchOptions) (*bench, error) {
+	if err := o.Check(); err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	if !isRoot() {
+		return nil, errNotRoot
+	}
+	if o.Rounds == 0 {
+		o.Rounds = DefaultBenchRounds
+	}
+	if o.Seconds == 0 {
+		o.Seconds = DefaultBenchSeconds
+	}
+	if o.Policy == "" {
+		o.Policy = DefaultPolicy
+	}
+	if o.modes == nil {
+		o.modes = benchModes()
+	}
+	b := &bench{BenchOptions: o, port: 10000}
+	var err error
+	if b.Binary == "" {
+		if b.Binary, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("lab: own program: %w", err)
+		}
+	}
+	RemoveStale()
+	if b.scratch, err = newScratch(); err != nil {
+		return nil, err
+	}
+	if b.top, err = Build(false); err == nil {
+		err = errors.Join(
+			b.top.Client.sysctl(true, map[string]string{"ipv4/ip_local_port_range": "1024 65535"}),
+			b.top.Server.sysctl(true, map[string]string{"core/somaxconn": "4096"}))
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	b.report = newBenchReport(&b.BenchOptions)
+	return b, nil
+}
+
+func (b *bench) close() error {
+	var err error
+	if b.top != nil {
+		err = b.top.Close()
+	}
+	return errors.Join(err, removeScratch(b.scratch))
+}
+
+// run plays the rounds. The order of the modes moves on by one each round, so that none always follows the same one.
+func (b *bench) run(ctx context.Context) error {
+	for round := range b.Rounds {
+		before, err := readUsage(0)
+		if err != nil {
+			return err
+		}
+		if err := pause(ctx, otherLoadSpan); err != nil {
+			return err
+		}
+		after, err := readUsage(0)
+		if err != nil {
+			return err
+		}
+		b.report.OtherLoad = append(b.report.OtherLoad, rounded(after.sub(before).busy/otherLoadSpan.Seconds()))
+		for i := range b.modes {
+			m := &b.modes[(round+i)%len(b.modes)]
+			if err := b.play(ctx, m, round); err != nil {
+				return fmt.Errorf("round %d, %s: %w", round+1, m.name, err)
+			}
+		}
+	}
+	b.report.finish()
+	return nil
+}
+
+// otherLoadSpan is how long a round looks at what the machine does without the lab.
+const otherLoadSpan = 200 * time.Millisecond
+
+// play measures one mode once.
+func (b *bench) play(ctx context.Context, m *benchMode, round int) (err error) {
+	dir := filepath.Join(b.scratch, fmt.Sprint(m.name, round))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	defer os.RemoveAll(dir) // the logs of all rounds would fill a small /tmp
+	g, err := m.start(ctx, b, dir)
+	if err != nil {
+		return err
+	}
+	pid := 0
+	if g.proc != nil {
+		pid = g.proc.cmd.Process.Pid
+	}
+	err = b.measure(ctx, b.report.Modes[m.name], pid)
+	err = errors.Join(err, g.stop())
+	if m.after != nil {
+		err = errors.Join(err, m.after(b))
+	}
+	if err != nil {
+		return err
+	}
+	if m.logs {
+		return b.report.Modes[m.name].judgeLog(filepath.Join(dir, "log"))
+	}
+	return nil
+}
+
+// measure takes every figure of one mode in one round.
+func (b *bench) measure(ctx context.Context, f *BenchMode, pid int) error {
+	span := time.Duration(b.Seconds * float64(time.Second))
+	var cpu, gib float64
+	for _, bulk := range []struct {
+		name    string
+		streams int
+		to      *[]float64
+	}{{"bulk", 1, &f.Bulk}, {"bulk8", 8, &f.Bulk8}} {
+		var bytes, took float64
+		for _, down := range []bool{false, true} {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			r, err := b.stream(streaming{streams: bulk.streams, down: down, span: span / 2, pid: pid})
+			if err != nil {
+				return err
+			}
+			f.spent(bulk.name, r.usage)
+			bytes, took, cpu = bytes+r.bytes, took+r.usage.wall, cpu+r.usage.busy
+		}
+		*bulk.to = append(*bulk.to, rounded(bytes*8/took/1e9))
+		gib += bytes / (1 << 30)
+	}
+	if gib == 0 {
+		return errors.New("lab: the streams carried nothing")
+	}
+	f.CPU = append(f.CPU, rounded(cpu/gib))
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r, err := b.stream(streaming{streams: 8, small: true, span: span, pid: pid})
+	if err != nil {
+		return err
+	}
+	f.spent("small", r.usage)
+	f.Small = append(f.Small, math.Round(r.segments/r.usage.wall))
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c, err := b.connections(span, pid)
+	if err != nil {
+		return err
+	}
+	f.spent("connections", c.usage)
+	f.Connections = append(f.Connections, math.Round(c.good/c.usage.wall))
+	f.Failed = append(f.Failed, c.failed)
+	if c.failure != nil && f.Failure == "" {
+		f.Failure = c.failure.Error()
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	took, err := b.latencies(span)
+	if err != nil {
+		return err
+	}
+	f.P50 = append(f.P50, rounded(quantile(took, 0.50)))
+	f.P99 = append(f.P99, rounded(quantile(took, 0.99)))
+	return nil
+}
+
+// judgeLog adds what the round's log lost: messages that only a gap stands for, and whether all of them are explained.
+func (f *BenchMode) judgeLog(dir string) error {
+	rep, err := review.Verify(dir)
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	var lost, messages uint64
+	for _, r := range rep.Runs {
+		lost += r.Explained.Gaps + r.Explained.Upper + r.Crash
+		messages += r.Messages
+	}
+	if f.Log == nil {
+		f.Log = &BenchLog{}
+	}
+	f.Log.Messages = append(f.Log.Messages, messages)
+	f.Log.Lost = append(f.Log.Lost, lost)
+	f.Log.Balanced = append(f.Log.Balanced, rep.OK)
+	return nil
+}
+
+// rounded keeps four significant digits: more is noise.
+func rounded(v float64) float64 {
+	if v == 0 || math.IsInf(v, 0) || math.IsNaN(v) {
+		return 0
+	}
+	scale := math.Pow(10, 3-math.Floor(math.Log10(math.Abs(v))))
+	return math.Round(v*scale) / scale
+}
+
+func cpus() int { return runtime.NumCPU() }

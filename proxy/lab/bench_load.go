@@ -1,0 +1,404 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The load generator: kernel sockets of the client's and the server's namespaces, driven by blocking system calls. Writes
+// are large and what is received is cut off in the kernel (MSG_TRUNC, tcp(7)), so that the ends cost little beside the gateway.
+
+const (
+	writeSize  = 1 << 20
+	socketWait = 10 // seconds until a call on a socket that hears nothing gives up
+	smallMSS   = 88 // the least that Linux takes (TCP_MIN_MSS); timestamps take 12 bytes of it
+	// connectors is how many connections are in the making at a time.
+	connectors = 8
+)
+
+// streaming says what one transfer is.
+type streaming struct {
+	streams int
+	down    bool // the server sends
+	small   bool // segments of smallMSS bytes, each a packet of its own
+	span    time.Duration
+	pid     int // of the gateway's process; 0 for none
+}
+
+type streamed struct {
+	bytes, segments float64 // received within usage.wall
+	usage           usage
+}
+
+// stream measures one transfer. The first tenth is not counted: congestion windows open in it.
+func (b *bench) stream(s streaming) (r streamed, err error) {
+	if s.small {
+		restore, err := b.top.Client.segmentEach(linkInside)
+		if err != nil {
+			return r, err
+		}
+		defer func() { err = errors.Join(err, restore()) }()
+	}
+	l, port, err := b.listen()
+	if err != nil {
+		return r, err
+	}
+	defer unix.Close(l)
+	var senders, receivers []int
+	defer func() {
+		for _, fd := range slices.Concat(senders, receivers) {
+			unix.Close(fd)
+		}
+	}()
+	for range s.streams {
+		c, a, err := b.pair(l, port, s.small)
+		if err != nil {
+			return r, err
+		}
+		if s.down {
+			c, a = a, c
+		}
+		senders, receivers = append(senders, c), append(receivers, a)
+	}
+	var bytes atomic.Int64
+	var wait sync.WaitGroup
+	errs := make(chan error, 2*s.streams)
+	var ending atomic.Bool
+	block := make([]byte, writeSize)
+	for i := range s.streams {
+		wait.Go(func() {
+			if err := send(senders[i], block); err != nil && !ending.Load() {
+				errs <- fmt.Errorf("lab: sending: %w", err)
+			}
+		})
+		wait.Go(func() {
+			if err := discard(receivers[i], &bytes); err != nil {
+				errs <- fmt.Errorf("lab: receiving: %w", err)
+			}
+		})
+	}
+	time.Sleep(s.span / 10)
+	before, err := readUsage(s.pid)
+	fromBytes, fromSegments := bytes.Load(), segmentsOf(receivers)
+	time.Sleep(s.span)
+	r.bytes, r.segments = float64(bytes.Load()-fromBytes), float64(segmentsOf(receivers)-fromSegments)
+	after, err2 := readUsage(s.pid)
+	r.usage = after.sub(before)
+	ending.Store(true)
+	for _, fd := range senders {
+		_ = unix.Shutdown(fd, unix.SHUT_WR)
+	}
+	wait.Wait()
+	close(errs)
+	err = errors.Join(err, err2)
+	for e := range errs {
+		err = errors.Join(err, e)
+	}
+	return r, err
+}
+
+// send writes until the socket is shut.
+func send(fd int, block []byte) error {
+	for {
+		if _, err := unix.Write(fd, block); err != nil && err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// discard receives until the end, without copying.
+func discard(fd int, total *atomic.Int64) error {
+	buf := make([]byte, writeSize)
+	for {
+		n, _, err := unix.Recvfrom(fd, buf, unix.MSG_TRUNC)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return err
+		case n == 0:
+			return nil
+		}
+		total.Add(int64(max(n, 0)))
+	}
+}
+
+// segmentsOf sums the data segments that sockets have received, the pieces of super-packets counted.
+func segmentsOf(fds []int) (n uint64) {
+	for _, fd := range fds {
+		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			n += uint64(info.Data_segs_in)
+		}
+	}
+	return n
+}
+
+// segmentEach makes new connections send each segment as a packet of its own over a link.
+func (ns *Namespace) segmentEach(link string) (restore func() error, err error) {
+	l, err := ns.link.LinkByName(link)
+	if err != nil {
+		return nil, fmt.Errorf("lab: %s in %s: %w", link, ns.Name, err)
+	}
+	was := int(l.Attrs().GSOMaxSegs)
+	return func() error { return ns.link.LinkSetGSOMaxSegs(l, was) }, ns.single(link)
+}
+
+type connected struct {
+	good    float64
+	failed  int
+	failure error // the first
+	usage   usage
+}
+
+// connections makes short connections, each closed by the client and then the server, connectors of them at a time. One
+// is good when the client has read the server's end.
+func (b *bench) connections(span time.Duration, pid int) (r connected, err error) {
+	var accepting, dialing sync.WaitGroup
+	var counting, ending atomic.Bool
+	var good atomic.Int64
+	var m sync.Mutex
+	var listeners []int
+	defer func() {
+		ending.Store(true)
+		dialing.Wait()
+		for _, l := range listeners {
+			_ = unix.Shutdown(l, unix.SHUT_RDWR) // wakes accept
+		}
+		accepting.Wait()
+		for _, l := range listeners {
+			unix.Close(l)
+		}
+		m.Lock()
+		err = errors.Join(err, r.setup())
+		m.Unlock()
+	}()
+	for range connectors {
+		l, port, err := b.listen()
+		if err != nil {
+			return r, err
+		}
+		listeners = append(listeners, l)
+		accepting.Go(func() { hangUpAll(l, &ending) })
+		dialing.Go(func() {
+			err := b.top.Client.Do(func() error {
+				for !ending.Load() {
+					switch err := short(port); {
+					case err != nil:
+						m.Lock()
+						r.failed++
+						if r.failure == nil {
+							r.failure = err
+						}
+						m.Unlock()
+					case counting.Load():
+						good.Add(1)
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				m.Lock()
+				r.failure = errors.Join(errEnter, err)
+				m.Unlock()
+			}
+		})
+	}
+	time.Sleep(span / 10)
+	before, err := readUsage(pid)
+	counting.Store(true)
+	time.Sleep(span)
+	counting.Store(false)
+	after, err2 := readUsage(pid)
+	r.good, r.usage = float64(good.Load()), after.sub(before)
+	return r, errors.Join(err, err2)
+}
+
+var errEnter = errors.New("lab: no connections were tried")
+
+// setup returns an error that is the lab's own and none of the connections'.
+func (r *connected) setup() error {
+	if errors.Is(r.failure, errEnter) {
+		return r.failure
+	}
+	return nil
+}
+
+// short is one connection, made on a thread in the client's namespace.
+func short(port uint16) error {
+	fd, err := dialFD(port, false)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Shutdown(fd, unix.SHUT_WR); err != nil {
+		return fmt.Errorf("shutdown: %w", err)
+	}
+	switch n, err := readFD(fd); {
+	case err != nil:
+		return fmt.Errorf("end: %w", err)
+	case n != 0:
+		return errors.New("data that nobody sent")
+	}
+	return nil
+}
+
+// hangUpAll accepts, waits for the client's end and closes.
+func hangUpAll(l int, ending *atomic.Bool) {
+	for {
+		fd, err := acceptFD(l)
+		if err != nil {
+			if ending.Load() {
+				return
+			}
+			continue // the connection was reset meanwhile: the client counts it
+		}
+		_, _ = readFD(fd)
+		unix.Close(fd)
+	}
+}
+
+// latencies returns how long connects took, in microseconds, sorted: one at a time, a millisecond apart.
+func (b *bench) latencies(span time.Duration) (took []float64, err error) {
+	l, port, err := b.listen()
+	if err != nil {
+		return nil, err
+	}
+	var ending atomic.Bool
+	var accepting sync.WaitGroup
+	accepting.Go(func() { hangUpAll(l, &ending) })
+	err = b.top.Client.Do(func() error {
+		for end := time.Now().Add(span); time.Now().Before(end) || len(took) == 0; time.Sleep(time.Millisecond) {
+			fd, err := socketFD()
+			if err != nil {
+				return err
+			}
+			begin := time.Now()
+			err = connectFD(fd, port)
+			d := time.Since(begin)
+			unix.Close(fd)
+			if err != nil {
+				return err
+			}
+			took = append(took, float64(d)/1e3)
+		}
+		return nil
+	})
+	ending.Store(true)
+	_ = unix.Shutdown(l, unix.SHUT_RDWR)
+	accepting.Wait()
+	unix.Close(l)
+	slices.Sort(took)
+	return took, err
+}
+
+// listen opens the next listener in the server's namespace.
+func (b *bench) listen() (fd int, port uint16, err error) {
+	port = b.port
+	if b.port++; b.port == 0 {
+		b.port = 10000
+	}
+	err = b.top.Server.Do(func() (err error) {
+		if fd, err = socketFD(); err != nil {
+			return err
+		}
+		if err = unix.Bind(fd, addrOf(server4, port)); err == nil {
+			err = unix.Listen(fd, 4096)
+		}
+		if err != nil {
+			unix.Close(fd)
+			return fmt.Errorf("lab: listen on port %d: %w", port, err)
+		}
+		return nil
+	})
+	return fd, port, err
+}
+
+// pair is a connection's two ends.
+func (b *bench) pair(l int, port uint16, small bool) (client, server int, err error) {
+	err = b.top.Client.Do(func() (err error) { client, err = dialFD(port, small); return err })
+	if err != nil {
+		return 0, 0, fmt.Errorf("lab: %w", err)
+	}
+	if server, err = acceptFD(l); err != nil {
+		unix.Close(client)
+		return 0, 0, fmt.Errorf("lab: accept: %w", err)
+	}
+	return client, server, nil
+}
+
+func dialFD(port uint16, small bool) (int, error) {
+	fd, err := socketFD()
+	if err != nil {
+		return 0, err
+	}
+	if small {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, smallMSS)
+	}
+	if err == nil {
+		err = connectFD(fd, port)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return 0, err
+	}
+	return fd, nil
+}
+
+// socketFD opens a blocking socket in the thread's namespace whose calls end after socketWait. An accepted one inherits that.
+func socketFD() (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("socket: %w", err)
+	}
+	limit := unix.Timeval{Sec: socketWait}
+	err = errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit))
+	if err != nil {
+		unix.Close(fd)
+		return 0, fmt.Errorf("socket: %w", err)
+	}
+	return fd, nil
+}
+
+// connectFD connects to the server. A signal does not break it off: the socket goes on connecting, and a second call waits.
+func connectFD(fd int, port uint16) error {
+	to := addrOf(server4, port)
+	for {
+		switch err := unix.Connect(fd, to); err {
+		case nil, unix.EISCONN:
+			return nil
+		case unix.EINTR, unix.EALREADY:
+		default:
+			return fmt.Errorf("connect: %w", err)
+		}
+	}
+}
+
+func acceptFD(l int) (int, error) {
+	for {
+		fd, _, err := unix.Accept4(l, unix.SOCK_CLOEXEC)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+func readFD(fd int) (int, error) {
+	var b [64]byte
+	for {
+		n, err := unix.Read(fd, b[:])
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+func addrOf(a netip.Addr, port uint16) *unix.SockaddrInet4 {
+	return &unix.SockaddrInet4{Addr: a.As4(), Port: int(port)}
+}

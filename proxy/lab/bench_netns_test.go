@@ -1,0 +1,108 @@
+//go:build netns
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"halfopen/proxy/nfqueue"
+)
+
+var (
+	benchRounds  = flag.Int("bench-rounds", 1, "rounds of TestBench")
+	benchSeconds = flag.Float64("bench-seconds", 0.3, "seconds of each figure of TestBench")
+)
+
+// yardstick is the mode that queues the same segments as halfopen to an empty loop in C (testdata/yardstick.c): what the
+// kernel's queue costs whoever decides. The rules are halfopen's own.
+func yardstick(t *testing.T) benchMode {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "yardstick")
+	if out, err := exec.Command("gcc", "-O2", "-Wall", "-Werror", "-pthread", "-o", binary, "testdata/yardstick.c").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	rules := nfqueue.RuleSet{Queues: [2]uint16{0, 1}, FailOpen: true}
+	return benchMode{
+		name: "yardstick", means: "an empty C loop accepts every segment",
+		start: func(ctx context.Context, b *bench, dir string) (*gateway, error) {
+			ready := filepath.Join(dir, "ready")
+			p, err := b.top.Gateway.start(exec.Command(binary, "0", "1", "256", ready), filepath.Join(dir, "stderr"))
+			if err != nil {
+				return nil, err
+			}
+			g := &gateway{proc: p}
+			if err = g.awaitReady(ctx, ready); err == nil {
+				err = b.top.Gateway.Do(func() error { _, err := rules.Install(); return err })
+			}
+			if err != nil {
+				return nil, errors.Join(err, g.stop())
+			}
+			return g, nil
+		},
+		after: func(b *bench) error { return b.top.Gateway.Do(rules.Remove) },
+	}
+}
+
+// TestBench measures every mode and the yardstick; by default so short that only what no load changes is asked:
+// every figure is there, no connection fails, the logs balance. For figures:
+//
+//	go test -tags netns -count 1 -v -run TestBench ./proxy/lab -args -bench-rounds 5 -bench-seconds 2
+func TestBench(t *testing.T) {
+	o := BenchOptions{Rounds: *benchRounds, Seconds: *benchSeconds, Binary: halfopen(t), modes: append(benchModes(), yardstick(t))}
+	r, err := RunBench(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text, data strings.Builder
+	if err := errors.Join(r.WriteText(&text), r.WriteJSON(&data)); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("\n%s", &text)
+	checkBenchJSON(t, data.String(), []string{"plain", "queue", "yardstick"}, o.Rounds)
+	for _, m := range r.modes {
+		f := r.Modes[m.name]
+		for _, fig := range benchFigures {
+			if slices.Min(fig.of(f)) <= 0 {
+				t.Errorf("%s: %s is %v", m.name, fig.title, fig.of(f))
+			}
+		}
+		if slices.Max(f.Failed) > 0 {
+			t.Errorf("%s: %v connections failed: %s", m.name, f.Failed, f.Failure)
+		}
+		if m.logs != (f.Log != nil) {
+			t.Errorf("%s: log %v", m.name, f.Log)
+		}
+	}
+	log := r.Modes["queue"].Log
+	if slices.Contains(log.Balanced, false) || slices.Min(log.Messages) < 100 {
+		t.Errorf("log: %+v", log)
+	}
+}
+
+// TestBenchEnds: when ctx ends in the middle, nothing is left behind.
+func TestBenchEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var base string
+	modes := benchModes()
+	start := modes[1].start
+	modes[1].start = func(c context.Context, b *bench, dir string) (*gateway, error) {
+		base = b.top.base
+		g, err := start(c, b, dir)
+		cancel()
+		return g, err
+	}
+	_, err := RunBench(ctx, BenchOptions{Rounds: 2, Seconds: 0.1, Binary: halfopen(t), modes: modes})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context canceled", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(netnsDir, base+"*")); base == "" || len(left) != 0 {
+		t.Errorf("left behind of %q: %v", base, left)
+	}
+}
