@@ -125,8 +125,14 @@ func NewWaiter(queues ...*Queue) (*Waiter, error) {
 // without end). woken reports a Wake since the last Wait. Which queue is ready is for Recv with timeout 0 to find out.
 func (w *Waiter) Wait(timeout time.Duration) (woken bool, err error) {
 	_, err = unix.Poll(w.fds, milliseconds(timeout))
-	if err != nil && err != unix.EINTR {
-		return false, fmt.Errorf("nfqueue: waiting: %w", err)
+	if err != nil { // then the events are those of an earlier call
+		if err != unix.EINTR {
+			return false, fmt.Errorf("nfqueue: waiting: %w", err)
+		}
+		return false, nil
+	}
+	if w.fds[len(w.queues)].Revents == 0 {
+		return false, nil
 	}
 	var b [8]byte
 	n, _ := unix.Read(w.wake, b[:])
