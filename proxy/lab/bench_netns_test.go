@@ -17,6 +17,7 @@ import (
 
 var (
 	benchRounds  = flag.Int("bench-rounds", 1, "rounds of TestBench")
+	benchOther   = flag.String("bench-other", "", "another halfopen program that TestBench measures in the same rounds, as mode other")
 	benchSeconds = flag.Float64("bench-seconds", 0.3, "seconds of each figure of TestBench")
 )
 
@@ -51,11 +52,22 @@ func yardstick(t *testing.T) benchMode {
 }
 
 // TestBench measures every mode and the yardstick; by default so short that only what no load changes is asked:
-// every figure is there, no connection fails, the logs balance. For figures:
+// every figure is there, no connection fails, the logs balance. For figures, and with -bench-other for a comparison with
+// another build:
 //
-//	go test -tags netns -count 1 -v -run TestBench ./proxy/lab -args -bench-rounds 5 -bench-seconds 2
+//	go test -tags netns -count 1 -v -run 'TestBench$' ./proxy/lab -args -bench-rounds 5 -bench-seconds 2
 func TestBench(t *testing.T) {
 	o := BenchOptions{Rounds: *benchRounds, Seconds: *benchSeconds, Binary: halfopen(t), modes: append(benchModes(), yardstick(t))}
+	names := []string{"plain", "queue", "yardstick"}
+	if *benchOther != "" {
+		names = append(names, "other")
+		o.modes = append(o.modes, benchMode{name: "other", means: *benchOther, logs: true,
+			start: func(ctx context.Context, b *bench, dir string) (*gateway, error) {
+				other := *b
+				other.Binary = *benchOther
+				return halfopenWith()(ctx, &other, dir)
+			}})
+	}
 	r, err := RunBench(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +77,7 @@ func TestBench(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("\n%s", &text)
-	checkBenchJSON(t, data.String(), []string{"plain", "queue", "yardstick"}, o.Rounds)
+	checkBenchJSON(t, data.String(), names, o.Rounds)
 	for _, m := range r.modes {
 		f := r.Modes[m.name]
 		for _, fig := range benchFigures {
