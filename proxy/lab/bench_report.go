@@ -184,7 +184,7 @@ func (r *BenchReport) WriteJSON(w io.Writer) error {
 // WriteText prints the report for a reader: medians, ratios with their spread, and what limits each.
 func (r *BenchReport) WriteText(w io.Writer) error {
 	out := &errWriter{w: w}
-	fmt.Fprintf(out, "%d rounds of %v s a figure, policy %s; %d processors, Linux %s\n", r.Rounds, r.Seconds, r.Policy, r.CPUs, r.Kernel)
+	fmt.Fprintf(out, "%d rounds of %v s a figure, policy %s; %d processors, %s\n", r.Rounds, r.Seconds, r.Policy, r.CPUs, r.Kernel)
 	others := slices.Sorted(slices.Values(r.OtherLoad))
 	fmt.Fprintf(out, "Before the rounds other programs kept %.2g of %d processors busy (median; at most %.2g).\n\n", quantile(others, 0.5), r.CPUs, quantile(others, 1))
 	for _, m := range r.modes {
