@@ -79,6 +79,7 @@ func TestCompress(t *testing.T) {
 	os.Chmod(files[0], 0o604)
 	os.WriteFile(files[0]+ZstdSuffix, []byte("stale"), 0o600)
 	os.WriteFile(files[1]+ZstdSuffix+tmpSuffix, []byte("torn"), 0o600)
+	os.WriteFile(filepath.Join(opt.Dir, "p-20200101T000000.000Z-000009.txt"+ZstdSuffix+tmpSuffix), []byte("of a file that retention removed"), 0o600)
 	opt.Compress, opt.Grace = shout, time.Millisecond
 	d = mustOpen(t, opt)
 	fill(t, d, 2)
