@@ -194,6 +194,24 @@ func (r *Recorder) leftover() error {
 	return nil
 }
 
+// goOn makes the next round follow at once where a ring filled up during the last one: its producer has told that already.
+func (r *Recorder) goOn() {
+	if r.failing {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.producers {
+		if p.ring.Due() {
+			select {
+			case r.wake <- struct{}{}:
+			default:
+			}
+			return
+		}
+	}
+}
+
 func (r *Recorder) loop() {
 	defer close(r.stopped)
 	t := time.NewTicker(r.opt.Flush)
@@ -202,8 +220,10 @@ func (r *Recorder) loop() {
 		select {
 		case <-t.C:
 			r.round(false)
+			r.goOn()
 		case <-r.wake:
 			r.round(false)
+			r.goOn()
 		case done := <-r.flush:
 			r.round(true)
 			close(done)

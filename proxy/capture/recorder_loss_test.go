@@ -39,6 +39,27 @@ func (d *disk) write(f *os.File, b []byte) (int, error) {
 	return n, err
 }
 
+// A ring that filled up during a round is told of once: the next round must not wait for the tick.
+func TestRecorderGoesOn(t *testing.T) {
+	r := &Recorder{wake: make(chan struct{}, 1), opt: RecorderOptions{RingSize: 8}}
+	p := r.Producer()
+	for n, want := range map[int]int{0: 0, 1: 0, 3: 1} {
+		for range n {
+			if p.Record(Received, 0, nil, nil) == nil {
+				t.Fatal("no room")
+			}
+			p.Push()
+		}
+		for len(r.wake) > 0 {
+			<-r.wake // what pushing has told
+		}
+		if r.goOn(); len(r.wake) != want {
+			t.Errorf("%d packets wait in a ring of %d: woken %d times, want %d", n, p.ring.Cap(), len(r.wake), want)
+		}
+		p.ring.Release(p.ring.Len())
+	}
+}
+
 // What a full ring refused is told before the next packet, and at the end of the file; nothing else is lost.
 func TestRingFull(t *testing.T) {
 	dir, d := t.TempDir(), &disk{}
