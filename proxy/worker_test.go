@@ -43,6 +43,8 @@ func newBench(t *testing.T, text string, trial bool) *bench {
 	if b.log, err = decisionlog.Open(decisionlog.Options{Dir: "-", Stdout: b.lines, RingSize: 1 << 14}); err != nil {
 		t.Fatal(err)
 	}
+	log := b.log
+	t.Cleanup(func() { _ = log.Close() }) // for tests that read no records
 	b.Worker = newWorker(0, &shared{clock: NewClock(), log: b.log, ifaces: newInterfaces(), flowEvents: newFanout(),
 		pending: NewPending(), slog: slog.New(slog.DiscardHandler)})
 	b.main, b.second = newMemorySource("main", b.wire), newMemorySource("second", b.wire)
