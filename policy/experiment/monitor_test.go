@@ -66,6 +66,7 @@ func (tr *traffic) next() (arm int, unit uint64, o Outcome) {
 
 // TestMonitorNoHarm: arms at their limits exactly, checked after every five connections. Of all experiments at most 1 % may ever be stopped.
 func TestMonitorNoHarm(t *testing.T) {
+	t.Parallel()
 	experiments := 2000
 	if breadth > 1 {
 		experiments = 20
@@ -107,6 +108,7 @@ func TestMonitorNoHarm(t *testing.T) {
 
 // TestMonitorHarm: harm above the limit is found, within so many connections in nine of ten experiments, and only in the arm that does it.
 func TestMonitorHarm(t *testing.T) {
+	t.Parallel()
 	experiments := 200
 	if breadth > 1 {
 		experiments = 10

@@ -25,6 +25,7 @@ func found(r *Report) bool {
 // TestAASimulation: in experiments without any effect, over all metrics and two arms together, an effect is named as often as alpha says at
 // most: at the end, and while it runs at any of ten looks. The sample ratio raises a false alarm in one of a hundred at most.
 func TestAASimulation(t *testing.T) {
+	t.Parallel()
 	var end, running, alarms, runningAlarms, single, tests int
 	for i := range simulated {
 		w, spec := newWorld(uint64(1000+i), 200), testSpec(true)
@@ -107,6 +108,7 @@ func TestSRMSimulation(t *testing.T) {
 
 // TestCoverage: intervals hold the true difference as often as they say.
 func TestCoverage(t *testing.T) {
+	t.Parallel()
 	n, in, of := simulated/2, 0, 0
 	for i := range n {
 		w, spec := newWorld(uint64(9000+i), 300), testSpec(false)
@@ -126,6 +128,7 @@ func TestCoverage(t *testing.T) {
 
 // TestPlanHolds: an effect is found as often as a plan from the traffic before it has promised.
 func TestPlanHolds(t *testing.T) {
+	t.Parallel()
 	past, spec := newWorld(77, 1500), testSpec(false)
 	p := NewPlanner(PlanOptions{Spec: spec, From: past.begin, To: past.begin.Add(past.span)})
 	for o := range past.outcomes(spec) {

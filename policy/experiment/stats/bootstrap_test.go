@@ -268,6 +268,7 @@ func TestQuantileBadInput(t *testing.T) {
 }
 
 func TestQuantileAA(t *testing.T) {
+	t.Parallel()
 	const resamples = 400
 	misses := func(a1, a0 [][]float64, q, truth float64, seed uint64) bool {
 		return !good(QuantileDiff(a1, a0, q, 0.95, resamples, seed)).Contains(truth)

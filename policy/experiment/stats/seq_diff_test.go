@@ -16,6 +16,7 @@ func atMost(t *testing.T, what string, wrong, n int, p float64) {
 // TestSequenceAnyTime: experiments in which somebody looks after every connection and would stop at the first interval without the
 // truth. Of A/A experiments at most 5 % may ever say that there is a difference; of others at most 5 % may ever miss it.
 func TestSequenceAnyTime(t *testing.T) {
+	t.Parallel()
 	for _, w := range worlds() {
 		n := 2000
 		if breadth > 1 { // the fast tier: a sample, each with tens of thousands of looks

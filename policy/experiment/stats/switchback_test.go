@@ -63,6 +63,7 @@ func day(r *RNG, arms, runs int, effect float64) (blocks []Block) {
 }
 
 func TestSwitchbackSimulated(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name       string
 		arms, runs int
