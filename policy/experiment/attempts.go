@@ -7,7 +7,7 @@ import (
 )
 
 // AttemptOver is how long after its last SYN an attempt that got no connection is given up: two SYNs of one attempt lie further apart
-// only from its sixth second repetition on (RFC 6298 section 2.1 and 5.5: one second, doubled each time).
+// only from its sixth repetition on (RFC 6298 section 2.1 and 5.5: one second, doubled each time).
 const AttemptOver = 30 * time.Second
 
 // Attempts follows dials that the gateway did not let through, and that made no entry in its table: a SYN that it answered itself, held

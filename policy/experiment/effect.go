@@ -127,14 +127,19 @@ func (a *Accumulator) compare(e *Effect, arm int, m Metric) {
 	default:
 		e.Test, e.Of = MethodRatio, "connections"
 		d, p, err := stats.RatioDiff(c1, c0, conf)
-		if err != nil {
-			e.Note = err.Error()
-			return
-		}
-		x := estimate(d)
-		e.Difference = &x
-		e.setP(p, nil)
+		e.tested(d, p, err)
 	}
+}
+
+// tested takes the answer of a test that gives a difference and a chance, or says why there is none.
+func (e *Effect) tested(d stats.Interval, p float64, err error) {
+	if err != nil {
+		e.Note = err.Error()
+		return
+	}
+	x := estimate(d)
+	e.Difference = &x
+	e.setP(p, nil)
 }
 
 // enough says why a metric has no numbers, "" where it has.
@@ -274,14 +279,7 @@ func flat(units [][]float64) (out []float64) {
 // compareBlocks fills in an effect of a switchback: blocks are compared, since units meet all arms.
 func (a *Accumulator) compareBlocks(e *Effect, arm int, m Metric, conf float64) {
 	e.Test, e.Of = MethodBlocks, "connections"
-	d, p, err := a.switchback(arm, m, conf)
-	if err != nil {
-		e.Note = err.Error()
-		return
-	}
-	x := estimate(d)
-	e.Difference = &x
-	e.setP(p, nil)
+	e.tested(a.switchback(arm, m, conf))
 }
 
 // lossBound is between what a difference of shares lies, wherever the lost connections belong and however they went. Some of them may be in

@@ -47,16 +47,21 @@ type ShadowStats struct {
 	Disagreements []Count
 }
 
-func (e *enc) shadows(list []Shadow) {
-	if len(list) == 0 {
+// objects writes an array of n objects under key k, nothing where n is 0.
+func (e *enc) objects(k string, n int, one func(i int)) {
+	if n == 0 {
 		return
 	}
-	e.array("shadow")
-	for i := range list {
+	e.array(k)
+	for i := range n {
 		e.comma()
-		list[i].encode(e)
+		one(i)
 	}
 	e.endArray()
+}
+
+func (e *enc) shadows(list []Shadow) {
+	e.objects("shadow", len(list), func(i int) { list[i].encode(e) })
 }
 
 func (s *Shadow) encode(e *enc) {
@@ -78,15 +83,7 @@ func (s *Shadow) encode(e *enc) {
 }
 
 func (e *enc) shadowStats(list []ShadowStats) {
-	if len(list) == 0 {
-		return
-	}
-	e.array("shadows")
-	for i := range list {
-		e.comma()
-		list[i].encode(e)
-	}
-	e.endArray()
+	e.objects("shadows", len(list), func(i int) { list[i].encode(e) })
 }
 
 func (s *ShadowStats) encode(e *enc) {
