@@ -136,6 +136,7 @@ func (e *Entry) advanceData(dir Direction, s *Segment) {
 	if snd.End.Less(end) {
 		snd.End = end
 		snd.Flags |= SideProgress
+		snd.reached()
 	}
 	snd.fragment(s)
 	if s.Flags&FIN != 0 && (snd.Flags&SideFIN == 0 || snd.FINEnd.Less(end)) {
@@ -146,6 +147,14 @@ func (e *Entry) advanceData(dir Direction, s *Segment) {
 
 // maxDatagram is the longest IP packet, in bytes (RFC 791 section 3.1; RFC 8200 section 4.5 for what fragments make up).
 const maxDatagram = 65535
+
+// reached forgets what lay above End and does so no longer: two gigabytes on it would seem to again.
+func (snd *Side) reached() {
+	if snd.Flags&sideNear != 0 && snd.near.LessEq(snd.End) {
+		snd.near = 0
+		snd.Flags &^= sideNear
+	}
+}
 
 // fragment notes that the end has sent more than was seen: the other end may acknowledge as much as a datagram can carry.
 func (snd *Side) fragment(s *Segment) {

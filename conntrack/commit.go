@@ -155,7 +155,7 @@ func (t *Table) supersede(tu Tuple, now Instant) uint64 {
 	if i := t.find(&name); i != none {
 		old := t.take(i)
 		id := old.ID
-		if old.Deadline <= now {
+		if t.lapsed(old, now) {
 			t.bury(old, old.expiry(), old.Deadline)
 		} else {
 			t.bury(old, EndReplaced, now)

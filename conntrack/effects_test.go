@@ -98,32 +98,6 @@ func TestCascadeIsBounded(t *testing.T) {
 	checkTable(t, rg.table)
 }
 
-// TestAbsorbEndsLiberal: progress that a fast path saw counts as progress.
-func TestAbsorbEndsLiberal(t *testing.T) {
-	c := conversation{text: open3 + "gap\n> P. 1+10 ack 1 => in-window ESTABLISHED"}
-	en := variations()[0]
-	r := c.run(t, en, nil)
-	tu := parseSegment(t, []string{">", "S", "0"}, en).Tuple
-	e := r.look(tu).Entry
-	if e.Side[0].Flags&e.Side[1].Flags&SideLiberal == 0 {
-		t.Fatal("not liberal after a gap")
-	}
-	var p Progress
-	for i := range p.Side {
-		p.Side[i].End, p.Side[i].MaxEnd, p.Side[i].Packets = e.Side[i].End+100, e.Side[i].MaxEnd+100, 1
-	}
-	p.Side[0].MaxAck, p.Side[1].MaxAck = e.Side[1].End+100, e.Side[0].End+100
-	r.table.Absorb(r.now, &tu, &p)
-	r.step(parseSegment(t, []string{">", ".", "111", "ack", "101"}, en), &Rules{}, NumEffects)
-	if (e.Side[0].Flags|e.Side[1].Flags)&SideLiberal != 0 {
-		t.Error("still liberal")
-	}
-	s := parseSegment(t, []string{">", "P.", "900000+5", "ack", "101"}, en)
-	if cl, _, _ := r.step(s, &Rules{}, NumEffects); cl.Finding != SeqAbove {
-		t.Errorf("%v", cl.Finding)
-	}
-}
-
 // TestMachine holds the table against what netfilter's says of the cells that matter most, and each row's last word.
 func TestMachine(t *testing.T) {
 	for dir := range machine {

@@ -65,6 +65,7 @@ const (
 	EntryResponded                           // Response is valid
 	EntryStalled                             // an end waits: nothing new has come through since it repeated data or probed a closed window
 	EntryReplyClosed                         // the first FIN was the other end's, not the originator's
+	EntryFastUntold                          // a fast path let segments pass that no flow record has told of; the engine's owner resets it
 )
 
 // Candidate is a SYN that was let through on a live entry, remembered in case the other end proves it (netfilter's
@@ -141,6 +142,10 @@ type Entry struct {
 	Watch                    Instant // when what is being timed began: the SYN came, or with EntryAsked the originator's first data; 0 once there was a response
 	Answered                 Instant // when its owner last answered for an end, 0 for never; for the owner's use
 	Candidate                Candidate
+	// FastPackets and FastBytes are how much of the sides' Packets and Bytes a fast path let pass. FastSlot is where it keeps the
+	// connection, for the owner's use: 0 for nowhere, and the table asks the fast path about no entry without one.
+	FastPackets, FastBytes [2]uint64
+	FastSlot               uint32
 }
 
 // EndReason is why an entry ended.

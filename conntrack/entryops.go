@@ -1,5 +1,7 @@
 package conntrack
 
+import "bytes"
+
 // seen counts a segment.
 func (e *Entry) seen(now Instant, dir Direction, s *Segment) {
 	e.LastSeen = now
@@ -159,4 +161,13 @@ func (e *Entry) letter(dir Direction, c byte) {
 	}
 	e.History[n] = c
 	e.HistoryN++
+}
+
+// has reports whether a letter more would change nothing.
+func (e *Entry) has(dir Direction, c byte) bool {
+	if dir == Original {
+		c -= 'a' - 'A'
+	}
+	n := int(e.HistoryN)
+	return n >= len(e.History) || bytes.IndexByte(e.History[:n], c) >= 0
 }

@@ -130,6 +130,7 @@ func (k *kernelTracker) follow(dir Direction, s *Segment, seq, end, ack, sack Se
 	if snd.End.Less(end) {
 		snd.End = end
 		snd.Flags |= SideProgress | sideUnacked
+		snd.reached()
 	}
 	snd.fragment(s)
 	if s.Flags&ACK != 0 && (snd.Flags&SideMaxAck == 0 || snd.MaxAck.Less(ack)) {

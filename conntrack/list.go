@@ -114,7 +114,7 @@ func (t *Table) EvictOne(now Instant, who Victim) bool {
 	if i == none {
 		return false
 	}
-	if e := t.glance(i); e.Deadline <= now {
+	if e := t.glance(i); t.lapsed(e, now) {
 		t.bury(e, e.expiry(), e.Deadline)
 	} else {
 		t.bury(e, EndEvicted, now)

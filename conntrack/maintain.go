@@ -18,8 +18,9 @@ func (t *Table) Kill(now Instant, v *View, why EndReason) {
 // and where to go on, below 0 at the end, so that a worker can do it in chunks. Expired entries end by their timer.
 func (t *Table) KillAt(now Instant, cursor, limit int, why EndReason, match func(*Entry) bool) (killed, next int) {
 	next = t.Walk(cursor, limit, func(e *Entry) bool {
+		t.Peek(e) // what matches may depend on it
 		switch {
-		case e.Deadline <= now:
+		case t.lapsed(e, now):
 			t.bury(e, e.expiry(), e.Deadline)
 		case match(e):
 			t.bury(e, why, now)
@@ -32,8 +33,9 @@ func (t *Table) KillAt(now Instant, cursor, limit int, why EndReason, match func
 
 // Walk visits the entries among at most limit places from cursor on (0 at first) and returns where to go on, below 0 at
 // the end. An entry stays at its place for life, so a walk in chunks meets each entry that lives throughout exactly once;
-// entries that expired and were not swept are met too. fn must not change the table, keep the entry, or write anything of it but Counted
-// and Timers; false stops the walk after this entry.
+// entries that expired and were not swept are met too, and what a fast path has seen is not taken over unless fn does it (Peek or
+// TakeOver). fn must not change the table otherwise, keep the entry, or write anything of it but Counted, Timers and [EntryFastUntold];
+// false stops the walk after this entry.
 func (t *Table) Walk(cursor, limit int, fn func(*Entry) bool) (next int) {
 	for i := max(cursor, 0); i < t.top; i++ {
 		if limit--; limit < 0 {
@@ -45,9 +47,9 @@ func (t *Table) Walk(cursor, limit int, fn func(*Entry) bool) (next int) {
 			continue
 		}
 		e := t.glance(int32(i))
-		counted, timers := e.Counted, e.Timers
+		counted, timers, flags, absorbed := e.Counted, e.Timers, e.Flags, t.absorbed
 		more := fn(e)
-		if !open && e.index == int32(i) && e.Counted == counted && e.Timers == timers {
+		if !open && e.index == int32(i) && e.Counted == counted && e.Timers == timers && e.Flags == flags && t.absorbed == absorbed {
 			t.leave(e)
 		}
 		if !more {
@@ -83,7 +85,7 @@ func (t *Table) Restore(now Instant, e *Entry, p *Params) bool {
 	n := t.alloc(&e.Tuple)
 	index := n.index
 	*n = *e
-	n.index, n.list, n.queued, n.history = index, none, Never, 0
+	n.index, n.list, n.queued, n.history, n.FastSlot = index, none, Never, 0, 0
 	n.loosen(t.gap)
 	if p != nil {
 		n.Timers, n.Rule, n.Epoch, n.Lead = p.Timers, p.Rule, p.Epoch, p.Lead
@@ -137,69 +139,3 @@ func (t *Table) SetLimits(entries, embryonic, tombstones, perSource int) {
 // Relax says that segments may have passed the gateway unseen (a gap): every present entry is judged liberally until both of
 // its directions have progressed. It costs nothing but a number: an entry learns of it when its next segment comes.
 func (t *Table) Relax() { t.gap++ }
-
-// Progress is what a fast path saw of a flow since it was last taken over. Side 0 is the source of the tuple that names the
-// flow to Absorb.
-type Progress struct {
-	Side [2]struct {
-		End, MaxEnd, MaxAck Seq
-		Win                 uint32 // bytes, scaled
-		Packets, Bytes      uint64 // since the last Absorb
-	}
-	LastSeen Instant
-}
-
-// Absorb enters what a fast path saw of the flow tu and refreshes its timer from when it saw it last. It reports whether the flow
-// is remembered and alive afterwards: an entry that looked expired comes back to life.
-func (t *Table) Absorb(now Instant, tu *Tuple, p *Progress) bool {
-	name := t.index.naming(tu)
-	i := t.find(&name)
-	if i == none {
-		return false
-	}
-	e := t.take(i)
-	dir := Original
-	if e.Tuple != *tu {
-		dir = Reply
-	}
-	t.absorb(e, dir, p)
-	return e.Deadline > now
-}
-
-// absorb enters p, whose side 0 is the one of direction dir.
-func (t *Table) absorb(e *Entry, dir Direction, p *Progress) {
-	for n := range p.Side {
-		s, q := &e.Side[Direction(n)^dir], &p.Side[n]
-		s.Packets += q.Packets
-		s.Bytes += q.Bytes
-		if q.Packets == 0 {
-			continue
-		}
-		s.Flags |= SideSeen | SideKnown
-		letter := byte('a')
-		if s.End.Less(q.End) {
-			s.End = q.End
-			s.Flags |= SideProgress
-			letter = 'd'
-		}
-		e.letter(Direction(n)^dir, letter)
-		if s.MaxEnd.Less(q.MaxEnd) {
-			s.MaxEnd = q.MaxEnd
-		}
-		if s.Flags&SideMaxAck == 0 || s.MaxAck.Less(q.MaxAck) {
-			s.MaxAck = q.MaxAck
-			s.Flags |= SideMaxAck | SideProgress
-		}
-		s.Win = q.Win
-		s.MaxWin = max(s.MaxWin, q.Win)
-	}
-	if p.LastSeen > e.LastSeen {
-		e.LastSeen = p.LastSeen
-	}
-	if p.LastSeen > e.Refreshed && e.Flags&EntryShortened == 0 {
-		e.Refreshed, e.Deadline = p.LastSeen, p.LastSeen.Add(e.Timeout)
-		e.relieve()
-		e.rewake()
-		t.retimed(e)
-	}
-}

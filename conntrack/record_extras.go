@@ -13,13 +13,16 @@ type extras struct {
 	synRetransmits                      uint8
 	interventions, resets               uint8
 	history                             uint16
+	fastSlot                            uint32
+	fastPackets, fastBytes              [2]uint64
 }
 
 func (e *Entry) toExtras(x *extras) {
 	*x = extras{created: e.Created, refreshed: e.Refreshed, watch: e.Watch, answered: e.Answered, previous: e.Previous, handshake: e.Handshake,
 		response: e.Response, stall: e.Stall, retransmits: e.Retransmits, outOfWindow: e.OutOfWindow, challenge: e.Challenge,
 		finEnd: [2]Seq{e.Side[0].FINEnd, e.Side[1].FINEnd}, near: [2]Seq{e.Side[0].near, e.Side[1].near}, last: e.last,
-		retrans: [2]uint8{e.Side[0].Retrans, e.Side[1].Retrans}, synRetransmits: e.SYNRetransmits, interventions: e.Interventions, resets: e.Resets, history: e.history}
+		retrans: [2]uint8{e.Side[0].Retrans, e.Side[1].Retrans}, synRetransmits: e.SYNRetransmits, interventions: e.Interventions, resets: e.Resets, history: e.history,
+		fastSlot: e.FastSlot, fastPackets: e.FastPackets, fastBytes: e.FastBytes}
 }
 
 func (e *Entry) fromExtras(x *extras) {
@@ -30,4 +33,5 @@ func (e *Entry) fromExtras(x *extras) {
 		e.Side[n].FINEnd, e.Side[n].near, e.Side[n].Retrans = x.finEnd[n], x.near[n], x.retrans[n]
 	}
 	e.SYNRetransmits, e.Interventions, e.Resets, e.history = x.synRetransmits, x.interventions, x.resets, x.history
+	e.FastSlot, e.FastPackets, e.FastBytes = x.fastSlot, x.fastPackets, x.fastBytes
 }

@@ -18,7 +18,7 @@ func TestRecordSize(t *testing.T) {
 	if b, w := unsafe.Sizeof(bucket{}), unsafe.Sizeof(timers{}); b != 64 || w != 64 {
 		t.Errorf("a bucket takes %d bytes, a block of timers %d", b, w)
 	}
-	if x := unsafe.Sizeof(extras{}); x > 136 {
+	if x := unsafe.Sizeof(extras{}); x > 176 {
 		t.Errorf("extras take %d bytes", x)
 	}
 }

@@ -32,15 +32,11 @@ func (t *Table) Advance(now Instant, limit int) int {
 
 // ripe does what is due to e, which is in no slot, and reports whether it ended by that.
 func (t *Table) ripe(e *Entry, now Instant) bool {
-	if t.cfg.Due != nil {
-		if p, ok := t.cfg.Due(e); ok {
-			t.absorb(e, Original, &p)
-		}
-	}
+	t.Peek(e)
 	if e.Wake <= now && e.Wake < e.Deadline && t.wake(e) {
 		return true
 	}
-	if e.Deadline <= now && e.Deadline <= e.Wake {
+	if e.Deadline <= e.Wake && t.lapsed(e, now) {
 		t.bury(e, e.expiry(), e.Deadline)
 		return true
 	}

@@ -11,9 +11,8 @@ type Config struct {
 	// Ended is called once for each entry that ends, just before it is freed. It must not call the table. At is the deadline
 	// where the timer ended it, so it does not depend on when the table was swept. Nil: nobody is told.
 	Ended func(e *Entry, why EndReason, at Instant)
-	// Due is asked before the table gives up an entry whose timer has run out: a fast path may have seen segments of it
-	// (side 0 of the progress is the originator). It must not call the table. Nil: nothing did.
-	Due func(e *Entry) (Progress, bool)
+	// Fast is asked before the table does anything by the timer of an entry with a FastSlot, or ends it. Nil: the table sees everything.
+	Fast FastPath
 	// Woken is called by Advance for an entry whose Wake has come, with that instant, and returns when to call again: later,
 	// or [Never]; or with a reason that the entry ends. It may write the entry's Probe and nothing else, and must not call the
 	// table. A probe whose Until has come is forgotten after the call. Nil: no entry wakes.
@@ -52,6 +51,8 @@ type Table struct {
 	// sources counts entries by their originator's address; nil without a bound on them.
 	sources map[[16]byte]int32
 	sum     uint64 // of what was read ahead
+	// absorbed counts the times that something was taken over from a fast path.
+	absorbed uint64
 }
 
 // NewTable returns an empty table.
@@ -186,6 +187,7 @@ func (t *Table) insert(e *Entry) {
 
 // bury ends e: tells the owner, leaves a tombstone, frees the place.
 func (t *Table) bury(e *Entry, why EndReason, at Instant) {
+	t.TakeOver(e)
 	if t.cfg.Ended != nil {
 		t.cfg.Ended(e, why, at)
 	}

@@ -3,7 +3,6 @@ package conntrack
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -286,64 +285,6 @@ func TestRestore(t *testing.T) {
 		t.Error("over the bound")
 	}
 	checkTable(t, q.table)
-}
-
-// TestAbsorb: a fast path's progress counts, keeps the flow alive, and is judged by afterwards, in either orientation.
-func TestAbsorb(t *testing.T) {
-	for _, reversed := range []bool{false, true} {
-		c := conversation{text: open3}
-		en := variations()[2]
-		r := c.run(t, en, nil)
-		tu := parseSegment(t, []string{">", "S", "0"}, en).Tuple
-		e := r.look(tu).Entry
-		var p Progress
-		a, b := &p.Side[0], &p.Side[1]
-		name := tu
-		if reversed {
-			a, b, name = b, a, tu.Reverse()
-		}
-		a.End, a.MaxEnd, a.MaxAck, a.Win, a.Packets, a.Bytes = en.baseA+50001, en.baseA+51001, en.baseB+1, 1000, 40, 60000
-		b.End, b.MaxEnd, b.MaxAck, b.Win, b.Packets, b.Bytes = en.baseB+1, en.baseB+1001, en.baseA+50001, 1000, 20, 800
-		p.LastSeen = r.now.Add(59 * time.Minute)
-		r.now = r.now.Add(61 * time.Minute)
-		if r.look(tu).Entry != nil {
-			t.Fatal("not expired")
-		}
-		if !r.table.Absorb(r.now, &name, &p) || e.Deadline != p.LastSeen.Add(time.Hour) || e.Side[0].Packets != 42 || e.Side[1].Packets != 21 {
-			t.Errorf("%+v", e)
-		}
-		if h := string(e.History[:e.HistoryN]); !strings.Contains(h, "D") || !strings.Contains(h, "a") || strings.Contains(h, "d") { // data of the client, and what acknowledges it
-			t.Errorf("history %s", h)
-		}
-		s := parseSegment(t, []string{">", "P.", "50001+10", "ack", "1"}, en)
-		if cl, _, _ := r.step(s, &Rules{}, NumEffects); cl.Finding != InWindow {
-			t.Errorf("%v %+v", cl.Finding, cl.Expect)
-		}
-		other := tupleN(1)
-		if r.table.Absorb(r.now, &other, &p) {
-			t.Error("absorbed for an unknown flow")
-		}
-		checkTable(t, r.table)
-	}
-}
-
-// TestDue: the sweep asks first.
-func TestDue(t *testing.T) {
-	asked := 0
-	seen := Instant(0)
-	tb := NewTable(Config{Max: 3, Due: func(e *Entry) (Progress, bool) { asked++; return Progress{LastSeen: seen}, seen != 0 }})
-	var v View
-	s := syn(1)
-	tb.Lookup(1, &s.Tuple, &v)
-	tb.Commit(1, &v, s, New, Create, Timer{}, &Params{Timeouts: testTimeouts()})
-	seen = Instant(100 * time.Second)
-	if n := tb.Advance(Instant(130*time.Second), 5); n != 0 || asked != 1 || tb.Len() != 1 {
-		t.Fatal(n, asked)
-	}
-	seen = 0
-	if n := tb.Advance(Instant(220*time.Second), 5); n != 1 || asked != 2 {
-		t.Fatal(n, asked)
-	}
 }
 
 // TestNoAllocation: a known flow costs no allocation.

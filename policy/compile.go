@@ -236,6 +236,7 @@ func (p *Policy) add(t *tables) {
 	p.windows = append(p.windows, t.window)
 	t.upkeep.Caps.Retransmits = t.window.Retransmits
 	p.upkeeps = append(p.upkeeps, t.upkeep)
+	p.settles = append(p.settles, t.settles())
 	for dir := range t.actions {
 		p.actions = append(p.actions, t.actions[dir][:]...)
 	}

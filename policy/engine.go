@@ -18,10 +18,8 @@ type EngineConfig struct {
 	Seed uint64
 	// MaxHolds bounds the segments held at a time; 0 means [DefaultHolds].
 	MaxHolds int
-	// BeforeExpire is asked about an entry whose timer has run out, before it is given up: a fast path may have seen
-	// segments of it since. What it returns with true is absorbed, and may keep the entry alive. It must not call the
-	// engine. Nil: the engine has seen everything itself.
-	BeforeExpire func(e *conntrack.Entry) (conntrack.Progress, bool)
+	// Fast is asked what it has seen of connections on a fast path. Nil: the engine sees everything itself.
+	Fast FastPath
 }
 
 // Engine decides segments by a policy and remembers their connections. It is pure: time comes in as a value, and what
@@ -64,7 +62,7 @@ func NewEngine(cfg EngineConfig) *Engine {
 	e.holds.init(cfg.MaxHolds)
 	l := cfg.Policy.Limits()
 	e.table = conntrack.NewTable(conntrack.Config{Max: l.Flows, MaxEmbryonic: l.Embryonic, Tombstones: l.Tombstones, MaxPerSource: l.PerSource,
-		FirstID: cfg.FirstID, Seed: cfg.Seed, Ended: e.ended, Due: cfg.BeforeExpire, Woken: e.woken})
+		FirstID: cfg.FirstID, Seed: cfg.Seed, Ended: e.ended, Fast: cfg.Fast, Woken: e.woken})
 	return e
 }
 
@@ -84,13 +82,8 @@ func (e *Engine) Tombstones() int { return e.table.Tombstones() }
 func (e *Engine) Embryonic() int { return e.table.Embryonic() }
 
 // Gap tells the engine that segments passed it unseen up to now. Every connection is judged liberally until both of its
-// directions have progressed.
+// directions have progressed. What is armed on a fast path must have been stopped before.
 func (e *Engine) Gap(conntrack.Instant) { e.table.Relax() }
-
-// Absorb takes over what a fast path saw of the flow tu, and reports whether the flow is remembered and alive.
-func (e *Engine) Absorb(now conntrack.Instant, tu *conntrack.Tuple, p *conntrack.Progress) bool {
-	return e.table.Absorb(now, tu, p)
-}
 
 // aheadFlows is how many connections make it worth while to read ahead: fewer stay in the processor's caches.
 const aheadFlows = 1 << 14
@@ -123,11 +116,14 @@ func (e *Engine) ended(ent *conntrack.Entry, why conntrack.EndReason, at conntra
 	if e.emit == nil {
 		ev.Entry = *ent
 		e.out.Flows = append(e.out.Flows, ev)
-		return
+	} else {
+		e.event = TimeEvent{Kind: TimeFlow, At: at, Flow: ev}
+		e.event.Flow.Entry = *ent
+		e.emit(&e.event)
 	}
-	e.event = TimeEvent{Kind: TimeFlow, At: at, Flow: ev}
-	e.event.Flow.Entry = *ent
-	e.emit(&e.event)
+	if ent.FastSlot != 0 && e.cfg.Fast != nil {
+		e.cfg.Fast.Ended(ent)
+	}
 }
 
 // tell hands a time event out: at once within Advance, by the next Advance from within a step.

@@ -9,7 +9,10 @@ import (
 // Walk visits the flows among at most limit places of the table from cursor on (0 at first), and returns where to go on,
 // below 0 at the end. fn sees expired flows that were not swept too; it must not change anything; false stops the walk.
 func (e *Engine) Walk(cursor, limit int, fn func(*conntrack.Entry) bool) (next int) {
-	return e.table.Walk(cursor, limit, fn)
+	return e.table.Walk(cursor, limit, func(ent *conntrack.Entry) bool {
+		e.table.Peek(ent)
+		return fn(ent)
+	})
 }
 
 // RuleOf returns the name of the rule that governs a flow under its policy in force, "" for none.
@@ -31,15 +34,17 @@ func (e *Engine) Kill(now conntrack.Instant, cursor, limit int, match func(*conn
 	return killed, next
 }
 
-// FlushCounted tells emit of each flow with forwards that no flow event accounts for yet, and begins their count anew. It
+// FlushCounted tells emit of each flow with forwards, of its own or of a fast path, that no flow event accounts for yet, and begins their count anew. It
 // looks at no more than limit places of the table and goes on there at its next call; more is false at the end of the table,
 // after which it begins anew. See [Engine.RestartFlush].
 func (e *Engine) FlushCounted(now conntrack.Instant, limit int, emit func(*FlowEvent)) (more bool) {
 	e.counted = nil
 	e.flush = e.table.Walk(e.flush, limit, func(ent *conntrack.Entry) bool {
-		if ent.Counted > 0 {
+		e.table.Peek(ent)
+		if ent.Counted > 0 || ent.Flags&conntrack.EntryFastUntold != 0 {
 			ev := FlowEvent{Kind: FlowUpdate, At: now, By: e.of(ent.Arm), Rule: e.RuleOf(ent), Entry: *ent}
 			ent.Counted = 0
+			ent.Flags &^= conntrack.EntryFastUntold
 			emit(&ev)
 		}
 		return true
@@ -65,11 +70,13 @@ type Saved struct {
 // to go on, below 0 at the end. What FlushCounted has not told yet is not saved.
 func (e *Engine) Save(now conntrack.Instant, cursor, limit int, fn func(*Saved) bool) (next int) {
 	return e.table.Walk(cursor, limit, func(ent *conntrack.Entry) bool {
+		e.table.TakeOver(ent)
 		if ent.Deadline <= now {
 			return true
 		}
 		s := Saved{Entry: *ent, Timeouts: *e.timers.set(ent.Timers)}
-		s.Entry.Counted = 0
+		s.Entry.Counted, s.Entry.FastSlot = 0, 0
+		s.Entry.Flags &^= conntrack.EntryFastUntold
 		s.Entry.Wake, s.Entry.Lead, s.Entry.Answered, s.Entry.Probe = 0, 0, 0, conntrack.Probe{} // asked anew after a restore
 		s.Entry.Move(-time.Duration(now))
 		return fn(&s)

@@ -1,6 +1,10 @@
 package policy
 
-import "halfopen/conntrack"
+import (
+	"slices"
+
+	"halfopen/conntrack"
+)
 
 // DefaultHolds is how many segments an engine holds at a time where EngineConfig.MaxHolds is 0.
 const DefaultHolds = 1024
@@ -72,6 +76,15 @@ func (e *Engine) decideHolds(now conntrack.Instant, s *conntrack.Segment) {
 			i++
 		}
 	}
+}
+
+// holding reports whether a segment of the connection tu is held.
+func (e *Engine) holding(tu *conntrack.Tuple) bool {
+	if e.holds.n() == 0 {
+		return false
+	}
+	key, _ := tu.Canonical()
+	return slices.ContainsFunc(e.holds.list, func(w held) bool { return w.key == key })
 }
 
 // releaseDue lets go what has waited long enough.

@@ -1,6 +1,10 @@
 package policy
 
-import "halfopen/conntrack"
+import (
+	"cmp"
+
+	"halfopen/conntrack"
+)
 
 // reload is what a change of policy has left to do. Entries remember the epoch of the policy that last governed them, so each
 // is settled exactly once: by its next segment or by a chunk of Advance, whichever comes first.
@@ -62,14 +66,19 @@ func (e *Engine) reloadChunk(now conntrack.Instant, limit int) {
 	}
 	r.found = r.found[:0]
 	r.cursor = e.table.Walk(r.cursor, limit, func(ent *conntrack.Entry) bool {
-		if ent.Epoch < max(r.drop, r.rematch) && ent.Deadline > now {
+		if ent.Epoch < max(r.drop, r.rematch) && (ent.Deadline > now || ent.FastSlot != 0) {
 			r.found = append(r.found, ent.Tuple)
 		}
 		return true
 	})
 	for i := range r.found {
 		var v conntrack.View
-		switch e.table.Lookup(now, &r.found[i], &v); {
+		e.table.Lookup(now, &r.found[i], &v)
+		if ent := cmp.Or(v.Entry, v.Expired); ent != nil {
+			e.table.TakeOver(ent)
+			e.table.Lookup(now, &r.found[i], &v)
+		}
+		switch {
 		case v.Entry == nil:
 		case v.Entry.Epoch >= r.drop:
 			e.retime(now, v.Entry)

@@ -64,10 +64,8 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 // lookup fills v, after settling what a reload or a fast path has left to do about the entry.
 func (e *Engine) lookup(now conntrack.Instant, s *conntrack.Segment, v *conntrack.View) {
 	e.table.Lookup(now, &s.Tuple, v)
-	if v.Expired != nil && e.cfg.BeforeExpire != nil {
-		if p, ok := e.cfg.BeforeExpire(v.Expired); ok && e.table.Absorb(now, &v.Expired.Tuple, &p) {
-			e.table.Lookup(now, &s.Tuple, v)
-		}
+	if e.cfg.Fast != nil {
+		e.takeOver(now, s, v)
 	}
 	if v.Entry == nil || v.Entry.Epoch == e.epoch {
 		return
@@ -314,9 +312,10 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 		out.Flows = append(out.Flows, FlowEvent{Kind: FlowNew, At: now, By: e.of(c.Entry.Arm), Rule: e.of(c.Entry.Arm).RuleName(p.Rule), Entry: *c.Entry})
 		return
 	}
+	out.Slot, out.Packets = c.Entry.FastSlot, c.Entry.Side[0].Packets+c.Entry.Side[1].Packets
 	if out.Finding.Counted() && out.Verdict == Forward && !out.HasReply && !out.HasPeer &&
 		e.policy.Log().Detail == LogDecision {
-		out.Counted = true
+		out.Counted, out.Settled = true, e.by.settles[rule+1]
 		c.Entry.Counted++
 		e.counted = c.Entry
 	}

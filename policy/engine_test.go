@@ -297,24 +297,6 @@ func TestRestoreKeepsMeasuring(t *testing.T) {
 	})
 }
 
-// A fast path's progress counts before an entry is given up, by time or by a segment.
-func TestBeforeExpire(t *testing.T) {
-	p := policyOf(t, "timeouts: {established: 1h}")
-	x := newScript(p, EngineConfig{}, plainWorld)
-	seen := x.now.Add(50 * time.Minute)
-	cfg := EngineConfig{NoAdopt: true, BeforeExpire: func(e *conntrack.Entry) (conntrack.Progress, bool) {
-		return conntrack.Progress{LastSeen: seen}, true
-	}}
-	x = newScript(p, cfg, plainWorld)
-	x.run(t, handshake+`
-	+61m  -                   =>
-	+1m   c .  1001 5001      => forward/in-window`)
-	x = newScript(p, cfg, plainWorld)
-	x.run(t, handshake+`
-	+61m  c .  1001 5001      => forward/in-window
-	+61m  -                   => +end:idle`)
-}
-
 func TestStepAllocatesNothing(t *testing.T) {
 	stepsAllocateNothing(t, "preset: linux-default\nrules: [{name: r, match: {dst_port: 515}}]")
 	stepsAllocateNothing(t, `

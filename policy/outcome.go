@@ -53,6 +53,13 @@ type Outcome struct {
 	// segment needs a record (or a suppression count) of its own.
 	Counted bool
 
+	// Settled: the step was Counted, and the policy has no interest in the connection's further in-window segments: a fast path may let
+	// them pass ([Engine.ArmFast]). Slot is the connection's place there after the step, 0 for none, and Packets how many segments of it
+	// were seen so far, whoever let them pass; both only where the connection was there before the step.
+	Settled bool
+	Slot    uint32
+	Packets uint64
+
 	// Flows are what happened to entries in this step, in order. The slice is reused by the next call.
 	Flows []FlowEvent
 }

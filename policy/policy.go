@@ -19,6 +19,7 @@ type Policy struct {
 	timeouts []conntrack.Timeouts // rule+1
 	windows  []conntrack.Rules    // rule+1
 	upkeeps  []Upkeep             // rule+1
+	settles  []bool               // rule+1: a fast path may let in-window segments pass
 	matches  []Match              // rule
 	names    []string             // rule
 

@@ -82,7 +82,10 @@ func (e *Engine) relievePressure(now conntrack.Instant, limit int) {
 	})
 	for i := range w.found {
 		var v conntrack.View
-		if e.table.Lookup(now, &w.found[i], &v); v.Entry != nil && e.overdue(now, v.Entry) {
+		if e.table.Lookup(now, &w.found[i], &v); v.Entry == nil {
+			continue
+		}
+		if e.table.Peek(v.Entry); e.overdue(now, v.Entry) {
 			e.table.Kill(now, &v, conntrack.EndAdaptive)
 		}
 	}

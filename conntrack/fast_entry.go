@@ -1,0 +1,166 @@
+package conntrack
+
+// FastPath is what a fast path tells the table. It is asked only about entries with a FastSlot, and must not call the table. What it
+// returns with true is absorbed.
+type FastPath interface {
+	// Peek returns what has passed since the last call of either function. The connection stays on the fast path.
+	Peek(e *Entry) (Progress, bool)
+	// Freeze is Peek after stopping the connection on the fast path: from then on each segment of it is left to the engine.
+	Freeze(e *Entry) (Progress, bool)
+}
+
+// Fast returns what a fast path needs to know of the connection to judge its segments as [Classify] does with r, and to let it follow
+// them as [Table.Commit] does with p; or why it cannot. The entry must not be stale: see [View.Relaxed].
+func (e *Entry) Fast(r *Rules, p *Params) (f Fast, fr FastRules, why FastWhy) {
+	if why = e.fastWhy(r, p); why != FastReady {
+		return f, fr, why
+	}
+	f = Fast{LastSeen: e.LastSeen, Deadline: e.Deadline, Timeout: e.Timeout, LastDir: uint32(e.LastDir)}
+	for n := range e.Side {
+		s := &e.Side[n]
+		f.Side[n] = FastSide{End: s.End, MaxEnd: s.MaxEnd, MaxAck: s.MaxAck, MaxWin: s.MaxWin, Win: s.Win, TSRecent: s.TSRecent,
+			Flags: s.Flags, Scale: s.Scale, Retrans: s.Retrans}
+	}
+	l := &e.last
+	f.Last = FastLast{Seq: l.seq, Ack: l.ack, End: l.end, Win: l.win, Dir: l.dir, Kind: l.kind, Retrans: uint32(l.retrans)}
+	fr = FastRules{Timeout: p.Timeouts[Established], Check: r.Check, ACK: r.ACK, Retransmits: defaultRetransmits, First: e.fastFirst(),
+		MSS: [2]uint16{e.MSS[1], e.MSS[0]}}
+	if c := p.Caps; c != nil {
+		fr.Retransmitted, fr.Unacknowledged, fr.ZeroWindow = c.Retransmitted, c.Unacknowledged, c.ZeroWindow
+		if c.Retransmits != 0 {
+			fr.Retransmits = c.Retransmits
+		}
+	}
+	return f, fr, FastReady
+}
+
+// fastWhy returns the first reason against a fast path.
+func (e *Entry) fastWhy(r *Rules, p *Params) FastWhy {
+	const both = SideSeen | SideKnown
+	a, b := &e.Side[0], &e.Side[1]
+	either := a.Flags | b.Flags
+	switch {
+	case e.State != Established:
+		return FastState
+	case e.Flags&(EntryAssured|EntryReplied) != EntryAssured|EntryReplied:
+		return FastUnassured
+	case a.Flags&b.Flags&both != both || a.MaxWin == 0 || b.MaxWin == 0:
+		return FastOneSided
+	case e.Flags&(EntryCandidate|EntryChallenge) != 0:
+		return FastCandidate
+	case either&(SideFIN|SideRST) != 0:
+		return FastClosing
+	case either&SideLiberal != 0 && (r.Check != SeqKernel || e.Flags&entryHeals != 0):
+		return FastLiberal // a connection that the kernel check picked up stays so
+	case e.Flags&EntryShortened != 0:
+		return FastShortened
+	case p.Lead != 0 || p.Grace != 0 || !e.Probe.none():
+		return FastProbed
+	case e.Flags&EntryStalled != 0:
+		return FastStalled
+	case either&sideNear != 0:
+		return FastFragmented
+	}
+	return FastReady
+}
+
+// fastFirst returns which segments are the first of their kind: those that bring a letter of the history, and those by which the time of
+// the first response is measured.
+func (e *Entry) fastFirst() (first uint8) {
+	for dir := Original; dir <= Reply; dir++ {
+		if !e.has(dir, 'd') {
+			first |= FastFirstData << dir
+		}
+		if !e.has(dir, 'a') {
+			first |= FastFirstACK << dir
+		}
+	}
+	switch {
+	case e.Flags&(EntryResponded|EntryPickedUp) != 0:
+	case e.Flags&EntryAsked != 0:
+		first |= FastFirstData << Reply
+	default:
+		first |= FastFirstData << Original
+	}
+	return first
+}
+
+// Absorb enters what a fast path saw of the connection tu, of either direction, which afterwards is what stepping those segments would
+// have made of it. It reports whether the connection is remembered and alive then: one that looked expired comes back to life.
+func (t *Table) Absorb(now Instant, tu *Tuple, p *Progress) bool {
+	name := t.index.naming(tu)
+	i := t.find(&name)
+	if i == none {
+		return false
+	}
+	e := t.take(i)
+	t.absorb(e, p)
+	return e.Deadline > now
+}
+
+// Peek takes over what a fast path has seen of e.
+func (t *Table) Peek(e *Entry) {
+	if e.FastSlot != 0 && t.cfg.Fast != nil {
+		if p, ok := t.cfg.Fast.Peek(e); ok {
+			t.absorb(e, &p)
+		}
+	}
+}
+
+// TakeOver stops e on a fast path and takes over what that has seen of it, so that the entry is true until it is armed again.
+func (t *Table) TakeOver(e *Entry) {
+	if e.FastSlot != 0 && t.cfg.Fast != nil {
+		if p, ok := t.cfg.Fast.Freeze(e); ok {
+			t.absorb(e, &p)
+		}
+	}
+}
+
+// lapsed reports whether the timer of e has run out, by what a fast path has seen too. An entry that it reports of is on none any more.
+func (t *Table) lapsed(e *Entry, now Instant) bool {
+	if e.Deadline <= now {
+		t.Peek(e)
+	}
+	if e.Deadline <= now {
+		t.TakeOver(e)
+	}
+	return e.Deadline <= now
+}
+
+// SetSlot writes the FastSlot of the entry of tu, of either direction, and reports whether there is one.
+func (t *Table) SetSlot(tu *Tuple, slot uint32) bool {
+	name := t.index.naming(tu)
+	i := t.find(&name)
+	if i == none {
+		return false
+	}
+	t.take(i).FastSlot = slot
+	return true
+}
+
+func (t *Table) absorb(e *Entry, p *Progress) {
+	t.absorbed++
+	if p.Packets[0]|p.Packets[1] == 0 {
+		return
+	}
+	f := &p.Fast
+	for n := range e.Side {
+		s, q := &e.Side[n], &f.Side[n]
+		s.End, s.MaxEnd, s.MaxAck, s.MaxWin, s.Win, s.TSRecent = q.End, q.MaxEnd, q.MaxAck, q.MaxWin, q.Win, q.TSRecent
+		s.Flags, s.Retrans = q.Flags, q.Retrans
+		s.Packets += p.Packets[n]
+		s.Bytes += p.Bytes[n]
+		e.FastPackets[n] += p.Packets[n]
+		e.FastBytes[n] += p.Bytes[n]
+	}
+	l := &f.Last
+	e.last.seq, e.last.ack, e.last.end, e.last.win = l.Seq, l.Ack, l.End, l.Win
+	e.last.dir, e.last.kind, e.last.retrans = l.Dir, l.Kind, uint8(l.Retrans)
+	e.LastDir, e.LastKind = Direction(f.LastDir), KindACK
+	e.LastSeen, e.Refreshed = f.LastSeen, f.LastSeen
+	e.Timeout, e.Deadline = f.Timeout, f.Deadline
+	e.Flags |= EntryFastUntold
+	e.relieve()
+	e.rewake()
+	t.retimed(e)
+}
