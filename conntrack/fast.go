@@ -127,9 +127,10 @@ func (w FastWhy) String() string { return fastWhyWords[w] }
 
 // Progress is what a fast path saw of a connection since it was last taken over.
 type Progress struct {
-	// Fast is as the last segment that passed left it. It says nothing where none did.
+	// Fast is as the last segment that passed left it. With LastSeen 0 it says nothing, and only the counts are taken over.
 	Fast Fast
 	// Packets and Bytes passed since the last take-over, by the entry's direction: queue messages as the engine would have got them
-	// (a GSO super-packet is one) and IP bytes.
+	// (a GSO super-packet is one) and IP bytes. They are added modulo 2^64, so that an owner can take a count back. Without any packets
+	// there is no progress, whatever Fast says.
 	Packets, Bytes [2]uint64
 }

@@ -50,8 +50,8 @@ func (e *Entry) fastWhy(r *Rules, p *Params) FastWhy {
 		return FastCandidate
 	case either&(SideFIN|SideRST) != 0:
 		return FastClosing
-	case either&SideLiberal != 0 && (r.Check != SeqKernel || e.Flags&entryHeals != 0):
-		return FastLiberal // a connection that the kernel check picked up stays so
+	case r.Check == SeqKernel && e.Flags&entryHeals != 0, r.Check != SeqKernel && either&SideLiberal != 0:
+		return FastLiberal // not what the kernel check picked up, which stays liberal
 	case e.Flags&EntryShortened != 0:
 		return FastShortened
 	case p.Lead != 0 || p.Grace != 0 || !e.Probe.none():
@@ -127,14 +127,19 @@ func (t *Table) lapsed(e *Entry, now Instant) bool {
 	return e.Deadline <= now
 }
 
-// SetSlot writes the FastSlot of the entry of tu, of either direction, and reports whether there is one.
+// SetSlot writes the FastSlot of the entry of tu, of either direction, and reports whether there is one. What passed at another place is
+// taken over.
 func (t *Table) SetSlot(tu *Tuple, slot uint32) bool {
 	name := t.index.naming(tu)
 	i := t.find(&name)
 	if i == none {
 		return false
 	}
-	t.take(i).FastSlot = slot
+	e := t.take(i)
+	if e.FastSlot != slot {
+		t.TakeOver(e)
+	}
+	e.FastSlot = slot
 	return true
 }
 
@@ -143,15 +148,21 @@ func (t *Table) absorb(e *Entry, p *Progress) {
 	if p.Packets[0]|p.Packets[1] == 0 {
 		return
 	}
+	for n := range e.Side {
+		e.Side[n].Packets += p.Packets[n]
+		e.Side[n].Bytes += p.Bytes[n]
+		e.FastPackets[n] += p.Packets[n]
+		e.FastBytes[n] += p.Bytes[n]
+	}
+	e.Flags |= EntryFastUntold
 	f := &p.Fast
+	if f.LastSeen == 0 {
+		return
+	}
 	for n := range e.Side {
 		s, q := &e.Side[n], &f.Side[n]
 		s.End, s.MaxEnd, s.MaxAck, s.MaxWin, s.Win, s.TSRecent = q.End, q.MaxEnd, q.MaxAck, q.MaxWin, q.Win, q.TSRecent
 		s.Flags, s.Retrans = q.Flags, q.Retrans
-		s.Packets += p.Packets[n]
-		s.Bytes += p.Bytes[n]
-		e.FastPackets[n] += p.Packets[n]
-		e.FastBytes[n] += p.Bytes[n]
 	}
 	l := &f.Last
 	e.last.seq, e.last.ack, e.last.end, e.last.win = l.Seq, l.Ack, l.End, l.Win
@@ -159,7 +170,6 @@ func (t *Table) absorb(e *Entry, p *Progress) {
 	e.LastDir, e.LastKind = Direction(f.LastDir), KindACK
 	e.LastSeen, e.Refreshed = f.LastSeen, f.LastSeen
 	e.Timeout, e.Deadline = f.Timeout, f.Deadline
-	e.Flags |= EntryFastUntold
 	e.relieve()
 	e.rewake()
 	t.retimed(e)
