@@ -170,7 +170,6 @@ func (t *Table) absorb(e *Entry, p *Progress) {
 	e.LastDir, e.LastKind = Direction(f.LastDir), KindACK
 	e.LastSeen, e.Refreshed = f.LastSeen, f.LastSeen
 	e.Timeout, e.Deadline = f.Timeout, f.Deadline
-	e.relieve()
 	e.rewake()
 	t.retimed(e)
 }

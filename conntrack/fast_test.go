@@ -51,6 +51,12 @@ func fastEntry(r *rand.Rand, kernel bool) Entry {
 		s := &e.Side[d]
 		e.last = kernelLast{seq: s.End, ack: s.MaxAck, end: s.End, win: uint16(s.Win >> s.Scale), dir: d, kind: uint8(r.UintN(6)), retrans: uint8(r.UintN(4))}
 	}
+	if rare(60) {
+		e.Probe = Probe{Ack: [2]Seq{e.Side[0].MaxAck, e.Side[1].MaxAck}, Asked: 3, Tries: 1}
+	}
+	if rare(60) {
+		e.Side[r.IntN(2)].MaxWin = 0
+	}
 	e.HistoryN = uint8(copy(e.History[:], []string{"ShADad", "ShADa", "ShAa", "ShADd"}[r.IntN(4)]))
 	if rare(4) {
 		e.HistoryN = uint8(copy(e.History[:], "ShADad"))

@@ -26,7 +26,7 @@ import (
 // Numbers are little-endian. A file counts as a whole or not at all: nothing of it is used before the sum was right.
 const (
 	stateMagic   = "halfopen state\n"
-	stateVersion = 5
+	stateVersion = 6
 
 	recordTimeouts = 'T'
 	recordFlow     = 'E'

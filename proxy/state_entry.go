@@ -10,12 +10,12 @@ import (
 
 // flowSize is the length of a flow in a state file: addresses and ports, ids, times, both sides, the candidate, the rest.
 const (
-	sideSize     = 8*4 + 2 + 2 + 2*8
+	sideSize     = 8*4 + 2 + 2 + 4*8
 	measuresSize = 7*4 + 8 + 1 + 2
 	flowSize     = 2*16 + 2*2 + 2*8 + 5*8 + 2*sideSize + (8 + 2*4 + 2 + 1 + 2 + 1) + measuresSize + 4 + 2 + 2 + 2*2 + 2*2 + 6 + len(conntrack.Entry{}.History)
 )
 
-// appendFlow encodes a saved entry; set is the number of its timeouts in the file. Epoch, Rule, Timers and Counted mean nothing
+// appendFlow encodes a saved entry; set is the number of its timeouts in the file. Epoch, Rule, Timers, Counted and FastSlot mean nothing
 // outside the engine that the entry comes from.
 func appendFlow(b []byte, e *conntrack.Entry, set uint16) []byte {
 	le := binary.LittleEndian
@@ -37,6 +37,8 @@ func appendFlow(b []byte, e *conntrack.Entry, set uint16) []byte {
 		b = append(b, s.Scale, s.Retrans)
 		b = le.AppendUint64(b, s.Packets)
 		b = le.AppendUint64(b, s.Bytes)
+		b = le.AppendUint64(b, e.FastPackets[i])
+		b = le.AppendUint64(b, e.FastBytes[i])
 	}
 	for _, n := range [...]uint32{uint32(e.Handshake), uint32(e.Response), uint32(e.Stall), e.Retransmits[0], e.Retransmits[1], e.OutOfWindow[0], e.OutOfWindow[1]} {
 		b = le.AppendUint32(b, n)
@@ -95,6 +97,7 @@ func parseFlow(b []byte, e *conntrack.Entry) (set uint16, err error) {
 		s.Flags = conntrack.SideFlags(f.u16())
 		s.Scale, s.Retrans = f.u8(), f.u8()
 		s.Packets, s.Bytes = f.u64(), f.u64()
+		e.FastPackets[i], e.FastBytes[i] = f.u64(), f.u64()
 	}
 	for _, n := range [...]*conntrack.Micros{&e.Handshake, &e.Response, &e.Stall} {
 		*n = conntrack.Micros(f.u32())
