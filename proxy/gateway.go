@@ -294,6 +294,9 @@ func (w *Worker) equip(pol *policy.Policy, shadows []*policy.Policy, trial bool,
 
 // serve runs the workers until ctx ends, then settles everything.
 func (g *Gateway) serve(ctx context.Context) error {
+	alert, restore := makePlaces(g.cfg.workers())
+	defer restore()
+	g.shared.alert = alert
 	g.putStarts()
 	go g.watcher.run()
 	for _, w := range g.workers {

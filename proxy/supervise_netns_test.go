@@ -397,3 +397,29 @@ func TestStopWithHangingWorkers(t *testing.T) {
 	}
 	s.balanced()
 }
+
+// Calls are answered at once though the worker waits in the kernel, each of many that come together too, while it is alert and while it sleeps.
+func TestWaitingWorkerIsCalled(t *testing.T) {
+	s := newSite(t, nil)
+	w := s.workerList()[0]
+	for _, quiet := range []time.Duration{0, alertFor + 2*idleWait} {
+		time.Sleep(quiet)
+		begin := time.Now()
+		var calls sync.WaitGroup
+		for range 50 {
+			calls.Go(func() {
+				if err := w.Do(context.Background(), func(conntrack.Instant, *Worker) {}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		calls.Wait()
+		if took := time.Since(begin); took > 50*idleWait/4 {
+			t.Errorf("50 calls took %v after a silence of %v", took, quiet)
+		}
+	}
+	s.say(s.live)
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
-	"time"
 
 	"halfopen/conntrack"
 	"halfopen/policy"
@@ -18,10 +17,9 @@ import (
 )
 
 const (
-	batchSize   = 256                    // packets that one receive call takes at most
-	secondSize  = 16                     // the same, from the second queue
-	idleWait    = 100 * time.Millisecond // how long a worker sleeps at most: the resolution of timers on an idle gateway
-	expireChunk = batchSize              // entries that one turn expires at most: as many as one can make
+	batchSize   = 256       // packets that one receive call takes at most
+	secondSize  = 16        // the same, from the second queue
+	expireChunk = batchSize // entries that one turn expires at most: as many as one can make
 )
 
 // errAbandoned ends a worker whose queue was given to another.
@@ -59,12 +57,14 @@ type Worker struct {
 
 	calls     chan call // administrative calls, any goroutine
 	waiter    *nfqueue.Waiter
-	beat      atomic.Int64  // Instant of the last turn, any goroutine reads
-	received  atomic.Uint64 // counts.Received, any goroutine reads
-	abandoned atomic.Bool   // set by the supervisor
-	stopping  atomic.Bool   // set by Stop
-	done      chan struct{} // closed when the thread has ended
-	err       error         // why it ended, valid after done
+	waited    bool              // the present turn has waited for its batch
+	lastBatch conntrack.Instant // when packets came last
+	beat      atomic.Int64      // Instant of the last turn, any goroutine reads
+	received  atomic.Uint64     // counts.Received, any goroutine reads
+	abandoned atomic.Bool       // set by the supervisor
+	stopping  atomic.Bool       // set by Stop
+	done      chan struct{}     // closed when the thread has ended
+	err       error             // why it ended, valid after done
 
 	started  bool  // it has a thread; the supervisor's
 	retired  bool  // its queues are given up and its numbers kept elsewhere; the gateway's mutex
@@ -82,6 +82,7 @@ type shared struct {
 	pending    *Pending
 	slog       *slog.Logger
 	failClosed bool // what is held when the gateway stops is dropped
+	alert      bool // workers may keep their place in Go's scheduler while they wait; set before they start
 }
 
 // call is an administrative function to be run between two batches.
@@ -116,15 +117,15 @@ func (w *Worker) run() {
 			w.err = fmt.Errorf("proxy: worker of queue %d: panic: %v\n%s", w.queue, r, debug.Stack())
 		}
 	}()
+	w.tick()
 	for {
-		w.tick()
-		w.beat.Store(int64(w.now))
 		if w.abandoned.Load() {
 			w.report()
 			w.err = errAbandoned
 			return
 		}
 		n, err := w.turn()
+		w.beat.Store(int64(w.now))
 		if err != nil {
 			w.err = err
 			return
@@ -133,7 +134,7 @@ func (w *Worker) run() {
 			w.err = w.settle()
 			return
 		}
-		if n == 0 {
+		if n == 0 && !w.waited {
 			w.wait()
 		}
 	}
@@ -141,7 +142,7 @@ func (w *Worker) run() {
 
 // turn takes one batch from each queue, runs what time and the operator ask for, and returns how many packets it saw.
 func (w *Worker) turn() (int, error) {
-	n, err := w.main.Recv(w.batch[:], 0)
+	n, err := w.receive()
 	if err != nil {
 		return n, fmt.Errorf("proxy: queue %d: %w", w.queue, err)
 	}
@@ -231,18 +232,6 @@ func (w *Worker) advance() {
 	w.publish()
 }
 
-// wait sleeps until a queue has packets, somebody calls, or a timer is due.
-func (w *Worker) wait() {
-	d := idleWait
-	if next := w.engine.Next(); next < w.now.Add(d) {
-		d = max(next.Sub(w.now), time.Millisecond)
-	}
-	if _, err := w.waiter.Wait(d); err != nil {
-		w.shared.slog.Warn("waiting for packets", "queue", w.queue, "err", err)
-		time.Sleep(d)
-	}
-}
-
 // runCalls runs at most one administrative call, so that a long series of them never keeps packets waiting.
 func (w *Worker) runCalls() {
 	select {
@@ -280,12 +269,6 @@ func (w *Worker) Do(ctx context.Context, fn func(now conntrack.Instant, w *Worke
 func (w *Worker) Stop() {
 	w.stopping.Store(true)
 	w.waiter.Wake()
-}
-
-// tick reads the clock: once per turn.
-func (w *Worker) tick() {
-	w.now = w.shared.clock.Now()
-	w.offset = w.shared.clock.Follow(w.offset)
 }
 
 // decide appends the record of the packet at hand.

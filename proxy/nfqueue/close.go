@@ -57,6 +57,9 @@ func (q *Queue) Release() (held uint32, err error) {
 // Close unbinds the queue. What is still queued is let go first where the queue fails open; the kernel drops the rest.
 // It needs no answer from the kernel and no lock, so it ends under any load.
 func (q *Queue) Close() error {
+	if q.closed {
+		return ErrClosed
+	}
 	var err error
 	if q.cfg.FailOpen {
 		_, err = q.Release()
@@ -64,7 +67,10 @@ func (q *Queue) Close() error {
 	if q.proc != nil {
 		q.proc.Close()
 	}
-	if e := q.nf.Close(); e != nil && err == nil {
+	q.gate.Lock()
+	defer q.gate.Unlock()
+	q.closed, q.shut = true, true
+	if e := unix.Close(q.fd); e != nil && err == nil {
 		err = fmt.Errorf("nfqueue: closing queue %d: %w", q.cfg.Number, e)
 	}
 	return err
@@ -81,15 +87,13 @@ func (q *Queue) Abandon() error {
 		out = e.buf
 	}
 	out = append(out, commandMessage(q.cfg.Number, cfgCmdUnbind)...)
-	var errno error
-	err := q.raw.Control(func(fd uintptr) {
-		errno = unix.Sendto(int(fd), out, unix.MSG_DONTWAIT, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-	})
-	if err != nil {
+	q.gate.RLock()
+	defer q.gate.RUnlock()
+	if q.shut {
 		return ErrClosed
 	}
-	if errno != nil {
-		return fmt.Errorf("nfqueue: unbinding queue %d: %w", q.cfg.Number, errno)
+	if err := unix.Sendto(q.fd, out, unix.MSG_DONTWAIT, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("nfqueue: unbinding queue %d: %w", q.cfg.Number, err)
 	}
 	return nil
 }
@@ -113,10 +117,11 @@ func NewWaiter(queues ...*Queue) (*Waiter, error) {
 	w := &Waiter{queues: queues, wake: wake, fds: make([]unix.PollFd, len(queues)+1)}
 	w.fds[len(queues)] = unix.PollFd{Fd: int32(wake), Events: unix.POLLIN}
 	for i, q := range queues {
-		if err := q.raw.Control(func(fd uintptr) { w.fds[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} }); err != nil {
+		if q.closed {
 			unix.Close(wake)
 			return nil, ErrClosed
 		}
+		w.fds[i] = unix.PollFd{Fd: int32(q.fd), Events: unix.POLLIN}
 	}
 	return w, nil
 }
@@ -139,7 +144,8 @@ func (w *Waiter) Wait(timeout time.Duration) (woken bool, err error) {
 	return n == 8, nil
 }
 
-// Wake ends a Wait, the present one or the next. Every goroutine may call it, at any time.
+// Wake ends a Wait, the present one or the next, and a Recv that waits on one of the queues (see [Queue.Wake]). Every
+// goroutine may call it, at any time.
 func (w *Waiter) Wake() {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -148,6 +154,9 @@ func (w *Waiter) Wake() {
 	}
 	one := [8]byte{1}
 	_, _ = unix.Write(w.wake, one[:])
+	for _, q := range w.queues {
+		q.Wake()
+	}
 }
 
 // Close frees the descriptor. Nobody may be in Wait any more.

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
+	"sync"
+	"time"
 	"unsafe"
 
 	gonfqueue "github.com/florianl/go-nfqueue/v2"
@@ -80,11 +81,10 @@ type Stats struct {
 	VerdictsLost  uint64 // verdict messages given up after every retry; the kernel still holds those packets
 }
 
-// Queue is one bound queue number. It belongs to one goroutine; only Abandon, Kernel and Alive are for others, too.
+// Queue is one bound queue number. It belongs to one goroutine; only Abandon, Wake, Kernel and Alive are for others, too.
 type Queue struct {
 	cfg    Config
-	nf     *gonfqueue.Nfqueue
-	raw    syscall.RawConn
+	fd     int // of a socket that Go's poller does not know
 	portID uint32
 	kernel unix.RawSockaddrNetlink // the kernel's address
 	proc   *os.File                // the queue table of our own network namespace, whichever thread asks
@@ -101,11 +101,12 @@ type Queue struct {
 	lastErr kernelError
 	sendErr error // of a send in between, for the next Flush
 
-	// Arguments and results of the calls below; closures that are made once cost no allocation per call.
-	call           rawCall
-	pollfd         [1]unix.PollFd
-	recvFn, sendFn func(fd uintptr)
-	pollFn         func(fd uintptr)
+	patience time.Duration // SO_RCVTIMEO
+	woken    bool          // by Wake, in the present Recv
+	closed   bool          // the owner's
+
+	gate sync.RWMutex // of others' calls against Close: the descriptor's number may soon be another's
+	shut bool
 }
 
 type mmsghdr struct {
@@ -114,21 +115,12 @@ type mmsghdr struct {
 	_   [unsafe.Sizeof(uintptr(0)) - 4]byte
 }
 
-type rawCall struct {
-	want  int // messages to receive
-	flags int
-	out   []byte // bytes to send
-	ms    int    // poll timeout
-	event int16
-	n     int
-	errno unix.Errno
-}
-
 // Open binds a queue. It keeps to the network namespace of the calling thread.
 //
-// go-nfqueue opens and closes the socket; its Register is not used, for two reasons: it starts a receive loop of its
-// own, and it binds before it sets the copy mode. Packets that arrive between the two are dropped by the kernel, bypass
-// and fail-open notwithstanding. Open binds, sets mode, flags and length in one message.
+// go-nfqueue opens the socket; its Register is not used, for two reasons: it starts a receive loop of its own, and it
+// binds before it sets the copy mode. Packets that arrive between the two are dropped by the kernel, bypass and fail-open
+// notwithstanding. Open binds, sets mode, flags and length in one message. And it takes the socket out of go-nfqueue's
+// hands, because that has it in Go's poller: there every message and every verdict would wake another thread for nothing.
 //
 // The socket's overflow reports (ENOBUFS) are switched off: with them on, one overflow makes the kernel refuse every
 // further message until the reader has emptied the buffer (NETLINK_S_CONGESTED in af_netlink.c). The loss is counted
@@ -148,12 +140,15 @@ func Open(cfg Config) (*Queue, error) {
 		}
 		return nil, fmt.Errorf("nfqueue: opening queue %d: %w", cfg.Number, err)
 	}
-	q := &Queue{cfg: cfg, nf: nf, portID: nf.Con.PID(), kernel: unix.RawSockaddrNetlink{Family: unix.AF_NETLINK}}
+	q := &Queue{cfg: cfg, portID: nf.Con.PID(), kernel: unix.RawSockaddrNetlink{Family: unix.AF_NETLINK}}
 	q.enc = newEncoder(cfg.Number)
 	q.open = newOutstanding(int(min(cfg.MaxLen, 1<<16)))
 	q.prepare()
+	if err := q.takeOver(nf); err != nil {
+		return nil, fmt.Errorf("nfqueue: queue %d: %w", cfg.Number, err)
+	}
 	if err := q.bind(); err != nil {
-		nf.Con.Close()
+		unix.Close(q.fd)
 		return nil, err
 	}
 	// Without the file, which only root may read, Alive and TailLoss say that they do not know.
@@ -173,7 +168,32 @@ func (c *Config) flags() uint32 {
 	return f
 }
 
-// prepare lays out the receive buffers and the closures.
+// takeOver sets go-nfqueue's socket up and closes it, keeping another descriptor of the same: the poller forgets the
+// socket, the kernel does not.
+func (q *Queue) takeOver(nf *gonfqueue.Nfqueue) error {
+	err := nf.Con.SetReadBuffer(q.cfg.ReadBuffer)
+	if err != nil {
+		err = fmt.Errorf("receive buffer of %d bytes: %w", q.cfg.ReadBuffer, err)
+	}
+	// Kernels before 2.6.30 and 4.3 lack these; then reports are counted and refused verdicts are echoed in full.
+	_ = nf.Con.SetOption(netlink.NoENOBUFS, true)
+	_ = nf.Con.SetOption(netlink.CapAcknowledge, true)
+	raw, e := nf.Con.SyscallConn()
+	if err = errors.Join(err, e); err == nil {
+		e = raw.Control(func(fd uintptr) { q.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3) })
+		err = errors.Join(err, e)
+	}
+	if e := nf.Close(); err != nil {
+		return errors.Join(err, e)
+	}
+	if err := unix.SetNonblock(q.fd, false); err != nil { // who must not wait says so in the call
+		unix.Close(q.fd)
+		return err
+	}
+	return nil
+}
+
+// prepare lays out the receive buffers.
 func (q *Queue) prepare() {
 	n := q.cfg.Batch
 	q.step = (int(q.cfg.CopyRange) + messageOverhead + 63) &^ 63
@@ -186,28 +206,14 @@ func (q *Queue) prepare() {
 		q.headers[i].hdr.Iov = &q.iovs[i]
 		q.headers[i].hdr.SetIovlen(1)
 	}
-	q.recvFn, q.sendFn, q.pollFn = q.rawRecv, q.rawSend, q.rawPoll
 }
 
-// bind sets the socket up and binds it.
+// bind binds the queue.
 func (q *Queue) bind() error {
 	var err error
-	if q.raw, err = q.nf.Con.SyscallConn(); err != nil {
-		return fmt.Errorf("nfqueue: queue %d: %w", q.cfg.Number, err)
-	}
-	if err := q.nf.Con.SetReadBuffer(q.cfg.ReadBuffer); err != nil {
-		return fmt.Errorf("nfqueue: queue %d: receive buffer of %d bytes: %w", q.cfg.Number, q.cfg.ReadBuffer, err)
-	}
-	// Kernels before 2.6.30 and 4.3 lack these; then reports are counted and refused verdicts are echoed in full.
-	_ = q.nf.Con.SetOption(netlink.NoENOBUFS, true)
-	_ = q.nf.Con.SetOption(netlink.CapAcknowledge, true)
-
-	q.call.out = configMessage(&q.cfg)
-	err = q.raw.Control(q.sendFn)
-	if err == nil && q.call.errno != 0 {
-		err = q.call.errno
-	}
-	if err == nil {
+	if errno := q.sendto(configMessage(&q.cfg)); errno != 0 {
+		err = errno
+	} else {
 		err = q.bound()
 	}
 	if err != nil {
@@ -219,12 +225,8 @@ func (q *Queue) bind() error {
 // bound reads the answer to the configuration. The kernel answers before sendmsg returns, and packets can only follow
 // a successful bind: so the first datagram decides, and if it is a packet it stays for Recv.
 func (q *Queue) bound() error {
-	q.call = rawCall{want: 1, flags: unix.MSG_PEEK | unix.MSG_DONTWAIT}
-	if err := q.raw.Control(q.recvFn); err != nil {
-		return err
-	}
-	if q.call.errno != 0 {
-		return q.call.errno
+	if _, errno := q.recvmmsg(1, unix.MSG_PEEK|unix.MSG_DONTWAIT, true); errno != 0 {
+		return errno
 	}
 	var p Packet
 	var ke kernelError
@@ -234,8 +236,9 @@ func (q *Queue) bound() error {
 	case kind == messageError:
 		return ke.errno
 	case kind == messageAck: // nothing that Recv should see
-		q.call = rawCall{want: 1, flags: unix.MSG_DONTWAIT}
-		return q.raw.Control(q.recvFn)
+		if _, errno := q.recvmmsg(1, unix.MSG_DONTWAIT, true); errno != 0 {
+			return errno
+		}
 	}
 	return nil
 }
@@ -266,7 +269,9 @@ func (q *Queue) Number() uint16 { return q.cfg.Number }
 func (q *Queue) Config() Config { return q.cfg }
 
 // ReadBuffer returns the receive buffer in bytes that the kernel granted, its own doubling included.
-func (q *Queue) ReadBuffer() (int, error) { return q.nf.Con.ReadBuffer() }
+func (q *Queue) ReadBuffer() (int, error) {
+	return unix.GetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+}
 
 // Stats returns the counters. Only the queue's owner may call it.
 func (q *Queue) Stats() Stats { return q.stats }

@@ -2,7 +2,6 @@ package nfqueue
 
 import (
 	"errors"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,18 +26,10 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-// brokenSocket is a socket that nothing can be sent on.
-type brokenSocket struct{ syscall.RawConn }
-
-func (brokenSocket) Control(f func(fd uintptr)) error {
-	f(^uintptr(0))
-	return nil
-}
-
 // TestSendFails shows that a verdict that cannot be sent is counted and reported, also when the buffer ran over.
 func TestSendFails(t *testing.T) {
 	q := fakeQueue(1, 2, 3)
-	q.raw = brokenSocket{}
+	q.fd = -1 // nothing can be sent on that
 	q.cfg.Batch = 1
 	q.prepare()
 	q.Accept(1)

@@ -2,7 +2,6 @@ package nfqueue
 
 import (
 	"fmt"
-	"runtime"
 	"time"
 	"unsafe"
 
@@ -10,45 +9,80 @@ import (
 )
 
 // Recv fills batch with what the kernel has queued, in its order, and returns how many packets that are: at most
-// len(batch) and at most Config.Batch. It waits up to timeout for the first (0: not at all; negative: without end) and
-// returns 0 and no error when none came. Losses, refused verdicts and unreadable messages are counted in Stats and
-// never end the queue. The packets' Data is valid until the next Recv.
+// len(batch) and at most Config.Batch. It waits up to timeout for the first (0: not at all; negative: without end), in
+// steps of the kernel's clock tick (1 to 10 ms), and returns 0 and no error when none came, or when Wake or a signal
+// ended the wait. Losses, refused verdicts and unreadable messages are counted in Stats and never end the queue. The
+// packets' Data is valid until the next Recv.
+//
+// A wait of at most [ShortWait] keeps the goroutine's place in Go's scheduler (GOMAXPROCS): it costs one system call and
+// nothing else when a packet comes, but who waits so must leave places for everybody else. A longer wait gives the place
+// up, and getting one again costs some tens of microseconds on a busy machine.
 func (q *Queue) Recv(batch []Packet, timeout time.Duration) (int, error) {
-	n, err := q.recvReady(batch)
-	if n > 0 || err != nil || timeout == 0 {
-		return n, err
-	}
-	q.call = rawCall{ms: milliseconds(timeout), event: unix.POLLIN}
-	if err := q.raw.Control(q.pollFn); err != nil {
+	if q.closed {
 		return 0, ErrClosed
 	}
-	return q.recvReady(batch)
+	if timeout == 0 {
+		return q.recvReady(batch)
+	}
+	if err := q.setPatience(timeout); err != nil {
+		return 0, err
+	}
+	short := timeout > 0 && timeout <= ShortWait
+	q.woken = false
+	for range maxReceives {
+		n, errno := q.recvmmsg(min(len(batch), q.cfg.Batch), unix.MSG_WAITFORONE, short)
+		n, more, err := q.received(batch, n, errno)
+		if n > 0 || !more || q.woken || errno == unix.EINTR || err != nil {
+			return n, err
+		}
+	}
+	return 0, nil
+}
+
+// ShortWait is the longest wait of Recv that keeps the goroutine's place in Go's scheduler. The collector can stop it, by a
+// signal, and the scheduler takes no offence before 10 ms.
+const ShortWait = 8 * time.Millisecond
+
+// setPatience sets how long a receive call waits that may wait.
+func (q *Queue) setPatience(timeout time.Duration) error {
+	timeout = max(timeout, 0) // 0 is without end
+	if timeout == q.patience {
+		return nil
+	}
+	tv := unix.NsecToTimeval(int64(timeout + time.Microsecond - 1))
+	if err := unix.SetsockoptTimeval(q.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		return fmt.Errorf("nfqueue: queue %d: receive timeout of %v: %w", q.cfg.Number, timeout, err)
+	}
+	q.patience = timeout
+	return nil
 }
 
 // recvReady takes what is there now. It goes on when a call yields nothing but answers from the kernel.
 func (q *Queue) recvReady(batch []Packet) (int, error) {
 	for range maxReceives {
-		q.call = rawCall{want: min(len(batch), q.cfg.Batch), flags: unix.MSG_DONTWAIT}
-		if err := q.raw.Control(q.recvFn); err != nil {
-			return 0, ErrClosed
-		}
-		switch q.call.errno {
-		case 0:
-		case unix.EAGAIN:
-			return 0, nil
-		case unix.EINTR:
-			continue
-		case unix.ENOBUFS:
-			q.stats.ENOBUFS++
-			continue
-		default:
-			return 0, fmt.Errorf("nfqueue: receiving from queue %d: %w", q.cfg.Number, q.call.errno)
-		}
-		if n := q.take(batch, q.call.n); n > 0 {
-			return n, nil
+		n, errno := q.recvmmsg(min(len(batch), q.cfg.Batch), unix.MSG_DONTWAIT, true)
+		n, more, err := q.received(batch, n, errno)
+		if n > 0 || !more || err != nil {
+			return n, err
 		}
 	}
 	return 0, nil
+}
+
+// received judges a receive call. more says that the next one may find packets although this one brought none.
+func (q *Queue) received(batch []Packet, n int, errno unix.Errno) (packets int, more bool, err error) {
+	switch errno {
+	case 0:
+		return q.take(batch, n), true, nil
+	case unix.EAGAIN:
+		return 0, false, nil
+	case unix.EINTR:
+		return 0, true, nil
+	case unix.ENOBUFS:
+		q.stats.ENOBUFS++
+		return 0, true, nil
+	}
+	return 0, false, fmt.Errorf("nfqueue: receiving from queue %d: %w", q.cfg.Number, errno)
 }
 
 // maxReceives bounds the calls of one Recv that yield no packet.
@@ -67,6 +101,8 @@ func (q *Queue) take(batch []Packet, n int) (packets int) {
 			q.stats.VerdictErrors++
 		case kind == messageForeign:
 			q.stats.Foreign++
+		case kind == messageAck:
+			q.woken = true
 		case kind == messagePacket:
 			q.arrived(p.ID)
 			packets++
@@ -86,21 +122,25 @@ func (q *Queue) arrived(id uint32) {
 	q.open.add(id)
 }
 
-// rawRecv is one recvmmsg.
-func (q *Queue) rawRecv(fd uintptr) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&q.headers[0])), uintptr(q.call.want),
-		uintptr(q.call.flags), 0, 0)
-	q.call.n, q.call.errno = int(n), errno
-	runtime.KeepAlive(q)
+// recvmmsg receives up to want datagrams. Of a short call the scheduler is not told: it is over before anything could be
+// done about it, and of one that the scheduler knows it takes the place away after 20 us.
+func (q *Queue) recvmmsg(want, flags int, short bool) (int, unix.Errno) {
+	if short {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.headers[0])), uintptr(want), uintptr(flags), 0, 0)
+		return int(n), errno
+	}
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.headers[0])), uintptr(want), uintptr(flags), 0, 0)
+	return int(n), errno
 }
 
-// rawPoll waits for q.call.event.
-func (q *Queue) rawPoll(fd uintptr) {
-	q.pollfd[0] = unix.PollFd{Fd: int32(fd), Events: q.call.event}
-	n, err := unix.Poll(q.pollfd[:], q.call.ms)
-	q.call.n, q.call.errno = n, 0
-	if err != nil {
-		q.call.errno, _ = err.(unix.Errno)
+// Wake ends a Recv that waits, the present one or the next that finds no packet first. Every goroutine may call it. The
+// kernel answers an empty request on the queue's own socket.
+func (q *Queue) Wake() {
+	q.gate.RLock()
+	defer q.gate.RUnlock()
+	if !q.shut {
+		noop := appendHeader(nil, nlmsgHeaderLen, unix.NLMSG_NOOP, unix.NLM_F_REQUEST|unix.NLM_F_ACK, 0, 0)[:nlmsgHeaderLen]
+		_ = unix.Sendto(q.fd, noop, unix.MSG_DONTWAIT, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 	}
 }
 

@@ -115,33 +115,30 @@ func (q *Queue) sendEach(b []byte) error {
 
 // send sends b, waiting for the socket where the kernel says that it is out of room.
 func (q *Queue) send(b []byte, tries int) error {
+	if q.closed {
+		return ErrClosed
+	}
+	var errno unix.Errno
 	for range tries {
-		q.call = rawCall{out: b}
-		if err := q.raw.Control(q.sendFn); err != nil {
-			return ErrClosed
-		}
-		switch q.call.errno {
+		switch errno = q.sendto(b); errno {
 		case 0:
 			q.stats.Sends++
 			return nil
 		case unix.EINTR:
 		case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
-			q.call = rawCall{ms: sendWaitMs, event: unix.POLLERR}
-			if err := q.raw.Control(q.pollFn); err != nil {
-				return ErrClosed
-			}
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLERR}}, sendWaitMs)
 		default:
-			return fmt.Errorf("nfqueue: verdicts on queue %d: %w", q.cfg.Number, q.call.errno)
+			return fmt.Errorf("nfqueue: verdicts on queue %d: %w", q.cfg.Number, errno)
 		}
 		q.stats.SendRetries++
 	}
-	return fmt.Errorf("nfqueue: verdicts on queue %d: no room after %d tries: %w", q.cfg.Number, tries, q.call.errno)
+	return fmt.Errorf("nfqueue: verdicts on queue %d: no room after %d tries: %w", q.cfg.Number, tries, errno)
 }
 
-// rawSend is one sendto, to the kernel (port 0).
-func (q *Queue) rawSend(fd uintptr) {
-	b := q.call.out
-	n, _, errno := unix.Syscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT,
+// sendto sends to the kernel (port 0). The kernel carries the accepted packets on within the call, some all the way to
+// a socket; the scheduler is not told (see recvmmsg).
+func (q *Queue) sendto(b []byte) unix.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(q.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT,
 		uintptr(unsafe.Pointer(&q.kernel)), unix.SizeofSockaddrNetlink)
-	q.call.n, q.call.errno = int(n), errno
+	return errno
 }

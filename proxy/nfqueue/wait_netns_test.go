@@ -1,0 +1,108 @@
+//go:build netns
+
+package nfqueue
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestWakeEndsRecv wakes a receive call before and while it waits, short and long, and between packets.
+func TestWakeEndsRecv(t *testing.T) {
+	l := newLetters(t, "3")
+	q := open(t, Config{Number: 3})
+	batch := make([]Packet, DefaultBatch)
+	for _, wait := range []time.Duration{-1, time.Hour, ShortWait} {
+		q.Wake()
+		if n, err := q.Recv(batch, wait); n != 0 || err != nil {
+			t.Errorf("woken before a wait of %v: %d, %v", wait, n, err)
+		}
+		timer := time.AfterFunc(5*time.Millisecond, q.Wake)
+		if n, err := q.Recv(batch, wait); n != 0 || err != nil {
+			t.Errorf("woken in a wait of %v: %d, %v", wait, n, err)
+		}
+		timer.Stop()
+	}
+	q.Wake() // that of the last timer may or may not have been seen
+	for range 2 {
+		if n, err := q.Recv(batch, 0); n != 0 || err != nil {
+			t.Errorf("woken without a wait: %d, %v", n, err)
+		}
+	}
+	if n, err := q.Recv(batch, 20*time.Millisecond); n != 0 || err != nil {
+		t.Errorf("nothing came: %d, %v", n, err)
+	}
+	q.Wake()
+	l.send(t, "a")
+	n, err := q.Recv(batch, time.Minute)
+	if check(t, err); n == 0 { // the wake-up came alone
+		n, err = q.Recv(batch, time.Minute)
+		check(t, err)
+	}
+	if n != 1 {
+		t.Fatalf("received %d packets, want 1", n)
+	}
+	q.Accept(batch[0].ID)
+	check(t, q.Flush())
+	if got := l.arrived(t, 1); got != "a" {
+		t.Errorf("arrived %q", got)
+	}
+	if st := q.Stats(); st.Foreign+st.Malformed+st.VerdictErrors+st.LostIDs != 0 {
+		t.Errorf("a wake-up is no packet, error or loss: %+v", st)
+	}
+}
+
+// TestPollerDoesNotKnow: Go's poller would be woken by every message on a socket that it knows.
+func TestPollerDoesNotKnow(t *testing.T) {
+	newWorld(t)
+	q := open(t, Config{Number: 3})
+	var st unix.Stat_t
+	check(t, unix.Fstat(q.fd, &st))
+	polls := 0
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	check(t, err)
+	for _, f := range fds {
+		if to, _ := os.Readlink(f); to != "anon_inode:[eventpoll]" {
+			continue
+		}
+		polls++
+		info, err := os.ReadFile("/proc/self/fdinfo/" + filepath.Base(f))
+		check(t, err)
+		if strings.Contains(string(info), fmt.Sprintf(" ino:%x ", st.Ino)) {
+			t.Errorf("the queue's socket is known to the poller:\n%s", info)
+		}
+	}
+	if polls == 0 {
+		t.Error("this process has no poller, so nothing was tested")
+	}
+}
+
+// TestCallsAllocateNothing receives and answers on a live queue.
+func TestCallsAllocateNothing(t *testing.T) {
+	newWorld(t)
+	q := open(t, Config{Number: 3})
+	batch := make([]Packet, DefaultBatch)
+	n := testing.AllocsPerRun(100, func() {
+		q.enc.verdict(typeVerdict, 1, verdictAccept, 0, false) // the kernel does not know it, and says so
+		if err := q.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for _, wait := range []time.Duration{0, time.Millisecond} {
+			if n, err := q.Recv(batch, wait); n != 0 || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if q.Stats().VerdictErrors == 0 {
+		t.Error("nothing was sent and received")
+	}
+}
