@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"halfopen/policy"
 	"halfopen/policy/scenario"
 )
 
@@ -32,9 +33,9 @@ func newTestCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			failed := false
+			failed, presets := false, map[string]*policy.Policy{}
 			for _, name := range args {
-				ok, err := testFile(c, name, ref, update, layout)
+				ok, err := testFile(c, name, ref, presets, update, layout)
 				if err != nil { // the others are played all the same
 					fmt.Fprintln(c.ErrOrStderr(), "halfopen: "+err.Error())
 				}
@@ -54,7 +55,7 @@ func newTestCmd() *cobra.Command {
 }
 
 // testFile plays one file, says how it went, and reports whether it went as expected.
-func testFile(c *cobra.Command, name, ref string, update, layout bool) (bool, error) {
+func testFile(c *cobra.Command, name, ref string, presets map[string]*policy.Policy, update, layout bool) (bool, error) {
 	data, err := readUpTo(name, scenario.MaxFileSize)
 	if err != nil {
 		return false, err
@@ -65,7 +66,7 @@ func testFile(c *cobra.Command, name, ref string, update, layout bool) (bool, er
 		fmt.Fprintf(out, "FAIL  %s\n%s\n", name, problems.Error())
 		return false, nil
 	}
-	r := s.Run(scenario.Config{Policy: ref, Read: func(p string) ([]byte, error) { return readPolicyFile(filepath.FromSlash(p)) }})
+	r := s.Run(scenario.Config{Policy: ref, Presets: presets, Read: func(p string) ([]byte, error) { return readPolicyFile(filepath.FromSlash(p)) }})
 	if update && r.Played {
 		text := r.Update(s)
 		if layout {

@@ -5,16 +5,22 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"halfopen/conntrack"
 	"halfopen/policy"
 )
 
+// presets are those that the tests' scripts name, compiled once.
+var presets = map[string]*policy.Policy{}
+
+const scenarios = "../testdata/*/*.scn"
+
 // files returns the scenarios that come with the policies.
 func files(t testing.TB) []string {
 	t.Helper()
-	names, err := filepath.Glob("../testdata/*/*.scn")
+	names, err := filepath.Glob(scenarios)
 	if err != nil || len(names) < 80 {
 		t.Fatalf("%d scenarios, %v", len(names), err)
 	}
@@ -45,7 +51,7 @@ func TestFiles(t *testing.T) {
 	for _, name := range files(t) {
 		t.Run(strings.TrimPrefix(name, "../testdata/"), func(t *testing.T) {
 			s := parseFile(t, name)
-			r := s.Run(Config{})
+			r := plays()[name]
 			if len(r.Problems) > 0 {
 				t.Error(r.Problems.Error())
 			}
@@ -64,6 +70,39 @@ func presetOf(ref string) string {
 	name, _, _ := policy.CutReference(ref)
 	return name
 }
+
+// shown is what the scenarios hit when plays played them.
+var shown = newCovered()
+
+// plays plays every scenario that comes with the policies, once for all tests, and returns what came of each by its name.
+var plays = sync.OnceValue(func() map[string]*Result {
+	results := map[string]*Result{}
+	names, _ := filepath.Glob(scenarios)
+	for _, name := range names {
+		data, _ := os.ReadFile(name)
+		s, _ := Parse(name, data)
+		if s == nil { // parseFile says what is wrong
+			continue
+		}
+		results[name] = s.Run(Config{
+			Presets: presets,
+			Observe: func(p *policy.Policy, _ *conntrack.Segment, out *policy.Outcome) {
+				shown.hit(p, out.Finding, out.Action)
+			},
+			Timed: func(p *policy.Policy, ev *policy.TimeEvent) {
+				switch {
+				case ev.Kind == policy.TimeExpired || ev.Kind == policy.TimeUnanswered:
+					shown.hit(p, ev.Finding, ev.Action)
+				case ev.Kind == policy.TimeFlow:
+					if f, ok := ev.Flow.Entry.Expired(ev.Flow.Why); ok { // a silent end has no event of its own
+						shown.hit(p, f, *p.Action(p.RuleByName(ev.Flow.Rule), conntrack.Original, f))
+					}
+				}
+			},
+		})
+	}
+	return results
+})
 
 // covered is what scenarios hit.
 type covered struct {
@@ -143,27 +182,12 @@ func (c *covered) missing(p *policy.Policy) (words []string) {
 // Each finding, each action of each preset that is not forwarding alone, and what each value of each option changes, is hit by a
 // scenario.
 func TestCoverage(t *testing.T) {
-	c := newCovered()
 	for _, name := range files(t) {
-		r := parseFile(t, name).Run(Config{
-			Observe: func(p *policy.Policy, _ *conntrack.Segment, out *policy.Outcome) {
-				c.hit(p, out.Finding, out.Action)
-			},
-			Timed: func(p *policy.Policy, ev *policy.TimeEvent) {
-				switch {
-				case ev.Kind == policy.TimeExpired || ev.Kind == policy.TimeUnanswered:
-					c.hit(p, ev.Finding, ev.Action)
-				case ev.Kind == policy.TimeFlow:
-					if f, ok := ev.Flow.Entry.Expired(ev.Flow.Why); ok { // a silent end has no event of its own
-						c.hit(p, f, *p.Action(p.RuleByName(ev.Flow.Rule), conntrack.Original, f))
-					}
-				}
-			},
-		})
-		if !r.Played {
-			t.Error(r.Problems)
+		if r := plays()[name]; r == nil || !r.Played {
+			t.Errorf("%s was not played", name)
 		}
 	}
+	c := &shown
 	for f, ok := range c.found {
 		if !ok {
 			t.Errorf("no scenario shows %s", conntrack.Finding(f))

@@ -17,6 +17,8 @@ type Config struct {
 	// Read returns the files that the script names, and those that policies inherit from. Names are relative to where the
 	// script's own name is. Nil: only presets and sections of the script are known.
 	Read func(name string) ([]byte, error)
+	// Presets keeps the presets that scripts named, for those that are played after them; nil: each is compiled anew.
+	Presets map[string]*policy.Policy
 	// Observe is told of each segment that the policy decided; nil for nobody. The outcome is valid during the call.
 	Observe func(p *policy.Policy, s *conntrack.Segment, out *policy.Outcome)
 	// Explain is told how each such decision came about, after Observe; nil for nobody.
@@ -166,6 +168,10 @@ func (r *run) open(ref string, at *statement, over []policy.Override) *policy.Po
 	if sec := r.s.section(ref); sec != nil {
 		return r.loaded(ref, []byte(sec.data), read, over)
 	}
+	key := fmt.Sprint(ref, over)
+	if p := r.cfg.Presets[key]; p != nil {
+		return p
+	}
 	if p, problems, ok := policy.OpenPreset(ref, over...); ok {
 		preset, _, _ := policy.CutReference(ref)
 		for i := range problems {
@@ -174,6 +180,9 @@ func (r *run) open(ref string, at *statement, over []policy.Override) *policy.Po
 			}
 		}
 		r.res.Problems = append(r.res.Problems, problems...)
+		if p != nil && r.cfg.Presets != nil {
+			r.cfg.Presets[key] = p
+		}
 		return p
 	}
 	name := ref

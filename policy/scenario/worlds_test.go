@@ -59,7 +59,7 @@ func TestWorlds(t *testing.T) {
 					continue
 				}
 				played++
-				if r := s.Run(Config{world: w.world}); len(r.Problems) > 0 {
+				if r := s.Run(Config{Presets: presets, world: w.world}); len(r.Problems) > 0 {
 					t.Errorf("%s\n%v", name, r.Problems.Error())
 				}
 			}
@@ -78,7 +78,7 @@ func TestEveryWrap(t *testing.T) {
 		for _, edge := range []uint32{0, 1 << 31} {
 			n := edge - uint32(i*9)
 			w := world{shift: [2]uint32{n - uint32(1_000_000_007), n - uint32(2_000_000_014) + 5}}
-			if r := s.Run(Config{world: w}); len(r.Problems) > 0 {
+			if r := s.Run(Config{Presets: presets, world: w}); len(r.Problems) > 0 {
 				t.Fatalf("shift %v\n%v", w.shift, r.Problems)
 			}
 		}

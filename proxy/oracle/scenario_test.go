@@ -6,8 +6,12 @@ import (
 	"testing"
 
 	"halfopen/conntrack"
+	"halfopen/policy"
 	"halfopen/policy/scenario"
 )
+
+// presets are those that the scenarios name.
+var presets = map[string]*policy.Policy{}
 
 var endNames = [2]string{"client", "server"}
 
@@ -24,7 +28,7 @@ func (f *flow) scenario(e *engine, kernel []string) string {
 	if len(problems) > 0 {
 		return text
 	}
-	if len(s.Run(scenario.Config{}).Problems) > 0 {
+	if len(s.Run(scenario.Config{Presets: presets}).Problems) > 0 {
 		text = f.script(results, kernel, nil)
 		if s, problems = scenario.Parse("flow.scn", []byte(text)); len(problems) > 0 {
 			return text
@@ -141,7 +145,7 @@ func TestScenarios(t *testing.T) {
 		if len(problems) > 0 {
 			t.Fatalf("%v in\n%s", problems, text)
 		}
-		if r := s.Run(scenario.Config{}); len(r.Problems) > 0 {
+		if r := s.Run(scenario.Config{Presets: presets}); len(r.Problems) > 0 {
 			t.Fatalf("flow %d: %v in\n%s", n, r.Problems, text)
 		}
 		played++
