@@ -322,7 +322,7 @@ func TestGoodEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := policyOf(t, "preset: "+name)
 			carried, closed := 0, 0
-			for seed := range uint64(60) {
+			for seed := range uint64(60 / breadth) {
 				rng := rand.New(rand.NewPCG(seed, 13))
 				l := newLAN(t, p)
 				for range 400 {
@@ -339,7 +339,7 @@ func TestGoodEnds(t *testing.T) {
 				}
 				l.close(l.now)
 			}
-			if carried < 60*50 || closed < 20 {
+			if carried < 60/breadth*50 || closed < 20/breadth {
 				t.Errorf("only %d segments, %d connections that both ends closed", carried, closed)
 			}
 		})

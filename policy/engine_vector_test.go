@@ -41,14 +41,19 @@ func vectors() []vector {
 }
 
 func TestVectors(t *testing.T) {
+	policies := map[string]*Policy{} // by text: an engine does not change its policy
 	for _, v := range vectors() {
 		for _, preset := range strings.Fields(v.presets) {
 			t.Run(v.name+" "+preset, func(t *testing.T) {
+				text := "preset: " + preset + "\n" + v.extra
+				if policies[text] == nil {
+					policies[text] = policyOf(t, text)
+				}
 				for _, w := range worlds {
 					if v.alone && w.interval != nil {
 						continue
 					}
-					x := newScript(policyOf(t, "preset: "+preset+"\n"+v.extra), EngineConfig{NoAdopt: true}, w)
+					x := newScript(policies[text], EngineConfig{NoAdopt: true}, w)
 					x.run(t, v.script)
 				}
 			})

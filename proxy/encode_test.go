@@ -78,7 +78,7 @@ func TestDecodeUndoesEncode(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	d, e := NewDecoder(), NewEncoder(EncoderConfig{})
 	var got conntrack.Segment
-	for range 20000 {
+	for range 20000 / breadth {
 		want, payload := randomSegment(r)
 		pkt, err := e.Segment(&want, payload)
 		if err != nil {

@@ -121,6 +121,9 @@ func TestStateAnyBitFlipped(t *testing.T) {
 	_, _, file := savedState(t, 2)
 	for i := range file {
 		for bit := range 8 {
+			if (i+bit)%breadth != 0 {
+				continue
+			}
 			b := bytes.Clone(file)
 			b[i] ^= 1 << bit
 			if st, err := LoadState(bytes.NewReader(b)); st != nil || err == nil {

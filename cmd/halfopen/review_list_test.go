@@ -35,8 +35,11 @@ func TestReviewIndexedAsStreamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, words := range [][]string{nil, {"verdict:drop"}, {"reason:syn-established", "outcome:forgotten"}, {"src:10.0.0.0/12", "event:flow"}, {"--rev", "77ab"}, {"--limit", "7"}} {
-		for _, format := range []string{"text", "json", "csv"} {
+	for i, words := range [][]string{nil, {"verdict:drop"}, {"reason:syn-established", "outcome:forgotten"}, {"src:10.0.0.0/12", "event:flow"}, {"--rev", "77ab"}, {"--limit", "7"}} {
+		for j, format := range []string{"text", "json", "csv"} {
+			if (i+j)%breadth != 0 {
+				continue
+			}
 			got, said, err := runReview(append([]string{dir, "-o", format}, words...)...)
 			if err != nil {
 				t.Fatal(err, said)

@@ -3,4 +3,4 @@
 package stats
 
 // breadth is of how many simulated experiments one is made in the fast tier; the full tier makes them all.
-const breadth = 10
+const breadth = 20

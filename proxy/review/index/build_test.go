@@ -146,7 +146,7 @@ func TestIncremental(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer y.Close()
-	for i := range 60 {
+	for i := range 60 / breadth * 2 {
 		for j := range i {
 			put(w, 1+j%7, []string{"new", "fin", "rst"}[j%3])
 		}
@@ -220,7 +220,7 @@ func TestKilledWhileIndexing(t *testing.T) {
 
 // A file that is compressed after it was indexed is the same file.
 func TestCompressedLater(t *testing.T) {
-	dir, _ := generate(t, loggen.Config{Seed: 10, Decisions: 5000, MaxFileBytes: 2 << 20})
+	dir, _ := generate(t, loggen.Config{Seed: 10, Decisions: 5000 / breadth, MaxFileBytes: 2 << 20 / breadth})
 	x := open(t, dir)
 	files, _ := decisionlog.Files(dir)
 	var blocks, after int
@@ -380,7 +380,7 @@ func TestFullDisk(t *testing.T) {
 
 // Indexing ends when it is told to, and goes on where it was.
 func TestCancelled(t *testing.T) {
-	dir, _ := generate(t, loggen.Config{Seed: 12, Decisions: 3000})
+	dir, _ := generate(t, loggen.Config{Seed: 12, Decisions: 3000 / breadth})
 	c, cancel := context.WithCancel(ctx)
 	x, err := Open(c, dir, Options{blockMax: 200, Progress: func(Progress) { cancel() }})
 	if err == nil || x == nil {

@@ -170,6 +170,9 @@ func TestDamagedFiles(t *testing.T) {
 		"plain in name":   {logFile, zst.Bytes()},
 		"nothing but one": {logFile + ".zst", zst.Bytes()[:8]},
 	} {
+		if breadth > 1 && (name == "cut" || name == "compressed" || name == "cut frame") {
+			continue // in the full tier: much of it is as in others, or in other packages' tests
+		}
 		t.Run(name, func(t *testing.T) {
 			dir := writeLog(t, c.file, c.text)
 			for range 2 { // the second time it is all known

@@ -53,7 +53,7 @@ func TestRebuilt(t *testing.T) {
 		}, "is made anew"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, _ := generate(t, loggen.Config{Seed: 7, Decisions: 2000, MaxFileBytes: 300 << 10})
+			dir, _ := generate(t, loggen.Config{Seed: 7, Decisions: 2000 / min(breadth, 2), MaxFileBytes: 300 << 10 / min(breadth, 2)})
 			open(t, dir).Close()
 			files, _ := decisionlog.Files(dir)
 			c.harm(t, dir, files)
@@ -121,7 +121,7 @@ func TestOddDirectory(t *testing.T) {
 
 // What retention removes is forgotten, and no more.
 func TestRetention(t *testing.T) {
-	dir, _ := generate(t, loggen.Config{Seed: 9, Decisions: 4000, MaxFileBytes: 400 << 10})
+	dir, _ := generate(t, loggen.Config{Seed: 9, Decisions: 4000 / min(breadth, 2), MaxFileBytes: 400 << 10 / min(breadth, 2)})
 	x := open(t, dir)
 	files, _ := decisionlog.Files(dir)
 	if len(files) < 6 {

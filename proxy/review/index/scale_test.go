@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	scaleDecisions = flag.Int("decisions", 50_000, "TestScale: decisions of the log; 10000000 is the size of docs/review.md's figures")
+	scaleDecisions = flag.Int("decisions", 60_000/breadth, "TestScale: decisions of the log; 10000000 is the size of docs/review.md's figures")
 	scaleKeep      = flag.Bool("scale-keep", false, "TestScale: use the log's index as it is, and only ask")
 	scaleRows      = flag.Bool("rows", false, "TestRowsAgainstBlocks: at the size of TestScale's log")
 	scaleLog       = flag.String("scale-log", "", "TestScale: directory of the log, kept and used again; default: a new one, removed")

@@ -10,7 +10,7 @@ import (
 
 // A generated log is as good as a gateway's: it balances, and holds what the generator says.
 func TestGenerate(t *testing.T) {
-	for _, c := range []loggen.Config{{Decisions: 20000, MaxFileBytes: 1 << 20}, {Seed: 7, Decisions: 3000, Flows: 900, Runs: 4, MaxFileBytes: 1 << 18, Compress: true}, {Runs: 1, Decisions: 50, Flows: 3}} {
+	for _, c := range []loggen.Config{{Decisions: 20000 / breadth, MaxFileBytes: 1 << 20}, {Seed: 7, Decisions: 3000, Flows: 900, Runs: 4, MaxFileBytes: 1 << 18, Compress: true}, {Runs: 1, Decisions: 50, Flows: 3}} {
 		c.Dir = t.TempDir()
 		w, err := loggen.Generate(c)
 		if err != nil {

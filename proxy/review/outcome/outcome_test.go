@@ -202,7 +202,10 @@ func TestOutcomes(t *testing.T) {
 // to itself. Of what lives at the log's end the response is told by a count's record only.
 func TestEverySegmentRecorded(t *testing.T) {
 	response := regexp.MustCompile(` response=\S+`)
-	for _, c := range cases {
+	for i, c := range cases {
+		if i%breadth != 0 {
+			continue
+		}
 		got := briefs(read(t, outcome.Options{}, logOf(t, c.policy, c.script, "log.detail=packet")))
 		want := slices.Clone(c.want)
 		for i := range want {

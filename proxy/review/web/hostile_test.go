@@ -128,7 +128,7 @@ func TestHostileStrings(t *testing.T) {
 				t.Errorf("%s: holds %q", target, m)
 			}
 		}
-		crawl(t, s, 60, func(target string, res *http.Response, body string) {
+		crawl(t, s, 60/breadth, func(target string, res *http.Response, body string) {
 			if strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
 				look(target, body)
 			}
@@ -137,7 +137,7 @@ func TestHostileStrings(t *testing.T) {
 		for _, q := range []string{nasty, "rule:" + nasty, "verdict:" + nasty} { // what the asker writes comes back as text too
 			look("query", page(t, s, "/log?q="+escape(q), http.StatusBadRequest))
 		}
-		if pages < 10 || escaped < 50 {
+		if pages < 10 || escaped < 50/breadth {
 			t.Errorf("%d pages, %d of the texts: too little was seen", pages, escaped)
 		}
 	}

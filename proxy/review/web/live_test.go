@@ -94,6 +94,7 @@ func (s *stream) next() string {
 }
 
 func TestFollow(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w := beginLog(t, dir)
 	w.put(721, "syn-established")
@@ -128,6 +129,7 @@ func TestFollow(t *testing.T) {
 
 // Who was away for long gets all that came meanwhile, page by page and once.
 func TestFollowCatchesUp(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w := beginLog(t, dir)
 	const n = 2*livePage + 50
@@ -188,6 +190,7 @@ func TestFollowersAreBounded(t *testing.T) {
 
 // A server that ends ends the streams.
 func TestFollowEndsWithTheServer(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w := beginLog(t, dir)
 	w.put(721, "syn-established")

@@ -1,0 +1,6 @@
+//go:build netns
+
+package loggen_test
+
+// breadth is of how many cases a wide test takes one: in the full tier it takes them all.
+const breadth = 1

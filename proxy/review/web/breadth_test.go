@@ -1,0 +1,6 @@
+//go:build !netns
+
+package web
+
+// breadth is of how many cases a wide test takes one in the fast tier; the full tier takes them all.
+const breadth = 2
