@@ -281,7 +281,7 @@ func TestExperimentsOnThePacketPath(t *testing.T) {
 			}
 		}
 		turn()
-		return testing.AllocsPerRun(20, turn)
+		return allocations(20, turn)
 	}
 	w, src := withExperiment(t, twoArms)
 	var syns [][]byte

@@ -38,7 +38,7 @@ func TestShadowsAllocateNothing(t *testing.T) {
 			}
 		}
 		turn()
-		if n := testing.AllocsPerRun(20, turn); n != 0 {
+		if n := allocations(20, turn); n != 0 {
 			t.Errorf("%q: %v allocations for %d packets", text, n, batchSize-1)
 		}
 		parted := text != "openbsd-pf"

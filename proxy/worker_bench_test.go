@@ -83,7 +83,7 @@ func TestPacketPathAllocatesNothing(t *testing.T) {
 		}
 	}
 	turn()
-	if n := testing.AllocsPerRun(20, turn); n != 0 {
+	if n := allocations(20, turn); n != 0 {
 		t.Errorf("%v allocations for %d packets", n, batchSize)
 	}
 	if got := w.counts.Decided[conntrack.InWindow][policy.Forward]; got < 20*batchSize {
