@@ -28,13 +28,11 @@ func newExperimentStatusCmd() *cobra.Command {
 			"the units do not fall on the arms as they should.",
 		Example: "  halfopen experiment status\n  halfopen experiment status idle-5m -o json | jq '.[].arms[] | {name, units, stopped}'",
 		Args:    cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: asking(&socket, func(c *cobra.Command, client *proxy.AdminClient, args []string) error {
 			asJSON, err := wantsJSON(output)
 			if err != nil {
 				return err
 			}
-			client := proxy.NewAdminClient(socket)
-			defer client.Close()
 			all, err := client.Experiments(c.Context())
 			if err != nil {
 				return err
@@ -60,9 +58,9 @@ func newExperimentStatusCmd() *cobra.Command {
 				}
 			}
 			return nil
-		},
+		}),
 	}
-	c.Flags().StringVar(&socket, "admin", proxy.DefaultAdminSocket, "admin `SOCKET` of the gateway")
+	adminFlag(c.Flags(), &socket)
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	return c
 }
@@ -216,9 +214,7 @@ func newExperimentStopCmd() *cobra.Command {
 			"experiment that goes on after its result was seen would prove nothing. Begin another under a new name.",
 		Example: "  halfopen experiment stop idle-5m\n  halfopen experiment stop idle-5m --arm short",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			client := proxy.NewAdminClient(socket)
-			defer client.Close()
+		RunE: asking(&socket, func(c *cobra.Command, client *proxy.AdminClient, args []string) error {
 			stopped, err := client.StopExperiment(c.Context(), args[0], arm)
 			var refused *proxy.RefusedError
 			if errors.As(err, &refused) {
@@ -233,9 +229,9 @@ func newExperimentStopCmd() *cobra.Command {
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "stopped: %s\n", strings.Join(stopped, ", "))
 			return err
-		},
+		}),
 	}
-	c.Flags().StringVar(&socket, "admin", proxy.DefaultAdminSocket, "admin `SOCKET` of the gateway")
+	adminFlag(c.Flags(), &socket)
 	c.Flags().StringVar(&arm, "arm", "", "stop this `ARM` alone")
 	return c
 }

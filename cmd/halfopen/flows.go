@@ -30,7 +30,7 @@ func newFlowsCmd() *cobra.Command {
 			"  halfopen flows -E src=10.2.0.0/16 -o json\n" +
 			"  halfopen flows kill src=10.2.3.4 sport=721-731",
 		Args: cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: asking(&socket, func(c *cobra.Command, client *proxy.AdminClient, args []string) error {
 			for _, key := range filterKeys {
 				if values := *terms[key]; len(values) > 0 {
 					args = append(args, key+"="+strings.Join(values, ","))
@@ -40,13 +40,11 @@ func newFlowsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client := proxy.NewAdminClient(socket)
-			defer client.Close()
 			return listFlows(c, client, filter, output, events)
-		},
+		}),
 	}
 	f := c.Flags()
-	c.PersistentFlags().StringVar(&socket, "admin", proxy.DefaultAdminSocket, "admin `SOCKET` of the gateway")
+	adminFlag(c.PersistentFlags(), &socket)
 	f.StringVarP(&output, "output", "o", "conntrack", "conntrack, table, or json (one object a line)")
 	f.BoolVarP(&events, "event", "E", false, "follow events instead of listing")
 	for _, key := range filterKeys {
@@ -140,19 +138,18 @@ func newFlowsKillCmd(socket *string) *cobra.Command {
 			"nothing. Their next segments are judged as the policy judges what it does not know.\n\n" + proxy.FlowFilterHelp,
 		Example: "  halfopen flows kill id=1234567890123\n  halfopen flows kill dst=192.0.2.7 dport=515 state=ESTABLISHED\n  halfopen flows kill all",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: asking(socket, func(c *cobra.Command, client *proxy.AdminClient, args []string) error {
 			filter, err := checkFilter(args)
 			if err != nil {
 				return err
 			}
-			return killFlows(c.Context(), c, proxy.NewAdminClient(*socket), filter)
-		},
+			return killFlows(c.Context(), c, client, filter)
+		}),
 	}
 }
 
 // killFlows ends with status 1 where the filter picks nothing, as conntrack -D does.
 func killFlows(ctx context.Context, c *cobra.Command, client *proxy.AdminClient, filter string) error {
-	defer client.Close()
 	n, err := client.Kill(ctx, filter)
 	if err != nil {
 		return err

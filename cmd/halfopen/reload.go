@@ -24,7 +24,7 @@ func newReloadCmd() *cobra.Command {
 			"What becomes of live flows is the new policy's word (reload: keep, rematch or drop).",
 		Example: "  halfopen reload\n  halfopen reload /etc/halfopen/policy.yaml\n  halfopen reload -o json | jq -r .rev",
 		Args:    cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: asking(&socket, func(c *cobra.Command, client *proxy.AdminClient, args []string) error {
 			asJSON, err := wantsJSON(output)
 			if err != nil {
 				return err
@@ -33,8 +33,6 @@ func newReloadCmd() *cobra.Command {
 			if len(args) == 1 {
 				ref = absolute(args[0])
 			}
-			client := proxy.NewAdminClient(socket)
-			defer client.Close()
 			res, err := client.Reload(c.Context(), ref)
 			var refused *proxy.RefusedError
 			if errors.As(err, &refused) {
@@ -44,9 +42,9 @@ func newReloadCmd() *cobra.Command {
 				return err
 			}
 			return printReload(c, &res, asJSON)
-		},
+		}),
 	}
-	c.Flags().StringVar(&socket, "admin", proxy.DefaultAdminSocket, "admin `SOCKET` of the gateway")
+	adminFlag(c.Flags(), &socket)
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	return c
 }
