@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"halfopen/conntrack"
 	"halfopen/proxy/capture"
 )
@@ -58,6 +60,15 @@ func busyCapture(b *testing.B, flows, rounds int) (path string, packets int) {
 	return path, packets
 }
 
+// processorTime is what all threads of the process have spent on processors, the collection of garbage included.
+func processorTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // Packets a second from file to summary, and what a connection costs in memory while it is remembered.
 func BenchmarkReplay(b *testing.B) {
 	for _, c := range []struct {
@@ -75,6 +86,7 @@ func BenchmarkReplay(b *testing.B) {
 			path, packets := busyCapture(b, c.flows, c.rounds)
 			perFlow := 0.0
 			n := 0
+			began := processorTime(b)
 			for b.Loop() {
 				cfg := ReplayConfig{Capture: path, Policy: "observe", Shadows: c.shadows}
 				if c.log {
@@ -100,6 +112,7 @@ func BenchmarkReplay(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(packets)*float64(b.N)/b.Elapsed().Seconds(), "packets/s")
+			b.ReportMetric(float64(processorTime(b)-began)/float64(packets)/float64(b.N), "cpu-ns/packet")
 			if perFlow > 0 {
 				b.ReportMetric(perFlow, "B/flow")
 			}

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"compress/gzip"
 	"encoding/binary"
@@ -54,7 +55,7 @@ func (f *Frame) InOut() Direction {
 // cookedOutgoing is the packet type of a cooked header (PACKET_OUTGOING) of what the capturing host has sent.
 const cookedOutgoing = 4
 
-// source is one file format: pcap or pcapng. next reuses f's memory.
+// source is one file format: pcap or pcapng. What next puts into f.Data is valid until its next call.
 type source interface {
 	next(f *Frame) error
 }
@@ -66,7 +67,7 @@ type Reader struct {
 	name   string // of the file, "" for a stream
 	close  func() error
 	raw    *counter // what was read of the file as it is
-	plain  *counter // what the format's reader has consumed
+	plain  *input   // the file as its format's reader sees it
 	offset int64    // where the present record begins
 	zipped bool
 	n      int
@@ -122,26 +123,26 @@ func NewReader(r io.Reader) (*Reader, error) {
 
 // open tells the file's format and reads its header.
 func (r *Reader) open() error {
-	br := bufio.NewReaderSize(r.raw, 1<<16)
-	head, err := br.Peek(4)
+	in := newInput(r.raw)
+	head, err := in.peek(4)
 	switch {
-	case err != nil && !errors.Is(err, io.EOF):
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("capture: %w", err)
 	case len(head) == 0:
 		return malformed("the file is empty")
 	}
 	if len(head) > 1 && head[0] == 0x1f && head[1] == 0x8b {
-		gz, err := gzip.NewReader(br)
+		gz, err := gzip.NewReader(bufio.NewReaderSize(in, 1<<16))
 		if err != nil {
 			return malformed("gzip: %v", err)
 		}
 		r.zipped = true
-		br = bufio.NewReaderSize(gz, 1<<16)
-		if head, err = br.Peek(4); len(head) == 0 {
+		in = newInput(gz)
+		if head, err = in.peek(4); len(head) == 0 {
 			return malformed("nothing inside gzip (%v)", err)
 		}
 	}
-	r.plain = &counter{r: br}
+	r.plain = in
 	if len(head) == 4 && binary.LittleEndian.Uint32(head) == blockSection {
 		r.src, err = newPcapng(r.plain)
 	} else {
@@ -157,15 +158,16 @@ func (r *Reader) Next() (Frame, error) {
 	if err := r.Read(&f); err != nil {
 		return Frame{}, err
 	}
+	f.Data = bytes.Clone(f.Data)
 	return f, nil
 }
 
-// Read is [Reader.Next] for whoever reads a capture larger than memory: it puts the frame into f and reuses the memory of f.Data.
+// Read is [Reader.Next] for whoever reads a capture larger than memory: it puts the frame into f, whose Data is valid until the next call.
 // An error tells the file's name and the byte at which the record that it is about begins.
 func (r *Reader) Read(f *Frame) error {
 	for {
 		r.offset = r.plain.n
-		*f = Frame{Data: f.Data[:0]}
+		*f = Frame{}
 		err := r.src.next(f)
 		if err == nil {
 			break

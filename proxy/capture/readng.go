@@ -13,11 +13,11 @@ import (
 // pcapng reads the newer format. gopacket's NgReader is not used for it: it drops the per-packet options, slices option values
 // without looking at their length and allocates whatever length the file claims.
 type pcapng struct {
-	r       io.Reader
-	order   binary.ByteOrder
+	in      *input
+	swapped bool // the section is written big-endian
 	current Section
 	ifaces  []ngInterface // of the current section
-	body    []byte        // the current block's body, reused
+	body    []byte        // the current block's body, where it lies in the input
 }
 
 // ngInterface is an interface with its clock.
@@ -30,8 +30,8 @@ type ngInterface struct {
 	hasStats  bool
 }
 
-func newPcapng(r io.Reader) (*pcapng, error) {
-	p := &pcapng{r: r, order: binary.LittleEndian}
+func newPcapng(in *input) (*pcapng, error) {
+	p := &pcapng{in: in}
 	typ, err := p.readBlock()
 	if err != nil {
 		return nil, asFormat(err)
@@ -50,49 +50,69 @@ func asFormat(err error) error {
 	return err
 }
 
-// readBlock reads one whole block into p.body (without type and lengths). At the end of the file it returns io.EOF.
+// The words of a section are in its writer's byte order.
+
+func (p *pcapng) u16(b []byte) uint16 {
+	v := binary.LittleEndian.Uint16(b)
+	if p.swapped {
+		v = bits.ReverseBytes16(v)
+	}
+	return v
+}
+
+func (p *pcapng) u32(b []byte) uint32 {
+	v := binary.LittleEndian.Uint32(b)
+	if p.swapped {
+		v = bits.ReverseBytes32(v)
+	}
+	return v
+}
+
+func (p *pcapng) u64(b []byte) uint64 {
+	v := binary.LittleEndian.Uint64(b)
+	if p.swapped {
+		v = bits.ReverseBytes64(v)
+	}
+	return v
+}
+
+// readBlock takes one whole block and makes p.body its body (without type and lengths). At the end of the file it returns io.EOF.
 func (p *pcapng) readBlock() (typ uint32, err error) {
-	var head [12]byte
-	if _, err := io.ReadFull(p.r, head[:8]); err != nil {
+	head, err := p.in.peek(8)
+	if err != nil {
 		if errors.Is(err, io.EOF) {
 			return 0, io.EOF
 		}
 		return 0, asFormat(err)
 	}
-	have := 0
-	if binary.LittleEndian.Uint32(head[:]) == blockSection { // the type is a palindrome: readable before the order is known
-		if _, err := io.ReadFull(p.r, head[8:12]); err != nil {
+	least := uint32(12)
+	if binary.LittleEndian.Uint32(head) == blockSection { // the type is a palindrome: readable before the order is known
+		if head, err = p.in.peek(12); err != nil {
 			return 0, asFormat(err)
 		}
-		have = 4
+		least = 16
 		switch {
 		case binary.LittleEndian.Uint32(head[8:]) == byteOrderMagic:
-			p.order = binary.LittleEndian
+			p.swapped = false
 		case binary.BigEndian.Uint32(head[8:]) == byteOrderMagic:
-			p.order = binary.BigEndian
+			p.swapped = true
 		default:
 			return 0, malformed("bad byte order mark %x", head[8:12])
 		}
 	}
-	typ = p.order.Uint32(head[:])
-	total := p.order.Uint32(head[4:])
-	if total < 12+uint32(have) || total%4 != 0 || total > maxBlock {
+	typ = p.u32(head)
+	total := p.u32(head[4:])
+	if total < least || total%4 != 0 || total > maxBlock {
 		return 0, malformed("block of type %#x and length %d", typ, total)
 	}
-	if cap(p.body) < int(total) {
-		p.body = make([]byte, total)
-	}
-	p.body = p.body[:total-12]
-	copy(p.body, head[8:8+have])
-	if _, err := io.ReadFull(p.r, p.body[have:]); err != nil {
+	block, err := p.in.take(int(total))
+	if err != nil {
 		return 0, asFormat(err)
 	}
-	if _, err := io.ReadFull(p.r, head[:4]); err != nil {
-		return 0, asFormat(err)
-	}
-	if trailer := p.order.Uint32(head[:]); trailer != total {
+	if trailer := p.u32(block[total-4:]); trailer != total {
 		return 0, malformed("block length %d at its start, %d at its end", total, trailer)
 	}
+	p.body = block[8 : total-4]
 	return typ, nil
 }
 
@@ -127,7 +147,7 @@ func (p *pcapng) section() error {
 	if len(p.body) < 16 {
 		return malformed("section header of %d bytes", len(p.body))
 	}
-	if major := p.order.Uint16(p.body[4:]); major != 1 {
+	if major := p.u16(p.body[4:]); major != 1 {
 		return malformed("pcapng version %d", major)
 	}
 	p.current = Section{}
@@ -159,8 +179,8 @@ func (p *pcapng) iface() error {
 		return malformed("more than %d interfaces", maxInterfaces)
 	}
 	i := ngInterface{perSecond: 1e6, number: len(p.ifaces)}
-	i.LinkType = LinkType(p.order.Uint16(p.body))
-	i.SnapLen = p.order.Uint32(p.body[4:])
+	i.LinkType = LinkType(p.u16(p.body))
+	i.SnapLen = p.u32(p.body[4:])
 	err := p.options(p.body[8:], func(code uint16, v []byte) {
 		switch {
 		case code == optComment:
@@ -172,7 +192,7 @@ func (p *pcapng) iface() error {
 		case code == ifTsResol && len(v) >= 1:
 			i.perSecond = ticks(v[0])
 		case code == ifTsOffset && len(v) >= 8:
-			i.offset = int64(p.order.Uint64(v))
+			i.offset = int64(p.u64(v))
 		}
 	})
 	if i.perSecond == 0 {
@@ -187,13 +207,13 @@ func (p *pcapng) statistics() {
 	if len(p.body) < 12 {
 		return
 	}
-	id := p.order.Uint32(p.body)
+	id := p.u32(p.body)
 	i, err := p.interfaceAt(id)
 	if err != nil {
 		return
 	}
 	at := func(v []byte) time.Time {
-		t, _ := i.time(p.order.Uint32(v), p.order.Uint32(v[4:]))
+		t, _ := i.time(p.u32(v), p.u32(v[4:]))
 		return t
 	}
 	st := Statistics{Interface: int(id), Time: at(p.body[4:])}
@@ -207,9 +227,9 @@ func (p *pcapng) statistics() {
 		case isbEnd:
 			st.End = at(v)
 		case isbIfRecv:
-			st.Received = p.order.Uint64(v)
+			st.Received = p.u64(v)
 		case isbIfDrop:
-			st.Dropped = p.order.Uint64(v)
+			st.Dropped = p.u64(v)
 		}
 	})
 	i.stats, i.hasStats = st, true
@@ -239,14 +259,24 @@ const maxSeconds = math.MaxInt64/1_000_000_000 - 1
 
 // time converts a timestamp of the interface, and says what is wrong with it, "" as a rule.
 func (i *ngInterface) time(high, low uint32) (t time.Time, defect string) {
-	ts := uint64(high)<<32 | uint64(low)
-	hi, lo := bits.Mul64(ts%i.perSecond, 1e9)
-	ns, _ := bits.Div64(hi, lo, i.perSecond) // hi < perSecond, since ts%perSecond < perSecond and 1e9 < 2^64
-	sec := ts / i.perSecond
+	sec, ns := i.split(uint64(high)<<32 | uint64(low))
 	if sec > maxSeconds || i.offset > maxSeconds || i.offset < -maxSeconds || int64(sec)+i.offset > maxSeconds || int64(sec)+i.offset < 0 {
 		return time.Unix(0, 0).UTC(), fmt.Sprintf("%d seconds, moved by %d", sec, i.offset)
 	}
 	return time.Unix(int64(sec)+i.offset, int64(ns)).UTC(), ""
+}
+
+// split returns the seconds and nanoseconds of a timestamp. The usual resolutions are divided by as constants.
+func (i *ngInterface) split(ts uint64) (sec, ns uint64) {
+	switch i.perSecond {
+	case 1e9:
+		return ts / 1e9, ts % 1e9
+	case 1e6:
+		return ts / 1e6, ts % 1e6 * 1e3
+	}
+	hi, lo := bits.Mul64(ts%i.perSecond, 1e9)
+	ns, _ = bits.Div64(hi, lo, i.perSecond) // hi < perSecond, since ts%perSecond < perSecond and 1e9 < 2^64
+	return ts / i.perSecond, ns
 }
 
 func (p *pcapng) interfaceAt(id uint32) (*ngInterface, error) {
@@ -261,12 +291,12 @@ func (p *pcapng) enhanced(f *Frame) error {
 		return malformed("packet block of %d bytes", len(p.body))
 	}
 	b := p.body
-	i, err := p.interfaceAt(p.order.Uint32(b))
+	i, err := p.interfaceAt(p.u32(b))
 	if err != nil {
 		return err
 	}
-	f.Time, f.TimeDefect = i.time(p.order.Uint32(b[4:]), p.order.Uint32(b[8:]))
-	rest, err := p.data(f, i, b[20:], p.order.Uint32(b[12:]), p.order.Uint32(b[16:]))
+	f.Time, f.TimeDefect = i.time(p.u32(b[4:]), p.u32(b[8:]))
+	rest, err := p.data(f, i, b[20:], p.u32(b[12:]), p.u32(b[16:]))
 	if err != nil {
 		return err
 	}
@@ -276,13 +306,13 @@ func (p *pcapng) enhanced(f *Frame) error {
 		case code == optComment:
 			o.Comments = append(o.Comments, string(v))
 		case code == epbFlags && len(v) == 4:
-			o.Direction = Direction(p.order.Uint32(v) & 3)
+			o.Direction = Direction(p.u32(v) & 3)
 		case code == epbDropCount && len(v) == 8:
-			o.DropCount = p.order.Uint64(v)
+			o.DropCount = p.u64(v)
 		case code == epbPacketID && len(v) == 8:
-			o.PacketID, o.HasPacketID = p.order.Uint64(v), true
+			o.PacketID, o.HasPacketID = p.u64(v), true
 		case code == epbQueue && len(v) == 4:
-			o.Queue, o.HasQueue = p.order.Uint32(v), true
+			o.Queue, o.HasQueue = p.u32(v), true
 		}
 	})
 }
@@ -292,12 +322,12 @@ func (p *pcapng) obsolete(f *Frame) error {
 		return malformed("packet block of %d bytes", len(p.body))
 	}
 	b := p.body
-	i, err := p.interfaceAt(uint32(p.order.Uint16(b)))
+	i, err := p.interfaceAt(uint32(p.u16(b)))
 	if err != nil {
 		return err
 	}
-	f.Time, f.TimeDefect = i.time(p.order.Uint32(b[4:]), p.order.Uint32(b[8:]))
-	_, err = p.data(f, i, b[20:], p.order.Uint32(b[12:]), p.order.Uint32(b[16:]))
+	f.Time, f.TimeDefect = i.time(p.u32(b[4:]), p.u32(b[8:]))
+	_, err = p.data(f, i, b[20:], p.u32(b[12:]), p.u32(b[16:]))
 	return err
 }
 
@@ -309,7 +339,7 @@ func (p *pcapng) simple(f *Frame) error {
 	if err != nil {
 		return err
 	}
-	orig := p.order.Uint32(p.body)
+	orig := p.u32(p.body)
 	captured := orig
 	if i.SnapLen != 0 {
 		captured = min(captured, i.SnapLen)
@@ -325,7 +355,7 @@ func (p *pcapng) data(f *Frame, i *ngInterface, body []byte, captured, orig uint
 		return nil, malformed("packet of %d bytes in a block with room for %d", captured, len(body))
 	}
 	f.Interface, f.InterfaceID, f.LinkType = i.Name, i.number, i.LinkType
-	f.Data = append(f.Data[:0], body[:captured]...)
+	f.Data = body[:captured:captured]
 	f.OrigLen = int(max(orig, captured))
 	return body[min(int(captured+3)&^3, len(body)):], nil
 }
@@ -333,7 +363,7 @@ func (p *pcapng) data(f *Frame, i *ngInterface, body []byte, captured, orig uint
 // options calls visit for each option; the value is valid during the call only.
 func (p *pcapng) options(b []byte, visit func(code uint16, value []byte)) error {
 	for len(b) >= 4 {
-		code, n := p.order.Uint16(b), int(p.order.Uint16(b[2:]))
+		code, n := p.u16(b), int(p.u16(b[2:]))
 		if code == optEnd {
 			return nil
 		}

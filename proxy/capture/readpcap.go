@@ -26,21 +26,19 @@ const (
 // header for a whole one, refuses records that captured more than they say was on the wire, and hides fractions of a second
 // that are none.
 type pcap struct {
-	r         io.Reader
+	in        *input
 	order     binary.ByteOrder
 	perSecond uint32 // units of the second timestamp field
 	link      LinkType
-	record    int                   // bytes of a record's header
-	head      [pcapModifiedLen]byte // the record's header
+	record    int // bytes of a record's header
 }
 
-func newPcap(r io.Reader) (*pcap, error) {
-	var h [pcapHeaderLen]byte
-	n, err := io.ReadFull(r, h[:])
-	p := &pcap{r: r, order: binary.LittleEndian, perSecond: 1e6, record: pcapRecordLen}
-	if n >= 4 && !p.magic(binary.LittleEndian.Uint32(h[:])) {
+func newPcap(in *input) (*pcap, error) {
+	h, err := in.take(pcapHeaderLen)
+	p := &pcap{in: in, order: binary.LittleEndian, perSecond: 1e6, record: pcapRecordLen}
+	if len(h) >= 4 && !p.magic(binary.LittleEndian.Uint32(h)) {
 		p.order = binary.BigEndian
-		if !p.magic(binary.BigEndian.Uint32(h[:])) {
+		if !p.magic(binary.BigEndian.Uint32(h)) {
 			return nil, malformed("neither pcapng nor pcap: it begins with %x", h[:4])
 		}
 	}
@@ -68,8 +66,8 @@ func (p *pcap) magic(m uint32) bool {
 }
 
 func (p *pcap) next(f *Frame) error {
-	head := p.head[:p.record]
-	if _, err := io.ReadFull(p.r, head); err != nil {
+	head, err := p.in.take(p.record)
+	if err != nil {
 		if errors.Is(err, io.EOF) {
 			return io.EOF
 		}
@@ -85,12 +83,8 @@ func (p *pcap) next(f *Frame) error {
 		f.TimeDefect = fmt.Sprintf("%d/%d of a second", fraction, p.perSecond)
 	}
 	f.LinkType, f.OrigLen = p.link, int(max(orig, captured))
-	if cap(f.Data) < int(captured) {
-		f.Data = make([]byte, captured)
-	}
-	f.Data = f.Data[:captured]
-	if n, err := io.ReadFull(p.r, f.Data); err != nil {
-		return endInside(err, fmt.Sprintf("a record, %d of whose %d bytes are there", n, captured))
+	if f.Data, err = p.in.take(int(captured)); err != nil {
+		return endInside(err, fmt.Sprintf("a record, %d of whose %d bytes are there", len(f.Data), captured))
 	}
 	return nil
 }
