@@ -32,9 +32,7 @@ func (t Tuple) Canonical() (Tuple, bool) {
 }
 
 // Is4 reports whether both ends are IPv4.
-func (t Tuple) Is4() bool {
-	return netip.AddrFrom16(t.Src).Is4In6() && netip.AddrFrom16(t.Dst).Is4In6()
-}
+func (t *Tuple) Is4() bool { return t.mapped() }
 
 // From returns the source as an address and port, IPv4 unmapped.
 func (t Tuple) From() netip.AddrPort {

@@ -196,21 +196,37 @@ func judgeChecksum(tu *conntrack.Tuple, segment []byte) conntrack.Checksum {
 func pseudoSum(tu *conntrack.Tuple, length int) uint64 {
 	sum := uint64(protoTCP) + uint64(length)
 	if tu.Is4() {
-		return sumBytes(sumBytes(sum, tu.Src[12:]), tu.Dst[12:])
+		return sum + uint64(binary.BigEndian.Uint32(tu.Src[12:])) + uint64(binary.BigEndian.Uint32(tu.Dst[12:]))
 	}
 	return sumBytes(sumBytes(sum, tu.Src[:]), tu.Dst[:])
 }
 
-// sumBytes adds b, seen as 64-bit words padded with zeros, to a sum in one's complement: the carry out goes back in. A sum of
-// wide words folds to the sum of their 16-bit halves (RFC 1071 section 2).
+// sumBytes adds b, padded to an even number of bytes with a zero, to a sum in one's complement: the carry out goes back in. Words may
+// have any even width, since a sum of wide ones folds to the sum of their 16-bit parts (RFC 1071 section 2).
 func sumBytes(sum uint64, b []byte) uint64 {
 	var carry uint64
+	for ; len(b) >= 32; b = b[32:] {
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[8:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[16:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[24:]), carry)
+	}
 	for ; len(b) >= 8; b = b[8:] {
 		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
 	}
-	var tail [8]byte
-	copy(tail[:], b)
-	sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(tail[:]), carry)
+	rest := uint64(0)
+	if len(b) >= 4 {
+		rest = uint64(binary.BigEndian.Uint32(b))
+		b = b[4:]
+	}
+	if len(b) >= 2 {
+		rest += uint64(binary.BigEndian.Uint16(b))
+		b = b[2:]
+	}
+	if len(b) == 1 {
+		rest += uint64(b[0]) << 8
+	}
+	sum, carry = bits.Add64(sum, rest, carry)
 	return sum + carry
 }
 

@@ -35,7 +35,10 @@ func (d *Decoder) transport(f *frame, seg *conntrack.Segment) conntrack.Defect {
 	if err := d.tcp.DecodeFromBytes(b[:hlen], gopacket.NilDecodeFeedback); err != nil {
 		return conntrack.DefectDataOffset
 	}
-	d.fill(seg)
+	t := &d.tcp
+	seg.Seq, seg.Ack = conntrack.Seq(t.Seq), conntrack.Seq(t.Ack)
+	seg.Window, seg.Urgent = t.Window, t.Urgent
+	seg.Flags = flagsOf(b)
 	seg.Reserved = b[12] >> 1 & 7
 	seg.Len = uint32(f.length - hlen)
 	readOptions(d.tcp.Options, d.tcp.SYN, &seg.Options)
@@ -46,7 +49,7 @@ func (d *Decoder) transport(f *frame, seg *conntrack.Segment) conntrack.Defect {
 func (d *Decoder) fixed(b []byte, f *frame, seg *conntrack.Segment, hlen int) conntrack.Defect {
 	seg.Seq = conntrack.Seq(binary.BigEndian.Uint32(b[4:8]))
 	seg.Ack = conntrack.Seq(binary.BigEndian.Uint32(b[8:12]))
-	seg.Flags = conntrack.Flags(binary.BigEndian.Uint16(b[12:14]) & 0x1ff)
+	seg.Flags = flagsOf(b)
 	seg.Window = binary.BigEndian.Uint16(b[14:16])
 	seg.Urgent = binary.BigEndian.Uint16(b[18:20])
 	seg.Reserved = b[12] >> 1 & 7
@@ -54,21 +57,10 @@ func (d *Decoder) fixed(b []byte, f *frame, seg *conntrack.Segment, hlen int) co
 	return conntrack.DefectOptions
 }
 
-// fill copies the decoded fixed header into the segment.
-func (d *Decoder) fill(seg *conntrack.Segment) {
-	t := &d.tcp
-	seg.Seq, seg.Ack = conntrack.Seq(t.Seq), conntrack.Seq(t.Ack)
-	seg.Window, seg.Urgent = t.Window, t.Urgent
-	seg.Flags = flagBit(t.FIN, conntrack.FIN) | flagBit(t.SYN, conntrack.SYN) | flagBit(t.RST, conntrack.RST) |
-		flagBit(t.PSH, conntrack.PSH) | flagBit(t.ACK, conntrack.ACK) | flagBit(t.URG, conntrack.URG) |
-		flagBit(t.ECE, conntrack.ECE) | flagBit(t.CWR, conntrack.CWR) | flagBit(t.NS, conntrack.AE)
-}
-
-func flagBit(set bool, f conntrack.Flags) conntrack.Flags {
-	if set {
-		return f
-	}
-	return 0
+// flagsOf returns the control bits of a header. [conntrack.Flags] has them in the header's order, so they need not go one by one through
+// the layer's nine.
+func flagsOf(b []byte) conntrack.Flags {
+	return conntrack.Flags(binary.BigEndian.Uint16(b[12:14]) & 0x1ff)
 }
 
 // readOptions reads the options that tracking uses; of an option that occurs twice the last counts, as in Linux's
