@@ -93,8 +93,16 @@ func checkStores(t testing.TB, tb *Table) {
 	if n := inUse(&tb.whole); n != len(whole) {
 		t.Errorf("%d whole entries, %d records of some", n, len(whole))
 	}
-	if len(profiles) != len(tb.profiles.number) {
-		t.Errorf("%d profiles, %d in use", len(tb.profiles.number), len(profiles))
+	idle := 0
+	for _, n := range tb.profiles.idle {
+		if u := &tb.profiles.list[n]; n != 0 && !u.resting {
+			t.Errorf("profile %d is idle and does not know it", n)
+		} else if n != 0 && u.records == 0 {
+			idle++
+		}
+	}
+	if len(profiles)+idle != len(tb.profiles.number) {
+		t.Errorf("%d profiles, %d in use and %d idle", len(tb.profiles.number), len(profiles), idle)
 	}
 	for n, records := range profiles {
 		if u := &tb.profiles.list[n]; u.records != records || tb.profiles.number[u.profile] != n {

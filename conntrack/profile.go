@@ -14,16 +14,24 @@ type profile struct {
 	arm           uint8
 }
 
-// profiles holds each profile that a record refers to, once. Number 0 is none.
+// profiles holds each profile that a record refers to, once, and some that lately none does. Number 0 is none.
 type profiles struct {
 	list   []usedProfile
 	number map[profile]uint32
 	free   []uint32
+	idle   [idleProfiles]uint32 // those that were left last, a ring; 0 for none
+	oldest int                  // of idle
 }
+
+// idleProfiles is how many profiles without records are kept: a connection may change its timeout with each segment, and back, as
+// Linux's do while data is not acknowledged.
+const idleProfiles = 32
 
 type usedProfile struct {
 	profile
 	records int32
+	resting bool   // it is in idle, though perhaps in use again
+	turned  uint32 // the profile that a record last had after this one, for another timeout; 0 for none
 }
 
 func (p *profiles) init() {
@@ -45,7 +53,7 @@ func (p *profiles) take(of *profile) (uint32, bool) {
 	} else {
 		return 0, false
 	}
-	p.list[n] = usedProfile{*of, 1}
+	p.list[n] = usedProfile{profile: *of, records: 1}
 	p.number[*of] = n
 	return n, true
 }
@@ -53,10 +61,36 @@ func (p *profiles) take(of *profile) (uint32, bool) {
 // put says that one record less has profile n.
 func (p *profiles) put(n uint32) {
 	u := &p.list[n]
-	if u.records--; u.records == 0 && n != 0 {
-		delete(p.number, u.profile)
-		p.free = append(p.free, n)
+	if u.records--; u.records > 0 || n == 0 || u.resting {
+		return
 	}
+	u.resting = true
+	left := p.idle[p.oldest]
+	p.idle[p.oldest] = n
+	p.oldest = (p.oldest + 1) % idleProfiles
+	if left == 0 {
+		return
+	}
+	u = &p.list[left]
+	if u.resting = false; u.records == 0 {
+		delete(p.number, u.profile)
+		p.free = append(p.free, left)
+	}
+}
+
+// turn returns the number of the profile that differs from n in the timeout, for a record that goes over from n to it.
+func (p *profiles) turn(n uint32, timeout time.Duration) (uint32, bool) {
+	want := p.list[n].profile
+	want.timeout = timeout
+	to, ok := p.list[n].turned, true
+	if to != 0 && p.list[to].profile == want && (p.list[to].records > 0 || p.list[to].resting) {
+		p.list[to].records++
+	} else if to, ok = p.take(&want); !ok {
+		return 0, false
+	}
+	p.list[n].turned = to
+	p.put(n)
+	return to, true
 }
 
 func (e *Entry) profiled() profile {
@@ -113,6 +147,7 @@ const maxHistories = 1 << 16
 type history struct {
 	text [16]byte
 	n    uint8
+	seen uint8                       // letters that it has, by their FastFirst bits
 	then [len(historyLetters)]uint16 // by letter; 0 for one that was not met yet
 }
 
@@ -148,6 +183,7 @@ func (h *histories) find(e *Entry) bool {
 			next = uint16(len(h.list))
 			x := history{text: h.list[at].text, n: h.list[at].n + 1}
 			x.text[x.n-1] = c
+			x.seen = h.list[at].seen | firstOf(c)
 			h.list = append(h.list, x)
 			h.list[at].then[l] = next
 		}
@@ -155,6 +191,21 @@ func (h *histories) find(e *Entry) bool {
 	}
 	e.history = at
 	return h.list[at].text == e.History
+}
+
+// firstOf returns the FastFirst bit of a letter, 0 where it has none.
+func firstOf(c byte) uint8 {
+	switch c {
+	case 'D':
+		return FastFirstData << Original
+	case 'd':
+		return FastFirstData << Reply
+	case 'A':
+		return FastFirstACK << Original
+	case 'a':
+		return FastFirstACK << Reply
+	}
+	return 0
 }
 
 func letterNumber(c byte) int {

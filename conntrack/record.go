@@ -250,28 +250,39 @@ func (t *Table) filePlain(i int32, r *record, e *Entry, id *uint64) bool {
 func (t *Table) fileSides(r *record, e *Entry) (scaled uint16, edges uint64, ok bool) {
 	for n := range e.Side {
 		s, other, to := &e.Side[n], &e.Side[1-n], &r.sides[n]
-		win, edge := s.Win, uint32(s.MaxEnd-s.End)
-		if win > 0xffff {
-			scale := s.Scale & 31
-			if win = s.Win >> scale; win > 0xffff || win<<scale != s.Win {
-				return 0, 0, false
-			}
-			scaled |= recordScaled << n
+		win, isScaled, ok := packWindow(s.Win, s.Scale)
+		edge, far, fits := packEdge(s.End, s.MaxEnd, other.MaxAck, other.Win)
+		if !ok || !fits {
+			return 0, 0, false
 		}
-		if edge > 0xffff {
-			if edge = uint32(s.MaxEnd - other.MaxAck.Add(max(other.Win, 1))); edge > 0xffff {
-				return 0, 0, false
-			}
-			edges |= recordEdge << n
-		}
+		scaled |= isScaled << n
+		edges |= far << n
 		if s.MaxWin > low30 || s.Packets >= maxPackets || s.Bytes >= maxBytes {
 			return 0, 0, false
 		}
 		*to = sideRecord{isn: uint32(s.ISN), end: uint32(s.End), maxAck: uint32(s.MaxAck), ts: s.TSRecent, maxWin: s.MaxWin,
-			win: uint16(win), edge: uint16(edge), traffic: s.Packets<<40 | s.Bytes}
+			win: win, edge: edge, traffic: s.Packets<<40 | s.Bytes}
 		r.side[n] = s.Flags
 	}
 	return scaled, edges, true
+}
+
+// packWindow returns an advertised window of so many bytes as a record has it, and recordScaled where that is in units of its scale.
+func packWindow(bytes uint32, scale uint8) (win, scaled uint16, ok bool) {
+	if bytes <= 0xffff {
+		return uint16(bytes), 0, true
+	}
+	units := bytes >> (scale & 31)
+	return uint16(units), recordScaled, units <= 0xffff && units<<(scale&31) == bytes
+}
+
+// packEdge returns the right edge of a window as a record has it, and recordEdge where that is by what the other end has acknowledged.
+func packEdge(end, maxEnd, otherAck Seq, otherWin uint32) (edge uint16, far uint64, ok bool) {
+	if by := uint32(maxEnd - end); by <= 0xffff {
+		return uint16(by), 0, true
+	}
+	by := uint32(maxEnd - otherAck.Add(max(otherWin, 1)))
+	return uint16(by), recordEdge, by <= 0xffff
 }
 
 // unfile reads entry i into e, whatever e held.

@@ -13,19 +13,23 @@ func (e *Entry) packLast() (uint32, bool) {
 	if l.seq|l.ack|l.end == 0 && l.win == 0 {
 		return word, true
 	}
-	dir := l.dir
-	if !e.lastIs(dir) {
-		if dir = dir.Other(); !e.lastIs(dir) {
-			return 0, false
+	for _, dir := range [...]Direction{l.dir, l.dir.Other()} {
+		s := &e.Side[dir]
+		if numbers, ok := packNumbers(l.seq, l.ack, l.end, l.win, s.End, s.MaxAck, uint16(s.Win>>(s.Scale&31))); ok {
+			return word | numbers | uint32(dir)<<12, true
 		}
 	}
-	return word | 1<<11 | uint32(dir)<<12 | uint32(e.Side[dir].End-l.end)<<13 | uint32(l.end-l.seq)<<15, true
+	return 0, false
 }
 
-// lastIs reports whether the numbers of the last segment follow from what is remembered of the end of dir.
-func (e *Entry) lastIs(dir Direction) bool {
-	l, s := &e.last, &e.Side[dir]
-	return l.ack == s.MaxAck && uint32(l.win) == s.Win>>(s.Scale&31) && uint32(s.End-l.end) < maxLastLag && uint32(l.end-l.seq) < maxLastLen
+// lastNumbers in the word says that there are numbers.
+const lastNumbers = 1 << 11
+
+// packNumbers packs the numbers of the last segment, where they follow from an end's: what that has sent and acknowledged, and its window as in
+// a header.
+func packNumbers(seq, ack, end Seq, win uint16, sent, acked Seq, window uint16) (uint32, bool) {
+	return lastNumbers | uint32(sent-end)<<13 | uint32(end-seq)<<15,
+		ack == acked && win == window && uint32(sent-end) < maxLastLag && uint32(end-seq) < maxLastLen
 }
 
 func (e *Entry) unpackLast(w uint32) {
@@ -35,7 +39,7 @@ func (e *Entry) unpackLast(w uint32) {
 	}
 	l := &e.last
 	l.kind, l.dir, l.retrans = uint8(w&7), Direction(w>>3&1), uint8(w>>4&127)
-	if w&(1<<11) != 0 {
+	if w&lastNumbers != 0 {
 		s := &e.Side[w>>12&1]
 		l.ack, l.win = s.MaxAck, uint16(s.Win>>(s.Scale&31))
 		l.end = s.End - Seq(w>>13&3)

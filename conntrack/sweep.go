@@ -40,7 +40,7 @@ func (t *Table) ripe(e *Entry, now Instant) bool {
 		t.bury(e, e.expiry(), e.Deadline)
 		return true
 	}
-	t.unqueue(e)
+	t.unqueue(e.index)
 	t.queue(e)
 	return false
 }

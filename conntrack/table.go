@@ -53,6 +53,7 @@ type Table struct {
 	sum     uint64 // of what was read ahead
 	// absorbed counts the times that something was taken over from a fast path.
 	absorbed uint64
+	plain    Fast // Follow's working copy
 }
 
 // NewTable returns an empty table.
@@ -104,7 +105,11 @@ func (t *Table) Limits() (entries, embryonic int) { return t.cfg.Max, t.cfg.MaxE
 // seen as expired, swept or not.
 func (t *Table) Lookup(now Instant, tu *Tuple, v *View) {
 	name := t.index.naming(tu)
-	i := t.find(&name)
+	t.view(now, tu, t.find(&name), v)
+}
+
+// view is Lookup where the place of the tuple's entry is known, none for none.
+func (t *Table) view(now Instant, tu *Tuple, i int32, v *View) {
 	if i == none {
 		*v = View{}
 		v.Tombstone, v.HasTomb = t.tombstone(tu)
@@ -202,7 +207,7 @@ func (t *Table) bury(e *Entry, why EndReason, at Instant) {
 	t.counts[e.State]--
 	t.leaveSource(e)
 	t.unlist(e)
-	t.unqueue(e)
+	t.unqueue(e.index)
 	t.release(e.index)
 	*e = Entry{index: none}
 }

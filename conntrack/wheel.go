@@ -91,9 +91,9 @@ func (t *Table) queueAt(i int32, due Instant) {
 	w.queued++
 }
 
-// unqueue takes e out of the wheel.
-func (t *Table) unqueue(e *Entry) {
-	l := t.link(e.index)
+// unqueue takes entry i out of the wheel.
+func (t *Table) unqueue(i int32) {
+	l := t.link(i)
 	if l.timer == unqueued {
 		return
 	}
@@ -136,14 +136,18 @@ func (t *Table) retimed(e *Entry) {
 	if due >= e.queued && due != Never {
 		return
 	}
-	if l := t.link(e.index); due != Never && l.timer != unqueued {
-		if t.wheel.begins(int(t.wheel.blocks.at(l.timer>>4).slot)) <= tickOf(due) {
-			e.queued = due
-			return
-		}
+	if due != Never && t.looksBefore(e.index, due) {
+		e.queued = due
+		return
 	}
-	t.unqueue(e)
+	t.unqueue(e.index)
 	t.queue(e)
+}
+
+// looksBefore reports whether the wheel looks at entry i at an instant or before it.
+func (t *Table) looksBefore(i int32, due Instant) bool {
+	l := t.link(i)
+	return l.timer != unqueued && t.wheel.begins(int(t.wheel.blocks.at(l.timer>>4).slot)) <= tickOf(due)
 }
 
 // begins returns the tick at which an occupied slot begins.

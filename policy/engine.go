@@ -44,6 +44,7 @@ type Engine struct {
 	asked       Strip             // what the step's segment was to lose, whether it had it or not
 	maxMSS      uint16            // with StripMSS
 	counted     *conntrack.Entry  // the entry that the last step counted its segment in, for Uncount
+	plain       plainSteps
 
 	trace   *Trace           // of the step under way, nil where nobody asked to have it explained
 	emit    func(*TimeEvent) // where events go while Advance or Kill runs; nil within Step
@@ -98,10 +99,13 @@ func (e *Engine) Ahead(segs []conntrack.Segment) {
 // Uncount takes the last step's segment out of its flow's count, because the caller gives it a record of its own after
 // all. It does nothing where the step's Outcome was not Counted, and must directly follow the step.
 func (e *Engine) Uncount() {
-	if e.counted != nil && e.counted.Counted > 0 {
+	switch {
+	case e.plain.counted:
+		e.table.Uncount(&e.plain.seen)
+	case e.counted != nil && e.counted.Counted > 0:
 		e.counted.Counted--
 	}
-	e.counted = nil
+	e.counted, e.plain.counted = nil, false
 	e.out.Counted = false
 }
 

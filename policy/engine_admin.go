@@ -38,7 +38,7 @@ func (e *Engine) Kill(now conntrack.Instant, cursor, limit int, match func(*conn
 // looks at no more than limit places of the table and goes on there at its next call; more is false at the end of the table,
 // after which it begins anew. See [Engine.RestartFlush].
 func (e *Engine) FlushCounted(now conntrack.Instant, limit int, emit func(*FlowEvent)) (more bool) {
-	e.counted = nil
+	e.counted, e.plain.counted = nil, false
 	e.flush = e.table.Walk(e.flush, limit, func(ent *conntrack.Entry) bool {
 		e.table.Peek(ent)
 		if ent.Counted > 0 || ent.Flags&conntrack.EntryFastUntold != 0 {

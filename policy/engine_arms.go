@@ -43,6 +43,7 @@ func (e *Engine) useTimers() {
 	for arm := range arms {
 		e.timers.rules = append(e.timers.rules, e.timers.of(e.of(uint8(arm))))
 	}
+	e.usePlain()
 	if len(e.budgets) < arms {
 		e.budgets = append(e.budgets, make([]budgets, arms-len(e.budgets))...)
 	}

@@ -11,8 +11,12 @@ import (
 func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	e.now = now
 	out := &e.out
+	e.counted, e.plain.counted = nil, false
+	if e.stepPlain(now, s) {
+		return out
+	}
+	e.plain.last = nil
 	*out = Outcome{Flows: out.Flows[:0]}
-	e.counted = nil
 	v := &e.view
 	e.lookup(now, s, v)
 	out.Arm = e.armOf(now, v, s)
@@ -61,9 +65,9 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	return out
 }
 
-// lookup fills v, after settling what a reload or a fast path has left to do about the entry.
+// lookup fills v from what stepPlain has found, after settling what a reload or a fast path has left to do about the entry.
 func (e *Engine) lookup(now conntrack.Instant, s *conntrack.Segment, v *conntrack.View) {
-	e.table.Lookup(now, &s.Tuple, v)
+	e.table.LookupAt(now, s, &e.plain.seen, v)
 	if e.cfg.Fast != nil {
 		e.takeOver(now, s, v)
 	}
@@ -176,9 +180,8 @@ func (e *Engine) adopts(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 // describe writes the facts from before the commit.
 func (e *Engine) describe(now conntrack.Instant, v *conntrack.View, dir conntrack.Direction) {
 	out := &e.out
-	out.Tombstone, out.HasTomb = v.Tombstone, v.HasTomb
 	if v.HasTomb {
-		out.Previous = v.Tombstone.ID
+		out.Tombstone, out.HasTomb, out.Previous = v.Tombstone, true, v.Tombstone.ID
 	}
 	ent := v.Entry
 	if ent == nil {
