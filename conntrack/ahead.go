@@ -7,11 +7,13 @@ const aheadChunk = 16
 // with millions of flows each would wait for its own two or three times. It changes nothing.
 func (t *Table) Ahead(segs []Segment) {
 	var hashes [aheadChunk]uint64
+	var name name
 	sum := uint64(0)
 	for len(segs) > 0 {
 		n := min(len(segs), aheadChunk)
 		for i := range n {
-			hashes[i] = t.index.naming(&segs[i].Tuple).hash
+			t.index.naming(&segs[i].Tuple, &name)
+			hashes[i] = name.hash
 		}
 		for _, h := range hashes[:n] {
 			sum += t.index.near(h)

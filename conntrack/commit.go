@@ -151,7 +151,8 @@ func (t *Table) commitNew(now Instant, s *Segment, e Effect, tm Timer, p *Params
 
 // supersede buries what is left on the tuple and returns the flow id of the tuple's last connection, 0 for none.
 func (t *Table) supersede(tu Tuple, now Instant) uint64 {
-	name := t.index.naming(&tu)
+	var name name
+	t.index.naming(&tu, &name)
 	if i := t.find(&name); i != none {
 		old := t.take(i)
 		id := old.ID

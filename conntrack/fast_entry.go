@@ -88,7 +88,8 @@ func (e *Entry) fastFirst() (first uint8) {
 // Absorb enters what a fast path saw of the connection tu, of either direction, which afterwards is what stepping those segments would
 // have made of it. It reports whether the connection is remembered and alive then: one that looked expired comes back to life.
 func (t *Table) Absorb(now Instant, tu *Tuple, p *Progress) bool {
-	name := t.index.naming(tu)
+	var name name
+	t.index.naming(tu, &name)
 	i := t.find(&name)
 	if i == none {
 		return false
@@ -130,7 +131,8 @@ func (t *Table) lapsed(e *Entry, now Instant) bool {
 // SetSlot writes the FastSlot of the entry of tu, of either direction, and reports whether there is one. What passed at another place is
 // taken over.
 func (t *Table) SetSlot(tu *Tuple, slot uint32) bool {
-	name := t.index.naming(tu)
+	var name name
+	t.index.naming(tu, &name)
 	i := t.find(&name)
 	if i == none {
 		return false

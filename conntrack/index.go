@@ -69,16 +69,16 @@ type name struct {
 	tuple    *Tuple
 }
 
-// naming returns the name of a tuple.
-func (x *index) naming(tu *Tuple) name {
-	n := name{src: binary.LittleEndian.Uint32(tu.Src[12:]), dst: binary.LittleEndian.Uint32(tu.Dst[12:]),
-		there: uint32(tu.SrcPort)<<16 | uint32(tu.DstPort), back: uint32(tu.DstPort)<<16 | uint32(tu.SrcPort), v4: tu.mapped(), tuple: tu}
+// naming makes n the name of a tuple.
+func (x *index) naming(tu *Tuple, n *name) {
+	n.src, n.dst = binary.LittleEndian.Uint32(tu.Src[12:]), binary.LittleEndian.Uint32(tu.Dst[12:])
+	n.there, n.back = uint32(tu.SrcPort)<<16|uint32(tu.DstPort), uint32(tu.DstPort)<<16|uint32(tu.SrcPort)
+	n.v4, n.tuple = tu.mapped(), tu
 	if n.v4 {
 		n.hash = x.hash4(n.src, n.dst, n.there)
 	} else {
 		n.hash = x.hash6(tu)
 	}
-	return n
 }
 
 // mapped reports whether both addresses are IPv4-mapped.

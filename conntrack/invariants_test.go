@@ -11,7 +11,9 @@ func checkTable(t testing.TB, tb *Table) {
 		seen++
 		counts[e.State]++
 		back := e.Tuple.Reverse()
-		there, again := tb.index.naming(&e.Tuple), tb.index.naming(&back)
+		var there, again name
+		tb.index.naming(&e.Tuple, &there)
+		tb.index.naming(&back, &again)
 		if i, j := tb.find(&there), tb.find(&again); i != e.index || j != e.index {
 			t.Errorf("flow %d at %d is found at %d and %d", e.ID, e.index, i, j)
 		}

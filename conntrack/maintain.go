@@ -75,7 +75,8 @@ func (e *Entry) Move(by time.Duration) {
 // taken, its deadline has passed, there is no room, or its state is none. Segments may have passed since it was saved, so it is
 // judged liberally until both directions have progressed. Flow ids stay; p may be nil to keep the rule and timers as saved.
 func (t *Table) Restore(now Instant, e *Entry, p *Params) bool {
-	name := t.index.naming(&e.Tuple)
+	var name name
+	t.index.naming(&e.Tuple, &name)
 	if taken := t.find(&name) != none; taken || e.State == StateNone || e.State >= NumStates || e.Deadline <= now {
 		return false
 	}

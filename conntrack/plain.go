@@ -21,7 +21,8 @@ func (g *Glimpse) Direction() Direction { return g.dir }
 
 // Glimpse looks a segment's tuple up, and reports whether a connection is there that may be settled. It changes nothing.
 func (t *Table) Glimpse(s *Segment, g *Glimpse) bool {
-	name := t.index.naming(&s.Tuple)
+	var name name
+	t.index.naming(&s.Tuple, &name)
 	g.place = t.find(&name)
 	if g.place == none {
 		return false
@@ -62,7 +63,6 @@ type Followed struct {
 	ID, Previous                uint64
 	Created, LastSeen, Deadline Instant
 	Packets                     uint64 // of both ends, this one included
-	Expect                      Expect
 }
 
 // LookupAt is Lookup of a segment's tuple that Glimpse has just looked up.
@@ -72,8 +72,9 @@ func (t *Table) LookupAt(now Instant, s *Segment, g *Glimpse, v *View) {
 
 // Follow judges a segment that Glimpse has just seen the connection of, by r (whose First and MSS it fills in). Where it passes, the
 // connection follows it as after a Commit with [InWindow], [Track] and [TimerRefresh] under the rule, epoch and timers that it had, and
-// counts it as a plain forward where the caller says so. Else nothing has changed, and the segment has to be classified.
-func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counted bool, was *Followed) bool {
+// counts it as a plain forward where the caller says so; x is what Classify says that it was held against. Else nothing has changed but
+// what r, was and x say, and the segment has to be classified.
+func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counted bool, was *Followed, x *Expect) bool {
 	i := g.place
 	rec := t.record(i)
 	if d := rec.desk(); d != 0 {
@@ -90,16 +91,16 @@ func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counte
 		return false // after a gap; a connection that the kernel check picked up is liberal for life
 	}
 	f, dir := &t.plain, g.dir
-	var x *extras
+	var more *extras
 	last := rec.last
 	history := uint16(rec.born >> 48)
 	refreshed := rec.lastSeen
 	if rec.form() == formExtras {
-		if x = t.extras.at(uint32(rec.born)); x.fastSlot != 0 {
+		if more = t.extras.at(uint32(rec.born)); more.fastSlot != 0 {
 			return false
 		}
-		refreshed, history, was.Created, was.Previous = x.refreshed, x.history, x.created, x.previous
-		f.Side[0].Retrans, f.Side[1].Retrans = x.retrans[0], x.retrans[1]
+		refreshed, history, was.Created, was.Previous = more.refreshed, more.history, more.created, more.previous
+		f.Side[0].Retrans, f.Side[1].Retrans = more.retrans[0], more.retrans[1]
 	} else {
 		if rec.id&recordLate != 0 {
 			refreshed -= Instant(t.link(i).refreshed)
@@ -114,12 +115,12 @@ func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counte
 	f.unfileSides(rec, p)
 	lasts := r.Check == SeqKernel || last != 0
 	if lasts {
-		f.unfileLast(last, x)
+		f.unfileLast(last, more)
 	}
 	r.MSS = [2]uint16{p.mss[1], p.mss[0]}
 	r.First = firsts(t.histories.list[history].seen, rec.flags)
 	was.ID, was.LastSeen, was.Deadline = rec.id&idMask, rec.lastSeen, f.Deadline
-	was.Expect = f.expect(r, dir)
+	f.expect(r, dir, x)
 	if f.Pass(r, now, dir, s) != FastPassed || (f.Deadline == Never) != (was.Deadline == Never) {
 		return false
 	}
@@ -131,7 +132,7 @@ func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counte
 	if !packed.pack(f) {
 		return false
 	}
-	if lasts && x == nil {
+	if lasts && more == nil {
 		var ok bool
 		if last, ok = f.packLast(); !ok {
 			return false
@@ -159,15 +160,15 @@ func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counte
 	}
 	rec.sides[dir].traffic = traffic + 1<<40 + uint64(s.Bytes)
 	was.Packets = rec.sides[0].traffic>>40 + rec.sides[1].traffic>>40
-	if x == nil {
+	if more == nil {
 		rec.born = uint64(now-was.Created) | uint64(history)<<48
 		rec.bits = rec.bits&^0xff | uint16(f.Side[0].Retrans) | uint16(f.Side[1].Retrans)<<4
 		rec.last = last
 	} else {
-		x.refreshed = now
-		x.retrans = [2]uint8{f.Side[0].Retrans, f.Side[1].Retrans}
+		more.refreshed = now
+		more.retrans = [2]uint8{f.Side[0].Retrans, f.Side[1].Retrans}
 		if lasts {
-			x.fileLast(&f.Last)
+			more.fileLast(&f.Last)
 		}
 	}
 	if f.Deadline < was.Deadline && !t.looksBefore(i, f.Deadline) {
@@ -288,11 +289,13 @@ func (f *Fast) packLast() (uint32, bool) {
 }
 
 // expect is [Entry.expect].
-func (f *Fast) expect(r *FastRules, dir Direction) Expect {
+func (f *Fast) expect(r *FastRules, dir Direction, x *Expect) {
 	snd, rcv := &f.Side[dir], &f.Side[dir.Other()]
-	x := Expect{Seq: snd.End, SeqLo: snd.End.Add(-rcv.MaxWin), SeqHi: snd.MaxEnd, Ack: rcv.End, Has: ExpectSeq | ExpectSeqWindow | ExpectAck | ExpectAckWindow}
+	x.Has = ExpectSeq | ExpectSeqWindow | ExpectAck | ExpectAckWindow
+	x.Seq, x.SeqLo, x.SeqHi = snd.End, snd.End.Add(-rcv.MaxWin), snd.MaxEnd
+	x.Ack = rcv.End
 	x.AckLo, x.AckHi = snd.acks(rcv, r)
-	return x
+	x.Edge, x.SeenEdge, x.TS, x.Len = 0, 0, 0, 0
 }
 
 // acks is [Rules.acks].

@@ -104,7 +104,8 @@ func (t *Table) Limits() (entries, embryonic int) { return t.cfg.Max, t.cfg.MaxE
 // Lookup fills v with what is remembered of tu at now. It changes nothing. An entry whose deadline is now or earlier is
 // seen as expired, swept or not.
 func (t *Table) Lookup(now Instant, tu *Tuple, v *View) {
-	name := t.index.naming(tu)
+	var name name
+	t.index.naming(tu, &name)
 	t.view(now, tu, t.find(&name), v)
 }
 

@@ -78,16 +78,17 @@ func (e *Engine) stepPlain(now conntrack.Instant, s *conntrack.Segment) bool {
 		return false
 	}
 	r.rules.Timeout = e.timers.set(g.Timers)[conntrack.Established]
-	if !e.table.Follow(now, g, s, &r.rules, p.counts, &p.was) {
+	if !e.table.Follow(now, g, s, &r.rules, p.counts, &p.was, &e.out.Expect) {
 		return false
 	}
 	out, was := &e.out, &p.was
-	if p.last != a {
-		*out = Outcome{Flows: out.Flows[:0], Finding: conntrack.InWindow, Action: *a, Effect: conntrack.Track, Verdict: Forward,
-			By: r.by, Rule: r.name, Before: conntrack.Established, After: conntrack.Established}
-		p.last = a
+	if p.last == nil {
+		*out = Outcome{Flows: out.Flows[:0], Finding: conntrack.InWindow, Expect: out.Expect, Effect: conntrack.Track, Verdict: Forward,
+			Before: conntrack.Established, After: conntrack.Established}
 	}
-	out.Expect = was.Expect
+	if p.last != a {
+		out.Action, out.By, out.Rule, p.last = *a, r.by, r.name, a
+	}
 	out.Arm, out.Flow, out.Previous, out.Dir, out.Counted = g.Arm, was.ID, was.Previous, dir, p.counts
 	out.Settled, out.Packets = p.counts && r.settles, was.Packets
 	p.counted = p.counts

@@ -70,6 +70,9 @@ func nameless(s *conntrack.Segment) bool {
 // course follows the segment's connection and returns its course, nil for none. A new connection that begins with a SYN begins
 // afresh, whatever became of the one before it.
 func (r *replay) course(n int, s *conntrack.Segment, out *policy.Outcome) *course {
+	if r.courses.lru.Len() == 0 && !r.departs(out) {
+		return nil
+	}
 	key, _ := s.Tuple.Canonical()
 	c := r.courses.of(key)
 	if c != nil && s.Kind() == conntrack.KindSYN && begins(out) {
