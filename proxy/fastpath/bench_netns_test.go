@@ -1,0 +1,69 @@
+//go:build netns
+
+package fastpath_test
+
+import (
+	"testing"
+	"time"
+
+	"halfopen/conntrack"
+	"halfopen/proxy/fastpath"
+)
+
+// BenchmarkProgram measures the program on one packet, without the way to it: the kernel's own timer around many turns
+// (BPF_PROG_TEST_RUN with repeat). What it reports as ns/packet is what counts.
+func BenchmarkProgram(b *testing.B) {
+	bench, flows := newBench(b, 1024, false, false)
+	var f frame
+	f.tuple = tuple4(1)
+	f.ttl, f.flags, f.window, f.payload = 64, conntrack.ACK, 500, 1448
+	f.options = []byte{1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 9}
+	slot, err := flows.Install([2]fastpath.Key{{Tuple: f.tuple, Ifindex: 1}, {Tuple: f.tuple.Reverse(), Ifindex: 1}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	const flags = conntrack.SideSeen | conntrack.SideKnown | conntrack.SideMaxAck | conntrack.SideSYN | conntrack.SideTimestamp | conntrack.SideSACK
+	state := conntrack.Fast{Deadline: conntrack.Never}
+	for n := range state.Side {
+		state.Side[n] = conntrack.FastSide{End: 1000, MaxEnd: 70000, MaxAck: 1000, MaxWin: 65000, Win: 500, Flags: flags, TSRecent: 5}
+	}
+	now := func() conntrack.Instant { return conntrack.Instant(time.Hour) }
+	for _, c := range []struct {
+		name  string
+		check conntrack.SeqCheck
+		armed bool
+		known bool
+		data  int
+		opts  []byte
+	}{
+		{"pass-strict-ack", conntrack.SeqStrict, true, true, 0, f.options},
+		{"pass-kernel-ack", conntrack.SeqKernel, true, true, 0, f.options},
+		{"pass-strict-sack", conntrack.SeqStrict, true, true, 0, append(append([]byte{}, f.options...), 1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2)},
+		{"punt-frozen", conntrack.SeqStrict, false, true, 0, f.options},
+		{"unknown", conntrack.SeqStrict, true, false, 0, f.options},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			f.payload, f.options, f.seq, f.ack = c.data, c.opts, 1000, 1000
+			f.tuple.SrcPort = 1001
+			if !c.known {
+				f.tuple.SrcPort = 9
+			}
+			rules := conntrack.FastRules{Timeout: time.Hour, Check: c.check, Retransmits: 3}
+			flows.Beat(now())
+			snap, err := flows.Freeze(slot)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if c.armed {
+				flows.Arm(slot, snap.Punt, &state, &rules)
+			}
+			flows.Beat(conntrack.Never / 2)
+			run := fastpath.Run{Frame: f.build(), Ifindex: 1}
+			took, err := bench.Time(&run, b.N)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(took.Nanoseconds()), "ns/packet")
+		})
+	}
+}

@@ -1,0 +1,87 @@
+package fastpath
+
+import (
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"halfopen/conntrack"
+)
+
+// Bench is the program without an interface, for tests outside the package: BPF_PROG_TEST_RUN runs it on a packet.
+type Bench struct {
+	objects *objects
+	in, out skBuff
+	opts    ebpf.RunOptions
+}
+
+// skBuff is struct __sk_buff as far as a test sets or reads it.
+type skBuff struct {
+	Len, PktType, Mark, Queue, Protocol, VlanPresent, VlanTCI, VlanProto, Priority, Ingress, Ifindex, Index uint32
+	CB                                                                                                      [5]uint32
+	Rest                                                                                                    [27]uint32
+	GSOSize                                                                                                 uint32
+	Tail                                                                                                    [3]uint32
+}
+
+// NewBench loads the program. With clock, the time comes with each packet, and the reason of a punt can be read.
+func NewBench(flows, workers int, mask uint32, clock, redirect bool) (*Bench, error) {
+	o, err := loadObjects(loadOptions{Flows: flows, Workers: workers, MarkMask: mask, Redirect: redirect, test: clock})
+	if err != nil {
+		return nil, err
+	}
+	return &Bench{objects: o}, nil
+}
+
+// Close lets go of it.
+func (b *Bench) Close() error { return b.objects.Close() }
+
+// Flows returns a worker's slots.
+func (b *Bench) Flows(worker int) *Flows { return b.objects.flows(worker) }
+
+// Stats returns the counters.
+func (b *Bench) Stats() (Stats, error) { return b.objects.stats() }
+
+// SetEgress lists an interface for redirect.
+func (b *Bench) SetEgress(ifindex uint32, on bool) error { return b.objects.setEgress(ifindex, on) }
+
+// Program returns the program for a link header of so many bytes.
+func (b *Bench) Program(link int) *ebpf.Program { return b.objects.program(link) }
+
+// Run is one packet: what it comes with, and what became of it.
+type Run struct {
+	Frame   []byte // with its Ethernet header
+	Out     []byte // with room for what the program made of it, or nil
+	Ifindex uint32
+	Mark    uint32
+	GSOSize uint32
+	Now     conntrack.Instant
+	Repeat  uint32
+
+	Verdict int32
+	NewMark uint32
+	Reason  Reason // of a punt
+	Gone    bool   // the slot is another flow's, or nobody's
+}
+
+// Run runs the program on a packet.
+func (b *Bench) Run(r *Run) error {
+	b.in = skBuff{Mark: r.Mark, Ifindex: r.Ifindex, GSOSize: r.GSOSize, CB: [5]uint32{uint32(r.Now), uint32(uint64(r.Now) >> 32)}}
+	b.opts = ebpf.RunOptions{Data: r.Frame, DataOut: r.Out, Context: &b.in, ContextOut: &b.out, Repeat: max(r.Repeat, 1)}
+	v, err := b.objects.program(14).Run(&b.opts)
+	r.Verdict, r.NewMark, r.Reason, r.Gone, r.Out = int32(v), b.out.Mark, Reason(b.out.CB[2]), b.out.CB[2] == 1<<32-1, b.opts.DataOut
+	return err
+}
+
+// Time runs the program on a packet n times and returns what one turn took, by the kernel's reckoning.
+func (b *Bench) Time(r *Run, n int) (time.Duration, error) {
+	b.in = skBuff{Mark: r.Mark, Ifindex: r.Ifindex, GSOSize: r.GSOSize}
+	_, took, err := b.objects.program(14).Benchmark(r.Frame, n, nil)
+	return took, err
+}
+
+// Stale enters a key of a flow that is gone from its slot, as a program finds it that looked it up before it went.
+func (b *Bench) Stale(tu conntrack.Tuple, ifindex, slot uint32) error {
+	k := (&Key{tu, ifindex}).encode()
+	return b.objects.bpf.Keys.Put(&k, &mapPlace{Slot: slot, Tag: b.objects.arms.values[slot].Tag - 1})
+}
