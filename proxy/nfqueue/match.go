@@ -304,6 +304,20 @@ func (m *Match) expand() []alternative {
 	return slices.Clip(out)
 }
 
+// Interfaces returns the names of the interfaces by which matching segments can come in, of both directions; nil where that is any.
+func (m *Match) Interfaces() []string {
+	var names []string
+	for _, a := range m.expand() {
+		if a.iif == "" {
+			return nil
+		}
+		if !slices.Contains(names, a.iif) {
+			names = append(names, a.iif)
+		}
+	}
+	return names
+}
+
 func product[T any](alts []alternative, values []T, set func(*alternative, T)) []alternative {
 	if len(values) == 0 {
 		return alts

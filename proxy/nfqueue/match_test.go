@@ -2,6 +2,7 @@ package nfqueue
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -65,6 +66,36 @@ func TestParseMatchErrors(t *testing.T) {
 		var me *MatchError
 		if !errors.As(err, &me) || me.Offset != c.offset || !strings.Contains(me.Msg, c.msg) {
 			t.Errorf("%.60q: %v (want offset %d, %q)", c.expr, err, c.offset, c.msg)
+		}
+	}
+}
+
+func TestMatchInterfaces(t *testing.T) {
+	for _, c := range []struct {
+		expr string
+		want []string
+	}{
+		{"", nil},
+		{"dport 515", nil},
+		{"iif a", nil}, // replies come in anywhere
+		{"oif b dport 80", nil},
+		{"iif a oif a", []string{"a"}},
+		{"iif a,b oif c dport 80", []string{"a", "c", "b"}},
+	} {
+		m, err := ParseMatch(c.expr)
+		if got := m.Interfaces(); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%q: %v, want %v (%v)", c.expr, got, c.want, err)
+		}
+	}
+}
+
+func TestFastMarkRefused(t *testing.T) {
+	for _, c := range []struct {
+		mark uint32
+		msg  string
+	}{{0x02800000, "outside the mask"}, {0x01000000, "that of injected packets"}} {
+		if err := (&RuleSet{FastMark: c.mark, Form: Native}).Print(new(strings.Builder)); err == nil || !strings.Contains(err.Error(), c.msg) {
+			t.Errorf("0x%08x: %v", c.mark, err)
 		}
 	}
 }

@@ -10,10 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// add appends one table of ours to the transaction, with its counter at start.
-func (rs *RuleSet) add(conn *nftables.Conn, family nftables.TableFamily, form Form, start uint64) {
+// add appends one table of ours to the transaction, with its counters at start.
+func (rs *RuleSet) add(conn *nftables.Conn, family nftables.TableFamily, form Form, start counts) {
 	t := conn.AddTable(&nftables.Table{Name: rs.Table, Family: family})
-	conn.AddObj(&nftables.NamedObj{Table: t, Name: CounterName, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{Packets: start}})
+	counter := func(name string, packets uint64) {
+		conn.AddObj(&nftables.NamedObj{Table: t, Name: name, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{Packets: packets}})
+	}
+	counter(CounterName, start.received)
+	if rs.FastMark != 0 {
+		counter(FastCounterName, start.fast)
+	}
 	for _, h := range []struct {
 		hook Hook
 		name string
@@ -50,6 +56,10 @@ func (rs *RuleSet) addRules(conn *nftables.Conn, ch *nftables.Chain, family nfta
 	// Return from a base chain is its policy: accept, which goes on to the host's own chains.
 	past := []expr.Any{verdict(expr.VerdictReturn)}
 	switch ch.Name {
+	case chainForward:
+		if rs.FastMark != 0 { // first of all: most packets go no further
+			rule(markIs(rs.MarkMask, rs.FastMark), []expr.Any{countIn(FastCounterName)}, past)
+		}
 	case chainInput, chainNoTrack:
 		rule([]expr.Any{meta(expr.MetaKeyIIFNAME), equal(interfaceName("lo"))}, past)
 	case chainOutput:

@@ -41,6 +41,9 @@ func (rs *RuleSet) Print(w io.Writer) error {
 func (rs *RuleSet) printNft(b *strings.Builder) {
 	fmt.Fprintf(b, "# Load with: nft -f FILE. Remove with: nft delete table inet %s (or: halfopen rules remove).\n", rs.Table)
 	fmt.Fprintf(b, "table inet %s\ndelete table inet %[1]s\ntable inet %[1]s {\n\tcounter %s {\n\t}\n", rs.Table, CounterName)
+	if rs.FastMark != 0 {
+		fmt.Fprintf(b, "\tcounter %s {\n\t}\n", FastCounterName)
+	}
 	final := "counter name " + CounterName + " queue num " + rs.queueText("-")
 	if rs.FailOpen {
 		final += " bypass"
@@ -53,7 +56,7 @@ func (rs *RuleSet) printNft(b *strings.Builder) {
 			rs.printNftChain(b, h.name, h.name, fmt.Sprintf("filter - %d", -queuePriority), final)
 		}
 	}
-	fmt.Fprintf(b, "\tchain %s {\n\t\ttype filter hook output priority raw; policy accept;\n\t\t%s notrack\n\t}\n", chainInject, rs.nftMark())
+	fmt.Fprintf(b, "\tchain %s {\n\t\ttype filter hook output priority raw; policy accept;\n\t\t%s notrack\n\t}\n", chainInject, rs.nftMark(rs.InjectMark))
 	if rs.NoTrack {
 		rs.printNftChain(b, chainNoTrack, "prerouting", "raw", "notrack")
 	}
@@ -63,12 +66,16 @@ func (rs *RuleSet) printNft(b *strings.Builder) {
 func (rs *RuleSet) printNftChain(b *strings.Builder, name, hook, priority, final string) {
 	fmt.Fprintf(b, "\tchain %s {\n\t\ttype filter hook %s priority %s; policy accept;\n", name, hook, priority)
 	switch name {
+	case chainForward:
+		if rs.FastMark != 0 {
+			fmt.Fprintf(b, "\t\t%s counter name %s return\n", rs.nftMark(rs.FastMark), FastCounterName)
+		}
 	case chainInput, chainNoTrack:
 		b.WriteString("\t\tiifname \"lo\" return\n")
 	case chainOutput:
 		b.WriteString("\t\toifname \"lo\" return\n")
 	}
-	fmt.Fprintf(b, "\t\tmeta l4proto != tcp return\n\t\t%s return\n\t\tip frag-off & 0x1fff != 0 return\n\t\tfrag frag-off != 0 return\n", rs.nftMark())
+	fmt.Fprintf(b, "\t\tmeta l4proto != tcp return\n\t\t%s return\n\t\tip frag-off & 0x1fff != 0 return\n\t\tfrag frag-off != 0 return\n", rs.nftMark(rs.InjectMark))
 	for _, a := range rs.Match.expand() {
 		if a.fits(name) {
 			fmt.Fprintf(b, "\t\t%s%s\n", a.nft(), final)
@@ -77,8 +84,8 @@ func (rs *RuleSet) printNftChain(b *strings.Builder, name, hook, priority, final
 	b.WriteString("\t}\n")
 }
 
-func (rs *RuleSet) nftMark() string {
-	return fmt.Sprintf("meta mark & 0x%08x == 0x%08x", rs.MarkMask, rs.InjectMark)
+func (rs *RuleSet) nftMark(value uint32) string {
+	return fmt.Sprintf("meta mark & 0x%08x == 0x%08x", rs.MarkMask, value)
 }
 
 func (rs *RuleSet) queueText(sep string) string {
@@ -124,7 +131,8 @@ func (rs *RuleSet) printIptables(b *strings.Builder) {
 
 func (rs *RuleSet) printFamily(b, undo *strings.Builder, ipt string) {
 	chain := rs.Table
-	mark := fmt.Sprintf("-m mark --mark 0x%08x/0x%08x", rs.InjectMark, rs.MarkMask)
+	marked := func(value uint32) string { return fmt.Sprintf("-m mark --mark 0x%08x/0x%08x", value, rs.MarkMask) }
+	mark := marked(rs.InjectMark)
 	both := func(rule string) {
 		fmt.Fprintf(b, "%s -w -t %s\n", ipt, strings.Replace(rule, "ADD", "-A", 1))
 		fmt.Fprintf(undo, "# %s -w -t %s\n", ipt, strings.Replace(rule, "ADD", "-D", 1))
@@ -145,6 +153,9 @@ func (rs *RuleSet) printFamily(b, undo *strings.Builder, ipt string) {
 		}
 		name := chain + "-" + h.name
 		fmt.Fprintf(b, "%s -w -t mangle -N %s\n", ipt, name)
+		if h.hook == Forward && rs.FastMark != 0 {
+			fmt.Fprintf(b, "%s -w -t mangle -A %s %s -j RETURN\n", ipt, name, marked(rs.FastMark))
+		}
 		fmt.Fprintf(b, "%s -w -t mangle -A %s %s -j RETURN\n", ipt, name, mark)
 		rs.printAlternatives(b, fmt.Sprintf("%s -w -t mangle -A %s", ipt, name), ipt == "iptables", h.name, target)
 		both(fmt.Sprintf("mangle ADD %s -p tcp -j %s", h.jump, name))

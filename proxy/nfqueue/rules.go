@@ -16,6 +16,7 @@ import (
 const (
 	DefaultTable    = "halfopen"
 	CounterName     = "received"
+	FastCounterName = "fastpath" // of what a fast path has decided already
 	DefaultMarkMask = 0xff000000
 
 	chainForward = "forward"
@@ -59,8 +60,8 @@ func (f Form) String() string {
 //   - a chain in raw output that keeps our own injected segments out of the host's connection tracking;
 //   - with NoTrack, a chain in raw prerouting that does the same for everything that matches.
 //
-// Other protocols, fragments but the first, and packets that carry the injection mark are not queued. Nothing outside
-// the table is touched. Methods work in the network namespace of the calling thread.
+// Other protocols, fragments but the first, and packets that carry the injection mark are not queued, nor, in the forward
+// hook, those that carry a fast path's mark, which are counted apart. Nothing outside the table is touched. Methods work in the network namespace of the calling thread.
 type RuleSet struct {
 	Table  string    // name; "" = DefaultTable
 	Queues [2]uint16 // first and last queue; the kernel spreads address pairs over them
@@ -68,9 +69,11 @@ type RuleSet struct {
 	Match  Match
 	// Mark under MarkMask equal to InjectMark means: made by us. 0 = DefaultMarkMask, and the mask's lowest bit.
 	MarkMask, InjectMark uint32
-	FailOpen             bool // packets pass while nobody listens on the queue (bypass)
-	NoTrack              bool // exempt what matches from the host's connection tracking; see ErrNoTrack
-	Form                 Form
+	// FastMark under MarkMask means: a fast path has seen it, judged it and counted it. 0 = there is no fast path.
+	FastMark uint32
+	FailOpen bool // packets pass while nobody listens on the queue (bypass)
+	NoTrack  bool // exempt what matches from the host's connection tracking; see ErrNoTrack
+	Form     Form
 	// KeepCount lets the counter of a table that is replaced go on in the new one, for who installs beside a gateway that
 	// keeps books by it.
 	KeepCount bool
@@ -82,6 +85,8 @@ type Installed struct {
 	Families []string // of the tables: inet, or ip and ip6 where the target does not work in inet
 	Replaced bool     // a table of ours was there, of a process that did not clean up or still runs
 	Previous uint64   // its counter, after its rules were taken out
+	// PreviousFast is, likewise, its counter of what a fast path let past the queues.
+	PreviousFast uint64
 }
 
 func (rs *RuleSet) withDefaults() RuleSet {
@@ -99,6 +104,10 @@ func (rs *RuleSet) check() error {
 		return fmt.Errorf("rules: queues %d-%d: the first is above the last", rs.Queues[0], rs.Queues[1])
 	case rs.InjectMark&^rs.MarkMask != 0:
 		return fmt.Errorf("rules: mark 0x%08x has bits outside the mask 0x%08x", rs.InjectMark, rs.MarkMask)
+	case rs.FastMark&^rs.MarkMask != 0:
+		return fmt.Errorf("rules: a fast path's mark 0x%08x has bits outside the mask 0x%08x", rs.FastMark, rs.MarkMask)
+	case rs.FastMark == rs.InjectMark:
+		return fmt.Errorf("rules: 0x%08x cannot be a fast path's mark and that of injected packets", rs.FastMark)
 	case rs.Hooks&^(Forward|Input|Output) != 0:
 		return fmt.Errorf("rules: unknown hook in 0x%x", rs.Hooks)
 	case rs.NoTrack && len(rs.Match.Iif)+len(rs.Match.Oif) > 0:
@@ -138,19 +147,22 @@ func (rs *RuleSet) Install() (Installed, error) {
 		if done.Previous, _, err = c.Counter(); err != nil {
 			return done, err
 		}
+		if done.PreviousFast, _, err = c.FastCounter(); err != nil {
+			return done, err
+		}
 		done.Replaced = true
 	}
 	conn := dial()
 	for _, t := range old {
 		conn.DelTable(t)
 	}
-	var start uint64
+	var start counts
 	if c.KeepCount {
-		start = done.Previous
+		start = counts{done.Previous, done.PreviousFast}
 	}
 	for i, f := range families {
 		if i > 0 {
-			start = 0 // Counter adds the tables up
+			start = counts{} // Counter adds the tables up
 		}
 		c.add(conn, f, form, start)
 		done.Families = append(done.Families, familyName(f))
@@ -192,8 +204,19 @@ func (rs *RuleSet) RemoveRules() error {
 	return explainRules("removing the queue rules", conn.Flush())
 }
 
+// counts is what the counters of a new table begin with.
+type counts struct{ received, fast uint64 }
+
 // Counter returns how many packets our rules have sent to the queues since Install; ok is false when there is no table.
-func (rs *RuleSet) Counter() (packets uint64, ok bool, err error) {
+func (rs *RuleSet) Counter() (packets uint64, ok bool, err error) { return rs.counter(CounterName) }
+
+// FastCounter returns how many packets our rules have let past the queues for their fast-path mark since Install; ok is false where the
+// rules do not do that.
+func (rs *RuleSet) FastCounter() (packets uint64, ok bool, err error) {
+	return rs.counter(FastCounterName)
+}
+
+func (rs *RuleSet) counter(name string) (packets uint64, ok bool, err error) {
 	c := rs.withDefaults()
 	tables, err := c.tables()
 	if err != nil {
@@ -205,7 +228,7 @@ func (rs *RuleSet) Counter() (packets uint64, ok bool, err error) {
 			return 0, false, explainRules("reading the counter", err)
 		}
 		for _, o := range objs {
-			if n, is := o.(*nftables.NamedObj); is && n.Name == CounterName {
+			if n, is := o.(*nftables.NamedObj); is && n.Name == name {
 				if ctr, is := n.Obj.(*expr.Counter); is {
 					packets += ctr.Packets
 					ok = true

@@ -162,7 +162,7 @@ func TestNoTrackRefused(t *testing.T) {
 // TestPrintedIptables pastes the printed lines into a shell, sends through them, and pastes the removal.
 func TestPrintedIptables(t *testing.T) {
 	w := newWorld(t)
-	rs := RuleSet{Queues: [2]uint16{4, 5}, Hooks: Forward | Input | Output, FailOpen: true, NoTrack: true, Form: XT,
+	rs := RuleSet{Queues: [2]uint16{4, 5}, Hooks: Forward | Input | Output, FailOpen: true, NoTrack: true, Form: XT, FastMark: 0x02000000,
 		Match: match(t, "src 10.0.0.0/8,fd00::/8 dst 10.2.0.0/16,fd02::/16 dport 80,1000-2000")}
 	var text strings.Builder
 	check(t, rs.Print(&text))
@@ -176,6 +176,15 @@ func TestPrintedIptables(t *testing.T) {
 			t.Errorf("%s: %d packets queued", addr, n)
 		}
 	}
+	setMark(t, 0x02000000)
+	before := a.Stats().Received + b.Stats().Received
+	for _, addr := range []string{server4 + ":1500", "[" + server6 + "]:80"} {
+		w.transfer(t, addr, 1<<20, func(done <-chan struct{}) { acceptBoth(t, a, b, done) })
+	}
+	if n := a.Stats().Received + b.Stats().Received - before; n != 0 {
+		t.Errorf("%d packets with a fast path's mark were queued", n)
+	}
+	run(t, "nft", "delete table inet marks")
 	_, undo, _ := strings.Cut(text.String(), "# To remove them:\n")
 	run(t, "sh", "-ec", strings.ReplaceAll(undo, "# ", ""))
 	for _, ipt := range []string{"iptables-save", "ip6tables-save"} { // iptables itself leaves its empty tables
@@ -189,7 +198,7 @@ func TestPrintedIptables(t *testing.T) {
 // alone is taken out; nft still parses every line of the original.
 func TestPrintedNft(t *testing.T) {
 	newWorld(t)
-	rs := RuleSet{Queues: [2]uint16{0, 1}, Hooks: Forward | Input | Output, FailOpen: true, NoTrack: true, Form: Native,
+	rs := RuleSet{Queues: [2]uint16{0, 1}, Hooks: Forward | Input | Output, FailOpen: true, NoTrack: true, Form: Native, FastMark: 0x02000000,
 		Match: match(t, "src 10.0.0.0/8,fd00::/8 dst 10.2.0.0/16,fd02::/16 sport 1024-65535 dport 80,1000-2000")}
 	var text strings.Builder
 	check(t, rs.Print(&text))
@@ -211,6 +220,9 @@ func TestPrintedNft(t *testing.T) {
 	}
 	if _, ok, err := rs.Counter(); !ok || err != nil {
 		t.Errorf("counter of the pasted table: %v %v", ok, err)
+	}
+	if _, ok, err := rs.FastCounter(); !ok || err != nil {
+		t.Errorf("a fast path's counter of the pasted table: %v %v", ok, err)
 	}
 	check(t, rs.Remove())
 }
@@ -250,8 +262,8 @@ func TestTablePerFamily(t *testing.T) {
 	w := newWorld(t)
 	c := (&RuleSet{Queues: [2]uint16{4, 4}, FailOpen: true, Match: match(t, "dport 515")}).withDefaults()
 	conn := dial()
-	c.add(conn, nftables.TableFamilyIPv4, XT, 0)
-	c.add(conn, nftables.TableFamilyIPv6, XT, 0)
+	c.add(conn, nftables.TableFamilyIPv4, XT, counts{})
+	c.add(conn, nftables.TableFamilyIPv6, XT, counts{})
 	check(t, conn.Flush())
 	q := open(t, Config{Number: 4, CopyRange: 256, GSO: true, FailOpen: true})
 	for i, addr := range []string{server4 + ":515", "[" + server6 + "]:515"} {
