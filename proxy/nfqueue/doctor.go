@@ -69,6 +69,11 @@ func (r *Report) add(name string, level Level, found, means string) {
 	r.Checks = append(r.Checks, Check{name, level, found, means})
 }
 
+// Add adds what another package found; without it halfopen runs all the same.
+func (r *Report) Add(name string, ok bool, found, means string) {
+	r.yes(name, ok, Warn, found, found, means)
+}
+
 // yes adds a finding of two possible outcomes; means counts only for the bad one.
 func (r *Report) yes(name string, ok bool, bad Level, good, lack, means string) {
 	if ok {

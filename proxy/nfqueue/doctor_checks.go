@@ -125,6 +125,11 @@ func (r *Report) host() {
 	}
 	r.yes("halfopen's own table", !n.OurTable, OK, "not installed", "installed (a running halfopen, or one that was killed)",
 		"after a kill it is harmless, and the next run with the same queues replaces it")
+	if n.OurTable {
+		_, ok, err := (&RuleSet{}).FastCounter()
+		r.yes("fast path's rule", ok && err == nil, Warn, "in halfopen's own table", "not in halfopen's own table",
+			"what a fast path has decided is queued all the same, until it stands down; install the rules anew")
+	}
 	list := func(name string, places []string, level Level, none, means string) {
 		r.yes(name, len(places) == 0, level, none, strings.Join(places, ", "), means)
 	}
@@ -140,6 +145,9 @@ func (r *Report) host() {
 		"with CPU fan-out both directions of a flow can reach different queues; take the fanout flag out if the queue is halfopen's")
 	list("flowtable offload", n.Offload, Warn, "none",
 		"established flows bypass the forward hook, so halfopen sees only their beginning; exclude what it shall guard")
+	list("rules that set marks", n.Marks, Warn, "none that touches halfopen's bits",
+		"they set mark bits that are halfopen's (0xff000000 unless --mark says otherwise) after a fast path has; what they clear stands it down, "+
+			"what they restore from a connection's mark can be an old one; keep these bits in their masks, or give halfopen others by --mark")
 	list("legacy xtables", n.Legacy, Warn, "none",
 		"their rules cannot be inspected for the questions above")
 	list("unreadable chains", n.Unread, Warn, "none", "their rules could not be inspected for the questions above")

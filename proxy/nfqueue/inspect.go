@@ -22,6 +22,7 @@ type Neighbours struct {
 	CtState  []string // chains whose rules ask connection tracking
 	Fanout   []string // chains that queue with CPU fan-out
 	Offload  []string // chains that put flows on a flowtable
+	Marks    []string // chains that set bits of DefaultMarkMask between a fast path and our rules
 	Legacy   []string // legacy xtables tables in use (iptables-legacy); their rules cannot be read here
 	Unread   []string // chains whose rules could not be read
 	OurTable bool     // a table of our name is there
@@ -55,6 +56,9 @@ func Inspect(ourTable string) (Neighbours, error) {
 		}
 		for _, r := range rules {
 			n.note(place, r.Exprs)
+			if betweenMarks(ch) && overwrites(r.Exprs, DefaultMarkMask) && !slices.Contains(n.Marks, place) {
+				n.Marks = append(n.Marks, place)
+			}
 		}
 	}
 	return n, nil
