@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"halfopen/proxy/fastpath"
 	"halfopen/proxy/nfqueue"
 )
 
@@ -24,6 +25,9 @@ func newDoctorCmd() *cobra.Command {
 				return err
 			}
 			report := nfqueue.Probe()
+			for _, a := range fastpath.Probe() {
+				report.Add(a.Name, a.OK, a.Found, a.Means)
+			}
 			if err := printReport(c, &report, asJSON); err != nil {
 				return err
 			}
