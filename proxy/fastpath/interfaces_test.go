@@ -36,4 +36,8 @@ func TestWhichInterfaces(t *testing.T) {
 				n, why, c.header, c.why)
 		}
 	}
+	vrf := deviceOf(&netlink.Vrf{LinkAttrs: attrs("red", "ether", 0, nil)})
+	if _, why := vrf.header(nil); why != "a VRF has no ingress" {
+		t.Errorf("a VRF: %q", why)
+	}
 }
