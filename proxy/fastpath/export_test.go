@@ -9,11 +9,7 @@ import (
 )
 
 // Bench is the program without an interface, for tests outside the package: BPF_PROG_TEST_RUN runs it on a packet.
-type Bench struct {
-	objects *objects
-	in, out skBuff
-	opts    ebpf.RunOptions
-}
+type Bench struct{ objects *objects }
 
 // skBuff is struct __sk_buff as far as a test sets or reads it.
 type skBuff struct {
@@ -56,7 +52,6 @@ type Run struct {
 	Mark    uint32
 	GSOSize uint32
 	Now     conntrack.Instant
-	Repeat  uint32
 
 	Verdict int32
 	NewMark uint32
@@ -64,18 +59,18 @@ type Run struct {
 	Gone    bool   // the slot is another flow's, or nobody's
 }
 
-// Run runs the program on a packet.
+// Run runs the program on a packet. It is safe from any goroutine.
 func (b *Bench) Run(r *Run) error {
-	b.in = skBuff{Mark: r.Mark, Ifindex: r.Ifindex, GSOSize: r.GSOSize, CB: [5]uint32{uint32(r.Now), uint32(uint64(r.Now) >> 32)}}
-	b.opts = ebpf.RunOptions{Data: r.Frame, DataOut: r.Out, Context: &b.in, ContextOut: &b.out, Repeat: max(r.Repeat, 1)}
-	v, err := b.objects.program(14).Run(&b.opts)
-	r.Verdict, r.NewMark, r.Reason, r.Gone, r.Out = int32(v), b.out.Mark, Reason(b.out.CB[2]), b.out.CB[2] == 1<<32-1, b.opts.DataOut
+	var out skBuff
+	opts := ebpf.RunOptions{Data: r.Frame, DataOut: r.Out, ContextOut: &out,
+		Context: &skBuff{Mark: r.Mark, Ifindex: r.Ifindex, GSOSize: r.GSOSize, CB: [5]uint32{uint32(r.Now), uint32(uint64(r.Now) >> 32)}}}
+	v, err := b.objects.program(14).Run(&opts)
+	r.Verdict, r.NewMark, r.Reason, r.Gone, r.Out = int32(v), out.Mark, Reason(out.CB[2]), out.CB[2] == 1<<32-1, opts.DataOut
 	return err
 }
 
 // Time runs the program on a packet n times and returns what one turn took, by the kernel's reckoning.
 func (b *Bench) Time(r *Run, n int) (time.Duration, error) {
-	b.in = skBuff{Mark: r.Mark, Ifindex: r.Ifindex, GSOSize: r.GSOSize}
 	_, took, err := b.objects.program(14).Benchmark(r.Frame, n, nil)
 	return took, err
 }
