@@ -49,7 +49,7 @@ func TestLock(t *testing.T) {
 	}
 	var passed [2]uint64
 	armed, moved := 0, 0
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+	for begin := time.Now(); moved < 500 && time.Since(begin) < time.Minute; {
 		s := d.read()
 		st := s.Fast
 		if s.Packets != passed {
@@ -102,7 +102,7 @@ func TestLock(t *testing.T) {
 		t.Errorf("by the counters %d passed (%d bytes) and %d punted; by the flow %v (%v) and %d", stats.Packets, stats.Bytes, punts, s.Packets, s.Bytes, s.Punt)
 	}
 	t.Logf("%d segments, %v passed, armed %d times, %d of them to some use", total, s.Packets, armed, moved)
-	if moved < 100 || s.Packets[0] == 0 || s.Packets[1] == 0 {
+	if moved < 500 || s.Packets[0] == 0 || s.Packets[1] == 0 {
 		t.Errorf("armed %d times, %d of them to some use: the test does not reach what it is for", armed, moved)
 	}
 }
