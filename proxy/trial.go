@@ -33,6 +33,7 @@ func (w *Worker) dryBatch(n int) {
 		live.cause = w.cause
 		if w.logged {
 			r := w.decide(p, s, out)
+			r.Decision.Latency = int64(w.verdictAt().Sub(w.now))
 			fillWould(&r.Decision.Would, would, parted)
 			live.record = len(w.records) - 1
 		}

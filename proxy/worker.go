@@ -184,6 +184,10 @@ func (w *Worker) mainBatch(n int) {
 		}
 		w.tap.record(w, p, s, out, nil, false)
 		w.act(p, s, out)
+		verdict := w.verdictAt()
+		if i == n-1 {
+			w.flush() // the last packet's own records are written while it is on its way
+		}
 		w.tap.done(out)
 		w.flowEvents(out.Flows)
 		w.followState(s, out)
@@ -192,10 +196,9 @@ func (w *Worker) mainBatch(n int) {
 			if live != nil {
 				live.record = len(w.records)
 			}
-			w.decide(p, s, out)
+			w.decide(p, s, out).Decision.Latency = int64(verdict.Sub(w.now))
 		}
 	}
-	w.flush()
 	if w.shadows != nil {
 		w.shadowBatch(n)
 	}
@@ -214,6 +217,14 @@ func (w *Worker) decode(n int) {
 // packetInfo says what the decoder must know of a queued packet beside its bytes.
 func packetInfo(p *nfqueue.Packet) PacketInfo {
 	return PacketInfo{Partial: p.Partial, GSO: p.GSO}
+}
+
+// verdictAt is when the packet at hand got its verdict, for its record; 0 where it has none: a clock costs something.
+func (w *Worker) verdictAt() conntrack.Instant {
+	if !w.logged {
+		return 0
+	}
+	return w.shared.clock.Now()
 }
 
 // flush sends the verdicts that wait. A failure is counted and logged; the source keeps what it could not send.
@@ -274,9 +285,7 @@ func (w *Worker) Stop() {
 // decide appends the record of the packet at hand.
 func (w *Worker) decide(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcome) *decisionlog.Record {
 	from := origin{in: w.shared.ifaces.name(p.InDev), out: w.shared.ifaces.name(p.OutDev), queue: p.Queue}
-	r := w.decision(from, s, out)
-	r.Decision.Latency = int64(w.shared.clock.Now() - w.now)
-	return r
+	return w.decision(from, s, out)
 }
 
 // flowEvents logs what happened to entries and tells whoever follows them.
