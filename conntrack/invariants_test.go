@@ -61,8 +61,8 @@ func checkTable(t testing.TB, tb *Table) {
 		}
 	}
 	checkStores(t, tb)
-	if seen > tb.cfg.Max || tb.tombs != nil && tb.tombs.Len() > tb.cfg.Tombstones {
-		t.Errorf("%d entries, %d tombstones: over the bound", seen, tb.tombs.Len())
+	if n := inUse(&tb.tombs.stone); seen > tb.cfg.Max || tb.tombs.Len() > max(tb.cfg.Tombstones, 0) || n != tb.tombs.Len() {
+		t.Errorf("%d entries, %d tombstones of %d: over the bound, or lost", seen, tb.tombs.Len(), n)
 	}
 }
 

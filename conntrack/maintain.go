@@ -1,10 +1,6 @@
 package conntrack
 
-import (
-	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
-)
+import "time"
 
 // Kill ends v's entry, if it has one.
 func (t *Table) Kill(now Instant, v *View, why EndReason) {
@@ -111,12 +107,7 @@ func (t *Table) Retime(now Instant, e *Entry, p *Params) {
 }
 
 // Tombstones returns how many tombstones are kept.
-func (t *Table) Tombstones() int {
-	if t.tombs == nil {
-		return 0
-	}
-	return t.tombs.Len()
-}
+func (t *Table) Tombstones() int { return t.tombs.Len() }
 
 // SetLimits changes the table's bounds, as a reload may; the values mean what they do in [Config]. Entries beyond a smaller
 // bound stay; they only make no room for others. To begin with a bound per source takes a walk over the table.
@@ -127,14 +118,7 @@ func (t *Table) SetLimits(entries, embryonic, tombstones, perSource int) {
 	if before > 0 != (perSource > 0) {
 		t.countSources()
 	}
-	switch {
-	case tombstones <= 0:
-		t.tombs = nil
-	case t.tombs != nil:
-		t.tombs.Resize(tombstones)
-	default:
-		t.tombs, _ = simplelru.NewLRU[Tuple, Tombstone](tombstones, nil) // fails for sizes below 1 only
-	}
+	t.tombs.resize(tombstones)
 }
 
 // Relax says that segments may have passed the gateway unseen (a gap): every present entry is judged liberally until both of

@@ -1,7 +1,5 @@
 package conntrack
 
-import "github.com/hashicorp/golang-lru/v2/simplelru"
-
 // Config bounds a Table.
 type Config struct {
 	Max          int // entries in all; below 1 it is 1
@@ -45,7 +43,7 @@ type Table struct {
 	lists     [numLists]list
 	counts    [NumStates]int
 	wheel     wheel
-	tombs     *simplelru.LRU[Tuple, Tombstone]
+	tombs     graveyard
 	lastID    uint64
 	gap       uint32 // how many times Relax was called
 	// sources counts entries by their originator's address; nil without a bound on them.
@@ -72,9 +70,7 @@ func NewTable(cfg Config) *Table {
 	t.histories.init()
 	t.wheel.init()
 	t.countSources()
-	if cfg.Tombstones > 0 {
-		t.tombs, _ = simplelru.NewLRU[Tuple, Tombstone](cfg.Tombstones, nil) // fails for sizes below 1 only
-	}
+	t.tombs.resize(cfg.Tombstones)
 	return t
 }
 
@@ -123,8 +119,7 @@ func (t *Table) view(now Instant, tu *Tuple, i int32, v *View) {
 	}
 	if e.Deadline <= now {
 		v.Entry, v.Expired, v.Relaxed = nil, e, false
-		key, _ := tu.Canonical()
-		v.Tombstone, v.HasTomb = t.epitaph(e, key, e.expiry(), e.Deadline)
+		v.Tombstone, v.HasTomb = t.epitaph(e, e.expiry(), e.Deadline)
 		return
 	}
 	v.Entry, v.Expired, v.HasTomb = e, nil, false
@@ -197,11 +192,8 @@ func (t *Table) bury(e *Entry, why EndReason, at Instant) {
 	if t.cfg.Ended != nil {
 		t.cfg.Ended(e, why, at)
 	}
-	if t.tombs != nil {
-		key, _ := e.Tuple.Canonical()
-		if tomb, ok := t.epitaph(e, key, why, at); ok && tomb.ID == e.ID {
-			t.tombs.Add(key, tomb) // overwrites an older one; there is no eviction callback to miss
-		}
+	if tomb, ok := t.epitaph(e, why, at); ok && tomb.ID == e.ID {
+		t.tombs.put(t.hashOf(e.index), &tomb)
 	}
 	t.withdraw(e.index)
 	t.n--
