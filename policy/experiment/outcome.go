@@ -35,6 +35,7 @@ type Outcome struct {
 	BytesToServer, BytesToClient             uint64
 	PktsToServer, PktsToClient               uint64
 	FastToServer, FastToClient               uint64 // of those packets, ones that the fast path saw
+	FastBytesToServer, FastBytesToClient     uint64 // and of those bytes, theirs
 	RetransmitsToServer, RetransmitsToClient int
 	OutOfWindowToServer, OutOfWindowToClient int
 	StallS                                   float64

@@ -140,6 +140,8 @@ func (f *Flow) encode(e *enc) {
 	e.num("bytes_toclient", f.Bytes[1])
 	e.numIf("fastpath_pkts_toserver", f.Fast[0])
 	e.numIf("fastpath_pkts_toclient", f.Fast[1])
+	e.numIf("fastpath_bytes_toserver", f.FastBytes[0])
+	e.numIf("fastpath_bytes_toclient", f.FastBytes[1])
 	e.num("counted", f.Counted)
 	e.strIf("state", f.State)
 	e.strIf("conn_state", f.ConnState)
@@ -241,6 +243,7 @@ func (s *Stats) encode(e *enc) {
 		e.num("flows", s.Flows)
 		e.num("tombstones", s.Tombstones)
 		e.shadowStats(s.Shadows)
+		s.FastPath.encode(e)
 	}
 	e.close()
 }

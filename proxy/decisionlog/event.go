@@ -198,30 +198,32 @@ type DecisionEvent struct {
 
 // FlowEvent is the object flow.
 type FlowEvent struct {
-	Event         string  `json:"event"`
-	PktsToServer  uint64  `json:"pkts_toserver"`
-	PktsToClient  uint64  `json:"pkts_toclient"`
-	BytesToServer uint64  `json:"bytes_toserver"`
-	BytesToClient uint64  `json:"bytes_toclient"`
-	FastToServer  uint64  `json:"fastpath_pkts_toserver"`
-	FastToClient  uint64  `json:"fastpath_pkts_toclient"`
-	Counted       uint64  `json:"counted"`
-	State         string  `json:"state"`
-	ConnState     string  `json:"conn_state"`
-	History       string  `json:"history"`
-	Start         Time    `json:"start"`
-	End           Time    `json:"end"`
-	AgeS          float64 `json:"age_s"`
-	Reason        string  `json:"reason"`
-	Outcome       string  `json:"outcome"`
-	Predecessor   uint64  `json:"predecessor"`
-	Adopted       bool    `json:"adopted"`
-	Probes        uint8   `json:"probes"`
-	Answered      string  `json:"probes_answered"`
-	Rule          string  `json:"rule"`
-	Preset        string  `json:"preset"`
-	PolicyRev     string  `json:"policy_rev"`
-	Arm           string  `json:"arm"`
+	Event             string  `json:"event"`
+	PktsToServer      uint64  `json:"pkts_toserver"`
+	PktsToClient      uint64  `json:"pkts_toclient"`
+	BytesToServer     uint64  `json:"bytes_toserver"`
+	BytesToClient     uint64  `json:"bytes_toclient"`
+	FastToServer      uint64  `json:"fastpath_pkts_toserver"`
+	FastToClient      uint64  `json:"fastpath_pkts_toclient"`
+	FastBytesToServer uint64  `json:"fastpath_bytes_toserver"`
+	FastBytesToClient uint64  `json:"fastpath_bytes_toclient"`
+	Counted           uint64  `json:"counted"`
+	State             string  `json:"state"`
+	ConnState         string  `json:"conn_state"`
+	History           string  `json:"history"`
+	Start             Time    `json:"start"`
+	End               Time    `json:"end"`
+	AgeS              float64 `json:"age_s"`
+	Reason            string  `json:"reason"`
+	Outcome           string  `json:"outcome"`
+	Predecessor       uint64  `json:"predecessor"`
+	Adopted           bool    `json:"adopted"`
+	Probes            uint8   `json:"probes"`
+	Answered          string  `json:"probes_answered"`
+	Rule              string  `json:"rule"`
+	Preset            string  `json:"preset"`
+	PolicyRev         string  `json:"policy_rev"`
+	Arm               string  `json:"arm"`
 
 	HandshakeS          *float64 `json:"handshake_s"` // nil: not known
 	ResponseS           *float64 `json:"response_s"`
@@ -294,7 +296,8 @@ type StatsEvent struct {
 	Flows        uint64            `json:"flows"`
 	Tombstones   uint64            `json:"tombstones"`
 
-	Shadows []ShadowStatsEvent `json:"shadows"`
+	Shadows  []ShadowStatsEvent  `json:"shadows"`
+	FastPath *FastPathStatsEvent `json:"fastpath"`
 }
 
 // GapEvent is the object gap.

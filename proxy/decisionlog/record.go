@@ -254,7 +254,8 @@ type Flow struct {
 	Kind        FlowKind
 	Pkts        [2]uint64 // since the flow began
 	Bytes       [2]uint64 // IP octets, since the flow began
-	Fast        [2]uint64 // of Pkts, those that a fast path forwarded (never queued)
+	Fast        [2]uint64 // of Pkts, those that the fast path forwarded and the queue never saw
+	FastBytes   [2]uint64 // of Bytes, those of these packets
 	Counted     uint64    // queue messages explained by this record alone: since the flow's last record
 	State       string
 	ConnState   string // Zeek's conn_state, for example S0, SF, RSTO
@@ -346,6 +347,7 @@ type Stats struct {
 	Flows        uint64 // entries in the table now
 	Tombstones   uint64 // kept now
 	Shadows      []ShadowStats
+	FastPath     FastPathStats
 }
 
 // Words of Gap.Where and Gap.Bound.

@@ -20,10 +20,10 @@ const (
 )
 
 // Slot is the place of a field in [Fields], found by its path with [SlotOf].
-type Slot uint8
+type Slot uint16
 
-// maxSlots bounds the fields of a record; a slot is an octet.
-const maxSlots = 256
+// maxSlots bounds the fields of a record; a multiple of 64.
+const maxSlots = 320
 
 // node is a field of a record: what Event's types say about it.
 type node struct {

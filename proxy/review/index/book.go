@@ -83,6 +83,7 @@ func (b *builder) bookFlowRecord(r *record, row *flowRow) {
 	row.pkts = [2]int64{int64(f.Uint(s.pkts0)), int64(f.Uint(s.pkts1))}
 	row.bytes = [2]int64{int64(f.Uint(s.bytes0)), int64(f.Uint(s.bytes1))}
 	row.fast = [2]int64{int64(f.Uint(s.fast0)), int64(f.Uint(s.fast1))}
+	row.fastBytes = [2]int64{int64(f.Uint(s.fastBytes0)), int64(f.Uint(s.fastBytes1))}
 	row.counted += int64(f.Uint(s.counted))
 	row.stateW, row.connStateW = word(s.state), word(s.connState)
 	row.letters = string(f.Text(s.history))

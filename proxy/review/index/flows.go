@@ -30,17 +30,18 @@ type Flow struct {
 	Seen        time.Time
 	Ended       time.Time // when the table forgot it; zero: it lives, or nothing tells
 
-	PktsToServer, PktsToClient   uint64 // of its last flow record
-	BytesToServer, BytesToClient uint64
-	FastToServer, FastToClient   uint64
-	Counted                      uint64 // plain forwards without a record of their own
-	State, ConnState, History    string
-	Outcome, EndReason           string // "" before its end
-	Predecessor                  uint64 // flow id of the connection before it on the same ports; 0: none known
-	Adopted                      bool
-	Probes                       int
-	ProbesAnswered               string
-	Rule, Preset, PolicyRev, Arm string
+	PktsToServer, PktsToClient           uint64 // of its last flow record
+	BytesToServer, BytesToClient         uint64
+	FastToServer, FastToClient           uint64 // of the packets, those that the fast path forwarded
+	FastBytesToServer, FastBytesToClient uint64
+	Counted                              uint64 // plain forwards without a record of their own
+	State, ConnState, History            string
+	Outcome, EndReason                   string // "" before its end
+	Predecessor                          uint64 // flow id of the connection before it on the same ports; 0: none known
+	Adopted                              bool
+	Probes                               int
+	ProbesAnswered                       string
+	Rule, Preset, PolicyRev, Arm         string
 
 	SynAt         time.Time     // first SYN of the client; zero: not in the log
 	ServerTime    time.Duration // from it to the first SYN/ACK; 0: not known
@@ -90,7 +91,7 @@ func (v *view) flow(r *flowRow) Flow {
 	f := Flow{ID: r.id, FlowID: uint64(r.flowID), CommunityID: r.communityID, First: v.cursor(r.firstFile, r.firstOffset),
 		Last: v.cursor(r.lastFile, r.lastOffset), FirstAt: instant(r.firstAt), LastAt: instant(r.lastAt), Started: instant(r.started),
 		Seen: instant(r.seen), Ended: instant(r.ended), PktsToServer: uint64(r.pkts[0]), PktsToClient: uint64(r.pkts[1]),
-		BytesToServer: uint64(r.bytes[0]), BytesToClient: uint64(r.bytes[1]), FastToServer: uint64(r.fast[0]), FastToClient: uint64(r.fast[1]),
+		BytesToServer: uint64(r.bytes[0]), BytesToClient: uint64(r.bytes[1]), FastToServer: uint64(r.fast[0]), FastToClient: uint64(r.fast[1]), FastBytesToServer: uint64(r.fastBytes[0]), FastBytesToClient: uint64(r.fastBytes[1]),
 		Counted: uint64(r.counted), State: word(r.stateW), ConnState: word(r.connStateW), History: r.letters, Outcome: word(r.outcomeW),
 		EndReason: word(r.endW), Predecessor: uint64(r.predecessor), Adopted: r.adopted != 0, Probes: int(r.probes),
 		ProbesAnswered: word(r.answeredW), Rule: word(r.ruleW), Preset: word(r.presetW), PolicyRev: word(r.revW), Arm: word(r.armW),

@@ -6,16 +6,16 @@ import (
 
 // slots are the fields of a line that the index knows.
 var slots = struct {
-	timestamp, eventType, flowID, communityID, srcIP, srcPort, destIP, destPort, direction                       decisionlog.Slot
-	header, trailer, stats, gap, reload, experiment, expEvent, expArm                                            decisionlog.Slot
-	flags                                                                                                        decisionlog.Slot
-	decision, settles, trigger, verdict, reason, rule, preset, rev, arm                                          decisionlog.Slot
-	before, after, replyKind, peerKind, shadow                                                                   decisionlog.Slot
-	flow, flowEvent, pkts0, pkts1, bytes0, bytes1, fast0, fast1, counted, state, connState                       decisionlog.Slot
-	history, start, end, endReason, outcome, predecessor, adopted, probes, answered                              decisionlog.Slot
-	handshake, response, stall, stalled, endedBy, synRetransmits, retransmits0, retransmits1, outside0, outside1 decisionlog.Slot
-	flowRule, flowPreset, flowRev, flowArm                                                                       decisionlog.Slot
-	inject, injectID, cause, injectTrigger, kind, to, injectError                                                decisionlog.Slot
+	timestamp, eventType, flowID, communityID, srcIP, srcPort, destIP, destPort, direction                         decisionlog.Slot
+	header, trailer, stats, gap, reload, experiment, expEvent, expArm                                              decisionlog.Slot
+	flags                                                                                                          decisionlog.Slot
+	decision, settles, trigger, verdict, reason, rule, preset, rev, arm                                            decisionlog.Slot
+	before, after, replyKind, peerKind, shadow                                                                     decisionlog.Slot
+	flow, flowEvent, pkts0, pkts1, bytes0, bytes1, fast0, fast1, fastBytes0, fastBytes1, counted, state, connState decisionlog.Slot
+	history, start, end, endReason, outcome, predecessor, adopted, probes, answered                                decisionlog.Slot
+	handshake, response, stall, stalled, endedBy, synRetransmits, retransmits0, retransmits1, outside0, outside1   decisionlog.Slot
+	flowRule, flowPreset, flowRev, flowArm                                                                         decisionlog.Slot
+	inject, injectID, cause, injectTrigger, kind, to, injectError                                                  decisionlog.Slot
 }{
 	timestamp: slot("timestamp"), eventType: slot("event_type"), flowID: slot("flow_id"), communityID: slot("community_id"),
 	srcIP: slot("src_ip"), srcPort: slot("src_port"), destIP: slot("dest_ip"), destPort: slot("dest_port"), direction: slot("direction"),
@@ -28,7 +28,7 @@ var slots = struct {
 	replyKind: slot("decision.reply.kind"), peerKind: slot("decision.peer.kind"), shadow: slot("shadow"),
 	flow: slot("flow"), flowEvent: slot("flow.event"), pkts0: slot("flow.pkts_toserver"), pkts1: slot("flow.pkts_toclient"),
 	bytes0: slot("flow.bytes_toserver"), bytes1: slot("flow.bytes_toclient"), fast0: slot("flow.fastpath_pkts_toserver"),
-	fast1: slot("flow.fastpath_pkts_toclient"), counted: slot("flow.counted"), state: slot("flow.state"),
+	fast1: slot("flow.fastpath_pkts_toclient"), fastBytes0: slot("flow.fastpath_bytes_toserver"), fastBytes1: slot("flow.fastpath_bytes_toclient"), counted: slot("flow.counted"), state: slot("flow.state"),
 	connState: slot("flow.conn_state"), history: slot("flow.history"), start: slot("flow.start"), end: slot("flow.end"),
 	endReason: slot("flow.reason"), outcome: slot("flow.outcome"), predecessor: slot("flow.predecessor"), adopted: slot("flow.adopted"),
 	probes: slot("flow.probes"), answered: slot("flow.probes_answered"), flowRule: slot("flow.rule"), flowPreset: slot("flow.preset"),

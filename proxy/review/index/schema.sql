@@ -71,6 +71,7 @@ CREATE TABLE flow_rows (
   pkts_toserver   INTEGER NOT NULL, pkts_toclient  INTEGER NOT NULL,
   bytes_toserver  INTEGER NOT NULL, bytes_toclient INTEGER NOT NULL,
   fastpath_pkts_toserver INTEGER NOT NULL, fastpath_pkts_toclient INTEGER NOT NULL,
+  fastpath_bytes_toserver INTEGER NOT NULL, fastpath_bytes_toclient INTEGER NOT NULL,
   counted         INTEGER NOT NULL, -- plain forwards without a record of their own
   state_w         INTEGER NOT NULL, conn_state_w INTEGER NOT NULL,
   outcome_w       INTEGER NOT NULL, end_reason_w INTEGER NOT NULL,
@@ -108,7 +109,8 @@ CREATE INDEX flow_rows_community ON flow_rows (community_id);
 CREATE VIEW flows AS
 SELECT f.id, r.run, f.flow_id, f.community_id, f.client_ip, f.client_port, f.server_ip, f.server_port,
   f.first_at, f.last_at, f.started, f.seen, f.ended,
-  f.pkts_toserver, f.pkts_toclient, f.bytes_toserver, f.bytes_toclient, f.fastpath_pkts_toserver, f.fastpath_pkts_toclient, f.counted,
+  f.pkts_toserver, f.pkts_toclient, f.bytes_toserver, f.bytes_toclient, f.fastpath_pkts_toserver, f.fastpath_pkts_toclient,
+  f.fastpath_bytes_toserver, f.fastpath_bytes_toclient, f.counted,
   (SELECT word FROM words WHERE id = f.state_w) AS state,
   (SELECT word FROM words WHERE id = f.conn_state_w) AS conn_state,
   f.history,

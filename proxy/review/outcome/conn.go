@@ -18,7 +18,7 @@ type conn struct {
 	ended           int64 // when the table forgot it
 	pkts            [2]uint64
 	bytes           [2]uint64
-	fast            [2]uint64
+	fast, fastBytes [2]uint64
 	handshake       int64 // nanoseconds; 0: not known
 	response        int64
 	stall           int64

@@ -113,6 +113,7 @@ func (j *joiner) flow(at int64) {
 	}
 	for i := range 2 {
 		c.pkts[i], c.bytes[i], c.fast[i] = f.Uint(slots.pkts[i]), f.Uint(slots.bytes[i]), f.Uint(slots.fast[i])
+		c.fastBytes[i] = f.Uint(slots.fastBytes[i])
 		c.retransmits[i], c.outside[i] = uint32(f.Uint(slots.retransmits[i])), uint32(f.Uint(slots.outside[i]))
 	}
 	c.pred = f.Uint(slots.predecessor)

@@ -13,7 +13,7 @@ var slots = struct {
 	injectTrigger, injectKind, injectTo, injectError                                           decisionlog.Slot
 	event, state, start, end, endReason, outcome, endedBy, predecessor, adopted, history       decisionlog.Slot
 	flowPreset, flowRev, flowArm                                                               decisionlog.Slot
-	pkts, bytes, fast, retransmits, outside                                                    [2]decisionlog.Slot
+	pkts, bytes, fast, fastBytes, retransmits, outside                                         [2]decisionlog.Slot
 	acts, resets                                                                               decisionlog.Slot
 	handshake, response, again, stall, stalled                                                 decisionlog.Slot
 }{
@@ -34,6 +34,7 @@ var slots = struct {
 	pkts:        [2]decisionlog.Slot{slot("flow.pkts_toserver"), slot("flow.pkts_toclient")},
 	bytes:       [2]decisionlog.Slot{slot("flow.bytes_toserver"), slot("flow.bytes_toclient")},
 	fast:        [2]decisionlog.Slot{slot("flow.fastpath_pkts_toserver"), slot("flow.fastpath_pkts_toclient")},
+	fastBytes:   [2]decisionlog.Slot{slot("flow.fastpath_bytes_toserver"), slot("flow.fastpath_bytes_toclient")},
 	retransmits: [2]decisionlog.Slot{slot("flow.retransmits_toserver"), slot("flow.retransmits_toclient")},
 	outside:     [2]decisionlog.Slot{slot("flow.out_of_window_toserver"), slot("flow.out_of_window_toclient")},
 	acts:        slot("flow.interventions"), resets: slot("flow.resets"),

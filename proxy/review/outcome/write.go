@@ -47,6 +47,8 @@ var columns = []struct {
 	{"pkts_toclient", func(o *experiment.Outcome) any { return o.PktsToClient }},
 	{"fastpath_pkts_toserver", func(o *experiment.Outcome) any { return o.FastToServer }},
 	{"fastpath_pkts_toclient", func(o *experiment.Outcome) any { return o.FastToClient }},
+	{"fastpath_bytes_toserver", func(o *experiment.Outcome) any { return o.FastBytesToServer }},
+	{"fastpath_bytes_toclient", func(o *experiment.Outcome) any { return o.FastBytesToClient }},
 	{"retransmits_toserver", func(o *experiment.Outcome) any { return o.RetransmitsToServer }},
 	{"retransmits_toclient", func(o *experiment.Outcome) any { return o.RetransmitsToClient }},
 	{"out_of_window_toserver", func(o *experiment.Outcome) any { return o.OutOfWindowToServer }},
