@@ -37,6 +37,9 @@ type Config struct {
 	QueueLen     uint32       // packets that the kernel holds per main queue; 0 = nfqueue.DefaultMaxLen
 	QueueBuffer  int          // bytes of a main queue's socket buffer; 0 = enough for QueueLen packets
 
+	FastPath  FastPathMode // whether settled connections may pass by the kernel's fast path
+	FastFlows int          // how many it can hold; 0 = DefaultFastFlows
+
 	DryRun bool // decide and log, but forward everything and inject nothing
 	Fresh  bool // neither load nor save state, adopt nothing
 
@@ -79,6 +82,12 @@ func (c *Config) check() error {
 	}
 	if c.Experiment != "" && c.DryRun {
 		return fmt.Errorf("proxy: an experiment under --dry-run: what is only tried does not act, so no arm differs from another; take shadows")
+	}
+	if c.FastFlows < 0 || c.FastFlows > MaxFastFlows {
+		return fmt.Errorf("proxy: a fast path for %d connections; at most %d", c.FastFlows, MaxFastFlows)
+	}
+	if err := c.Conflict(); err != nil {
+		return err
 	}
 	if c.Mark == 0 {
 		c.Mark = DefaultMark

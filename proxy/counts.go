@@ -29,6 +29,7 @@ type Counts struct {
 	Flows         [conntrack.NumStates]uint64     // entries in the table now
 	Tombstones    uint64                          // connections forgotten and still remembered for the log
 	Ended         [conntrack.NumEndReasons]uint64 // entries that ended
+	Fast          fastCounts                      // filled in copies only
 	Shadows       []shadowTally                   // by shadow and revision; filled in copies only
 }
 
@@ -62,6 +63,7 @@ func (c *Counts) add(o *Counts) {
 	for w := range c.Ended {
 		c.Ended[w] += o.Ended[w]
 	}
+	c.Fast.add(&o.Fast)
 	c.Shadows = addTallies(c.Shadows, o.Shadows)
 }
 

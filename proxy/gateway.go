@@ -16,6 +16,7 @@ import (
 	"halfopen/policy"
 	"halfopen/proxy/capture"
 	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/fastpath"
 	"halfopen/proxy/nfqueue"
 )
 
@@ -47,6 +48,7 @@ type Gateway struct {
 	startsIn uint64   // the newest file of the log that says which experiments there are; the supervisor's
 	ended    []string // experiments whose end was logged; the supervisor's
 
+	fast   *fastGate
 	ledger ledger
 	notify *Notifier
 	hup    chan os.Signal
@@ -102,6 +104,9 @@ func open(cfg Config) (*Gateway, error) {
 	g.watcher.use(exps, cfg.Logger)
 	g.openShared()
 	if err := g.openTap(undo); err != nil {
+		return nil, err
+	}
+	if err := g.openFast(undo); err != nil {
 		return nil, err
 	}
 	if err := g.openQueues(undo); err != nil {
@@ -239,6 +244,7 @@ func (g *Gateway) newWorker(i int, fresh bool) (*Worker, error) {
 	if g.recorder != nil {
 		w.tap.producer = g.recorder.Producer()
 	}
+	g.fast.lend(i, w)
 	g.arm(w, fresh)
 	return w, nil
 }
@@ -263,6 +269,9 @@ func (g *Gateway) arm(w *Worker, fresh bool) {
 		}
 		pol = observe
 	}
+	if w.fast != nil {
+		cfg.Fast = w.fast
+	}
 	w.experiments = g.running()
 	w.arms, cfg.Arms = w.experiments.names(), w.experiments.arms(w.wall)
 	w.equip(pol, pols, g.cfg.DryRun, cfg)
@@ -282,7 +291,7 @@ func (w *Worker) equip(pol *policy.Policy, shadows []*policy.Policy, trial bool,
 	var list []*shadow
 	names := shadowNames(shadows)
 	for i, p := range shadows {
-		cfg.Policy, cfg.Arms = p, policy.Arms{}
+		cfg.Policy, cfg.Arms, cfg.Fast = p, policy.Arms{}, nil
 		list = append(list, newShadow(i, names[i], trial && i == 0, cfg))
 	}
 	if trial {
@@ -331,6 +340,10 @@ func RuleSet(c *Config) (*nfqueue.RuleSet, error) {
 	if mark == 0 {
 		mark = DefaultMark
 	}
-	return &nfqueue.RuleSet{Queues: c.Queues, Hooks: c.Hooks, Match: m, MarkMask: mark, InjectMark: mark & -mark,
-		FailOpen: !c.FailClosed, NoTrack: c.NoTrack}, nil
+	rs := &nfqueue.RuleSet{Queues: c.Queues, Hooks: c.Hooks, Match: m, MarkMask: mark, InjectMark: mark & -mark,
+		FailOpen: !c.FailClosed, NoTrack: c.NoTrack}
+	if marks, err := fastpath.NewMarks(mark); err == nil && c.FastPath != FastPathOff {
+		rs.FastMark = marks.FastMark()
+	}
+	return rs, nil
 }

@@ -153,7 +153,11 @@ func (g *Gateway) putGap(where string, n uint64, detail string) {
 func (g *Gateway) gap() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	g.each(ctx, func(now conntrack.Instant, w *Worker) { w.engine.Gap(now); w.shadows.gap(now) })
+	g.each(ctx, func(now conntrack.Instant, w *Worker) {
+		w.fast.bump()
+		w.engine.Gap(now)
+		w.shadows.gap(now)
+	})
 }
 
 // putStats writes a stats record.
@@ -163,6 +167,8 @@ func (g *Gateway) putStats(c Counts, final bool) {
 		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&l.last),
 		RingDropped: g.log.Counters().RingDropped, PcapDropped: g.pcapDropped(), UserDropped: c.LostIDs, Tombstones: c.Tombstones, Injected: c.Injected, InjectErrors: c.InjectErrors, Omitted: c.Omitted, Flows: c.live(),
 		Shadows: shadowStats(c.Shadows, g.clock.Wall)}
+	fast := g.fast.counters(&c.Fast)
+	st.FastPath = fast.record()
 	if full := l.gaps.Load() - min(l.gaps.Load(), c.LostIDs); g.cfg.FailClosed {
 		st.QueueDropped = full
 	} else {

@@ -42,6 +42,9 @@ func (w *Worker) snapshot() {
 		c.Flows[s] = uint64(w.engine.Count(conntrack.State(s)))
 	}
 	c.Shadows = w.shadows.snapshot()
+	if w.fast != nil {
+		c.Fast = w.fast.counts
+	}
 	w.copied.Store(&c)
 }
 
@@ -67,6 +70,9 @@ func (w *Worker) finalCounts() Counts {
 	c, st := w.counts, w.main.Stats()
 	c.LostIDs, c.ENOBUFS, c.VerdictErrors = st.LostIDs, st.ENOBUFS, st.VerdictErrors
 	c.Shadows = w.shadows.snapshot()
+	if w.fast != nil {
+		c.Fast = w.fast.counts
+	}
 	return c
 }
 
@@ -109,6 +115,7 @@ func (w *Worker) settle() error {
 		}
 	}
 	w.tick()
+	w.fast.bump()
 	last := policy.Forward
 	if w.shared.failClosed {
 		last = policy.Drop

@@ -228,6 +228,7 @@ func (j *journal) fillFlow(r *decisionlog.Record, ev *policy.FlowEvent) {
 	for i := range e.Side {
 		f.Pkts[i], f.Bytes[i] = e.Side[i].Packets, e.Side[i].Bytes
 	}
+	fastOf(f, e)
 	f.Counted = e.Counted
 	f.State = e.State.String()
 	f.ConnState = connState(e)

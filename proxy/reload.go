@@ -57,6 +57,7 @@ func (g *Gateway) Reload(ctx context.Context, path string) (ReloadResult, error)
 	g.keepPolicies(slices.Concat(exps.policies(), shadows, []*policy.Policy{pol})...)
 	rec.OK, rec.Preset, rec.PolicyRev, rec.Flows = true, pol.Preset(), pol.Rev(), pol.Reload().String()
 	err = g.each(ctx, func(now conntrack.Instant, w *Worker) {
+		w.fast.bump() // what passes from here on is decided by what comes into force
 		rec.FlowsTouched += uint64(w.engine.Len())
 		w.adoptExperiments(now, exps)
 		if w.watching == nil && exps != nil && !w.abandoned.Load() { // else its queue's ring is another's

@@ -102,17 +102,19 @@ func (g *Gateway) trouble(w *Worker) string {
 
 // retire takes a worker out of service. The old thread, should it ever wake, finds itself abandoned. Its numbers are kept.
 func (g *Gateway) retire(i int, old *Worker) {
+	old.fast.bump()
 	old.abandon()
 	var c Counts
 	select {
 	case <-old.done:
 		old.close()
 		c = old.finalCounts()
+		g.fast.recover(i, old)
 	case <-time.After(idleWait): // it may never end
 		c = old.writeOff()
 		g.ghosts = append(g.ghosts, old)
 	}
-	c.Flows, c.Tombstones = [conntrack.NumStates]uint64{}, 0 // its table is gone
+	c.Flows, c.Tombstones, c.Fast.Flows = [conntrack.NumStates]uint64{}, 0, 0 // its table is gone
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.retired[i].add(&c)
@@ -142,6 +144,7 @@ func (g *Gateway) reap() {
 			return false
 		}
 		w.close()
+		g.fast.recover(int(w.queue-g.cfg.Queues[0]), w)
 		return true
 	})
 }
@@ -221,7 +224,7 @@ func (g *Gateway) stop() error {
 	}
 	deadline, cancel := context.WithTimeout(context.Background(), g.stopLimit)
 	defer cancel()
-	c := g.retiredSum()
+	c, settled := g.retiredSum(), true
 	for _, w := range g.workerList() {
 		var last Counts
 		select {
@@ -232,6 +235,7 @@ func (g *Gateway) stop() error {
 			last = w.finalCounts()
 		case <-deadline.Done():
 			errs = append(errs, fmt.Errorf("proxy: the worker of queue %d did not settle within %v", w.queue, g.stopLimit))
+			settled = false
 			last = w.writeOff()
 		}
 		c.add(&last)
@@ -241,6 +245,7 @@ func (g *Gateway) stop() error {
 	for _, w := range g.workerList() {
 		w.close()
 	}
+	errs = append(errs, g.fast.close(len(g.ghosts) == 0 && settled))
 	if g.recorder != nil {
 		errs = append(errs, g.recorder.Close())
 	}

@@ -41,6 +41,7 @@ type Worker struct {
 	encoder      *Encoder
 	injector     Injector
 	translator   *Translator
+	fast         *fastWorker          // nil for none
 	experiments  *experiments         // nil for none
 	watching     *spool.Ring[watched] // to the experiments' watcher, nil for none
 	tap          tap
@@ -146,6 +147,7 @@ func (w *Worker) turn() (int, error) {
 	if err != nil {
 		return n, fmt.Errorf("proxy: queue %d: %w", w.queue, err)
 	}
+	w.fast.beat(w.now)
 	w.advance() // before the batch: what an expiry sends must leave before a new SYN on the same tuple
 	if n > 0 {
 		w.mainBatch(n)
@@ -172,10 +174,17 @@ func (w *Worker) mainBatch(n int) {
 		return
 	}
 	w.decode(n)
+	w.fast.begin(n)
 	for i := range w.batch[:n] {
 		p, s := &w.batch[i], &w.segs[i]
 		w.claim(s)
+		if w.fast != nil {
+			w.fast.arrive(p, s)
+		}
 		out := w.engine.Step(w.now, s)
+		if w.fast != nil {
+			w.fast.stepped(out)
+		}
 		w.decided(out)
 		var live *liveDecision
 		if w.shadows != nil {
@@ -186,6 +195,7 @@ func (w *Worker) mainBatch(n int) {
 		w.act(p, s, out)
 		verdict := w.verdictAt()
 		if i == n-1 {
+			w.fast.decided()
 			w.flush() // the last packet's own records are written while it is on its way
 		}
 		w.tap.done(out)
@@ -199,6 +209,7 @@ func (w *Worker) mainBatch(n int) {
 			w.decide(p, s, out).Decision.Latency = int64(verdict.Sub(w.now))
 		}
 	}
+	w.fast.flushed()
 	if w.shadows != nil {
 		w.shadowBatch(n)
 	}

@@ -31,7 +31,7 @@ func (w *Worker) receive() (int, error) {
 // patience is how long the receive call may wait: not at all where there is something to do, or to watch beside the main queue.
 func (w *Worker) patience() time.Duration {
 	switch {
-	case w.kernel == nil, w.stopping.Load(), len(w.calls) > 0, w.shadows != nil, len(w.diverts) > 0:
+	case w.kernel == nil, w.stopping.Load(), len(w.calls) > 0, w.shadows != nil, len(w.diverts) > 0, w.fast.clearing():
 		return 0
 	case w.shared.alert && w.now.Sub(w.lastBatch) < alertFor:
 		return alertWait

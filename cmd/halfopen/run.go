@@ -1,7 +1,8 @@
 package main
 
 import (
-	"fmt"
+	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"strconv"
@@ -67,8 +68,11 @@ SIGHUP and "halfopen reload" load the policy, the shadows and the experiments ag
 			if err := checkPcap(cfg.PcapDir, cfg.LogDir); err != nil {
 				return err
 			}
-			if err := checkFastpath(fastpath); err != nil {
-				return err
+			if cfg.FastPath, err = proxy.ParseFastPathMode(fastpath); err != nil {
+				return usagef("--fastpath %q: want auto, on, off or redirect", fastpath)
+			}
+			if cfg.FastFlows < 1 || cfg.FastFlows > proxy.MaxFastFlows {
+				return usagef("--fastpath-flows %d: want 1 to %d", cfg.FastFlows, proxy.MaxFastFlows)
 			}
 			for flag, d := range map[string]time.Duration{"stats-every": cfg.StatsEvery, "update-every": cfg.UpdateEvery, "log-age": cfg.LogAge, "pcap-age": cfg.PcapAge} {
 				if d < 0 {
@@ -76,7 +80,7 @@ SIGHUP and "halfopen reload" load the policy, the shadows and the experiments ag
 				}
 			}
 			cfg.Version, cfg.Stdout, cfg.Logger = version(), c.OutOrStdout(), newLogger(verbose)
-			return proxy.Run(c.Context(), cfg)
+			return runGateway(c.Context(), cfg)
 		},
 	}
 	rf.add(c)
@@ -100,7 +104,8 @@ SIGHUP and "halfopen reload" load the policy, the shadows and the experiments ag
 	f.DurationVar(&cfg.PcapAge, "pcap-age", 0, "remove capture files older than this (0: keep)")
 	f.DurationVar(&cfg.StatsEvery, "stats-every", 10*time.Second, "time between stats records")
 	f.DurationVar(&cfg.UpdateEvery, "update-every", time.Minute, "time between flow records of a live flow")
-	f.StringVar(&fastpath, "fastpath", "auto", "kernel fast path: auto, on, off or redirect")
+	f.StringVar(&fastpath, "fastpath", "auto", "kernel fast path for settled connections, `MODE`: auto (where it can be had), on (or do not start), redirect (on, and by the shortest way out), off; see docs/fastpath.md")
+	f.IntVar(&cfg.FastFlows, "fastpath-flows", proxy.DefaultFastFlows, "connections that the fast path can hold, `N`; each in use takes about 900 bytes, each other 350")
 	f.StringVar(&cfg.Metrics, "metrics", "", "serve Prometheus metrics on `ADDR`, for example 127.0.0.1:9109")
 	f.StringVar(&cfg.Admin, "admin", "", "admin `SOCKET` (default: none; 'halfopen flows' looks at /run/halfopen/admin.sock)")
 	f.StringVar(&cfg.ReadyFile, "ready-file", "", "`FILE` made when the gateway is ready")
@@ -110,15 +115,14 @@ SIGHUP and "halfopen reload" load the policy, the shadows and the experiments ag
 	return c
 }
 
-// checkFastpath accepts what this build can do. auto uses a fast path where there is one.
-func checkFastpath(v string) error {
-	switch v {
-	case "auto", "off":
-		return nil
-	case "on", "redirect":
-		return fmt.Errorf("--fastpath %s: this build has no kernel fast path; use auto or off", v)
+// runGateway runs the gateway. What was asked for beside a fast path and cannot be had with it is wrong usage.
+func runGateway(ctx context.Context, cfg proxy.Config) error {
+	err := proxy.Run(ctx, cfg)
+	var conflict *proxy.FastPathConflict
+	if errors.As(err, &conflict) {
+		return usagef("%w", conflict)
 	}
-	return usagef("--fastpath %q: want auto, on, off or redirect", v)
+	return err
 }
 
 // checkPcap says what is wrong with where a capture is to be.

@@ -54,7 +54,9 @@ type benchMode struct {
 func benchModes() []benchMode {
 	return []benchMode{
 		{name: "plain", means: "the kernel forwards, without rules", start: noGateway},
-		{name: "queue", means: "halfopen decides every segment", start: halfopenWith(), logs: true},
+		{name: "queue", means: "halfopen decides every segment", start: halfopenWith("--fastpath", "off"), logs: true},
+		{name: "fastpath", means: "settled connections pass by the kernel's fast path", start: halfopenWith("--fastpath", "on"), logs: true},
+		{name: "redirect", means: "and by the shortest way out", start: halfopenWith("--fastpath", "redirect"), logs: true},
 	}
 }
 

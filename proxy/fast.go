@@ -1,0 +1,222 @@
+package proxy
+
+import (
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"halfopen/conntrack"
+	"halfopen/policy"
+	"halfopen/proxy/fastpath"
+	"halfopen/proxy/nfqueue"
+)
+
+// A worker with a fast path gives settled connections to a program in the kernel, which judges their further segments by the engine's own
+// rules, counts them and lets them past the queue (package fastpath). Whatever the program does not let pass of such a connection it
+// punts: the connection is frozen in both directions, and the segment comes by the queue with a number. The worker takes over what the
+// program has seen before it decides the segment (the engine asks, by [policy.FastPath]), and at the end of the batch it arms the
+// connection again with the number of the last punted segment that it has handled. The program takes that for an order only while no
+// later segment was punted. So there is one truth about a connection at any time: the program's while it is armed, the table's while it
+// is not.
+
+const (
+	fastAfter    = 8         // packets of a connection after which it is worth while to give it to the fast path
+	fastWants    = 32        // connections that one batch gives to it at most
+	fastLooks    = 8         // connections looked at for one that makes room
+	fastPage     = 1 << 10   // slots that are kept in one piece
+	fastUnfit    = 1 << 12   // connections remembered that the fast path is not for
+	fastStrays   = 64        // segments without a mark after which a connection's keys are believed not to match
+	fastRelease  = batchSize // connections that one turn takes off the fast path when it is given up
+	fastFullRest = 10 * 1e6  // nanoseconds between two searches for room
+)
+
+// fastFlows are the slots of one worker in the kernel: [fastpath.Flows], or what stands for it in tests.
+type fastFlows interface {
+	Beat(now conntrack.Instant)
+	Bump()
+	Install(keys [2]fastpath.Key) (slot uint32, err error)
+	Arm(slot uint32, punt uint64, st *conntrack.Fast, r *conntrack.FastRules)
+	Read(slot uint32) (fastpath.Snapshot, error)
+	Freeze(slot uint32) (fastpath.Snapshot, error)
+	Remove(slot uint32) error
+}
+
+// fastWorker is a worker's side of the fast path. It belongs to the worker's thread but for flows.Bump.
+type fastWorker struct {
+	w     *Worker
+	flows fastFlows
+	gate  *fastGate
+	marks fastpath.Marks
+
+	pages  []*[fastPage]fastSlot // by slot
+	live   []uint32              // slots in use, in no order
+	hand   int                   // in live: where the search for room goes on
+	listed []uint32              // slots that the batch at hand has met and that are to be armed again at its end, each once
+	wants  []fastWant            // connections that may be given to the fast path at its end
+	unfit  *simplelru.LRU[uint64, struct{}]
+	rest   conntrack.Instant // no search for room before this
+
+	// The packet at hand, from arrive on.
+	packet  *nfqueue.Packet
+	segment *conntrack.Segment
+	kind    fastpath.MarkKind
+
+	drained bool   // the batch at hand took all that the queue held
+	drains  uint64 // how many have
+	counts  fastCounts
+	state   conntrack.Fast // handed to Arm; here because a local would be on the heap
+	rules   conntrack.FastRules
+}
+
+// fastSlot is what the worker knows of a connection on the fast path.
+type fastSlot struct {
+	tuple          conntrack.Tuple // original direction
+	dev            [2]uint32       // interface by which each direction comes in
+	packets, bytes [2]uint64       // the program's totals as taken over
+	loose          [2]uint64       // of the packets since it was last armed: those that did not come by the queue for want of their mark
+	base           [2]uint64       // packets when it was last armed
+	punt           uint64          // number of the last punted segment that was handled
+	newest         uint64          // number of the last punted segment as last read
+	looked         uint64          // packets and number when the search for room last came by
+	drains         uint64          // how many batches had taken all when it was installed
+	at             int32           // place in live
+	mark           uint32          // of the last punted segment
+	strays         [2]uint8        // segments without a mark before the first with one, by direction, up to 255
+	seen           uint8           // bit 1<<dir: a punted segment of that direction has come
+	used           bool
+	armed          bool // as far as we know: the program may have punted since
+	listed         bool
+	settled        bool // the last step says that policy has no interest in the next segment
+	data           bool // the batch at hand holds back the verdict of a segment that must not be overtaken
+	over           bool // it is not established any more
+}
+
+// fastWant is a connection that may be given to the fast path.
+type fastWant struct {
+	tuple   conntrack.Tuple // of the segment, whose direction of the entry is dir
+	in, out uint32
+	dir     conntrack.Direction
+}
+
+// fastCounts are what a worker has counted of its fast path. They only grow, but for Flows.
+type fastCounts struct {
+	Flows     uint64 // installed now
+	Installed uint64
+	Armed     uint64 // connections armed
+	Absorbed  uint64 // packets taken over
+	Full      uint64 // connections that found no room
+	Evicted   uint64 // connections that made room
+	Lost      uint64 // segments that had been let pass and came by the queue without their mark
+}
+
+// add adds another worker's.
+func (c *fastCounts) add(o *fastCounts) {
+	c.Flows += o.Flows
+	c.Installed += o.Installed
+	c.Armed += o.Armed
+	c.Absorbed += o.Absorbed
+	c.Full += o.Full
+	c.Evicted += o.Evicted
+	c.Lost += o.Lost
+}
+
+// newFastWorker gives the worker a fast path. It must come before the engine is made.
+func newFastWorker(w *Worker, flows fastFlows, marks fastpath.Marks, gate *fastGate) *fastWorker {
+	f := &fastWorker{w: w, flows: flows, marks: marks, gate: gate, listed: make([]uint32, 0, batchSize), wants: make([]fastWant, 0, fastWants)}
+	f.unfit, _ = simplelru.NewLRU[uint64, struct{}](fastUnfit, nil) // fails for sizes below 1 only
+	return f
+}
+
+// slot returns a slot's place.
+func (f *fastWorker) slot(n uint32) *fastSlot { return &f.pages[n/fastPage][n%fastPage] }
+
+// take makes a place for a slot.
+func (f *fastWorker) take(n uint32) *fastSlot {
+	for int(n/fastPage) >= len(f.pages) {
+		f.pages = append(f.pages, nil)
+	}
+	if f.pages[n/fastPage] == nil {
+		f.pages[n/fastPage] = new([fastPage]fastSlot)
+	}
+	sl := f.slot(n)
+	*sl = fastSlot{used: true, at: int32(len(f.live))}
+	f.live = append(f.live, n)
+	f.counts.Flows = uint64(len(f.live))
+	return sl
+}
+
+// forget gives a slot back.
+func (f *fastWorker) forget(n uint32) {
+	sl := f.slot(n)
+	if !sl.used {
+		return
+	}
+	last := f.live[len(f.live)-1]
+	f.live[sl.at] = last
+	f.slot(last).at = sl.at
+	f.live = f.live[:len(f.live)-1]
+	f.counts.Flows = uint64(len(f.live))
+	sl.used = false
+	if err := f.flows.Remove(n); err != nil {
+		f.gate.standDown(fastOffBroken, err.Error())
+	}
+}
+
+// bump freezes all connections of the worker at once: something changes by which their segments may be decided otherwise. It is nothing
+// without a fast path.
+func (f *fastWorker) bump() {
+	if f != nil {
+		f.flows.Bump()
+	}
+}
+
+// beat is the worker's sign of life, once a turn. Without it the program lets nothing pass.
+func (f *fastWorker) beat(now conntrack.Instant) {
+	if f == nil {
+		return
+	}
+	f.flows.Beat(now)
+	if f.gate.down.Load() {
+		f.clear()
+	}
+}
+
+// arrive takes note of a packet before the engine decides it.
+func (f *fastWorker) arrive(p *nfqueue.Packet, s *conntrack.Segment) {
+	f.packet, f.segment, f.kind = p, s, f.marks.Kind(p.Mark)
+	if f.kind == fastpath.MarkFast {
+		f.gate.standDown(fastOffMarks, "a segment that was let pass came by the queue all the same: the rules in front of the queue do not exempt its mark")
+	}
+}
+
+// stepped takes note of what became of the packet.
+func (f *fastWorker) stepped(out *policy.Outcome) {
+	p, s := f.packet, f.segment
+	f.packet, f.segment = nil, nil
+	if out.Slot != 0 {
+		sl := f.slot(out.Slot)
+		sl.settled = out.Settled
+		sl.over = out.After != conntrack.Established
+		if s.Len > 0 || !out.Counted {
+			sl.data = true
+		}
+		if !sl.listed {
+			sl.listed = true
+			f.listed = append(f.listed, out.Slot)
+		}
+		return
+	}
+	if !out.Settled || out.Packets < fastAfter || p.Hook != hookForward || len(f.wants) == fastWants || f.w.now < f.rest || f.gate.down.Load() {
+		return
+	}
+	if p.InDev == 0 || p.OutDev == 0 || f.unfit.Len() > 0 && f.unfit.Contains(out.Flow) {
+		return
+	}
+	for i := range f.wants {
+		if f.wants[i].tuple == s.Tuple {
+			return
+		}
+	}
+	f.wants = append(f.wants, fastWant{tuple: s.Tuple, in: p.InDev, out: p.OutDev, dir: out.Dir})
+}
+
+// hookForward is the netfilter hook of forwarded packets (NF_INET_FORWARD).
+const hookForward = 2

@@ -1,0 +1,49 @@
+package proxy
+
+import (
+	"halfopen/conntrack"
+	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/fastpath"
+)
+
+// FastPathCounters is what the fast path has counted since the gateway began.
+type FastPathCounters struct {
+	State  string // on, redirect or off
+	Why    string // a word for why it is off
+	Detail string // the same in words
+	fastCounts
+	Kernel fastpath.Stats // what the program counted
+}
+
+// counters returns the fast path's numbers; c is what the workers counted.
+func (f *fastGate) counters(c *fastCounts) FastPathCounters {
+	state, why, detail := f.state()
+	n := FastPathCounters{State: state, Why: why.String(), Detail: detail, fastCounts: *c}
+	if f.path != nil {
+		n.Kernel, _ = f.path.Stats() // of a path that was closed there are none
+	}
+	return n
+}
+
+// record is what a stats record says of it.
+func (n *FastPathCounters) record() decisionlog.FastPathStats {
+	k := &n.Kernel
+	s := decisionlog.FastPathStats{State: n.State, Why: n.Detail, Flows: n.Flows, Packets: k.Packets, Bytes: k.Bytes, Installed: n.Installed,
+		Full: n.Full, Evicted: n.Evicted, Foreign: k.Foreign, Lost: n.Lost, Redirected: k.Redirected}
+	for r, m := range k.Punts {
+		if m > 0 {
+			s.Punts = append(s.Punts, decisionlog.Count{Word: fastpath.Reason(r).String(), N: m})
+		}
+	}
+	for r, m := range k.Normal {
+		if m > 0 {
+			s.Fallbacks = append(s.Fallbacks, decisionlog.Count{Word: fastpath.Normal(r).String(), N: m})
+		}
+	}
+	return s
+}
+
+// fastOf fills in what of an entry's packets the fast path let pass.
+func fastOf(f *decisionlog.Flow, e *conntrack.Entry) {
+	f.Fast, f.FastBytes = e.FastPackets, e.FastBytes
+}
