@@ -68,19 +68,20 @@ type fastWorker struct {
 
 // fastSlot is what the worker knows of a connection on the fast path.
 type fastSlot struct {
-	tuple          conntrack.Tuple // original direction
-	dev            [2]uint32       // interface by which each direction comes in
-	packets, bytes [2]uint64       // the program's totals as taken over
-	loose          [2]uint64       // of the packets since it was last armed: those that did not come by the queue for want of their mark
-	base           [2]uint64       // packets when it was last armed
-	punt           uint64          // number of the last punted segment that was handled
-	newest         uint64          // number of the last punted segment as last read
-	looked         uint64          // packets and number when the search for room last came by
-	drains         uint64          // how many batches had taken all when it was installed
-	at             int32           // place in live
-	mark           uint32          // of the last punted segment
-	strays         [2]uint8        // segments without a mark before the first with one, by direction, up to 255
-	seen           uint8           // bit 1<<dir: a punted segment of that direction has come
+	tuple          conntrack.Tuple  // original direction
+	dev            [2]uint32        // interface by which each direction comes in
+	packets, bytes [2]uint64        // the program's totals as taken over
+	loose          [2]uint64        // of the packets since it was last armed: those that did not come by the queue for want of their mark
+	base           [2]uint64        // packets when it was last armed
+	end, ack       [2]conntrack.Seq // what the program had seen of each direction when it was last stopped
+	punt           uint64           // number of the last punted segment that was handled
+	newest         uint64           // number of the last punted segment as last read
+	looked         uint64           // packets and number when the search for room last came by
+	drains         uint64           // how many batches had taken all when it was installed
+	at             int32            // place in live
+	mark           uint32           // of the last punted segment
+	strays         [2]uint8         // segments without a mark before the first with one, by direction, up to 255
+	seen           uint8            // bit 1<<dir: a punted segment of that direction has come
 	used           bool
 	armed          bool // as far as we know: the program may have punted since
 	listed         bool

@@ -44,6 +44,7 @@ func (f *fastWorker) Freeze(e *conntrack.Entry) (p conntrack.Progress, ok bool) 
 		}
 		for dir := range sl.loose {
 			sl.loose[dir] = sl.packets[dir] - sl.base[dir]
+			sl.end[dir], sl.ack[dir] = snap.Fast.Side[dir].End, snap.Fast.Side[dir].MaxAck
 		}
 	}
 	if s := f.segment; s != nil {
@@ -80,8 +81,9 @@ func (f *fastWorker) progress(sl *fastSlot, snap *fastpath.Snapshot) (p conntrac
 //
 // A segment of a known connection that comes in by the interface of its key has a mark: a number, or that it was let pass. One without
 // was in the queue before the program knew the connection, or somebody has taken the mark away. Once a direction has shown a mark only
-// the latter is possible; nothing is armed before both have. Of segments that lost their mark those that were let pass come first, as many
-// as the program has counted, and their count is taken back, because they are decided here and counted as what the queue brought.
+// the latter is possible; nothing is armed before both have. Of segments that lost their mark those that were let pass come first: no more than
+// the program has counted, and nothing beyond the numbers that it had seen. Their count is taken back, because they are decided here and
+// counted as what the queue brought.
 func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Progress) (changed bool) {
 	switch {
 	case f.kind == fastpath.MarkPunt:
@@ -98,7 +100,7 @@ func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Pro
 		return false
 	}
 	f.counts.Lost++
-	if sl.loose[dir] == 0 { // a punted one, which was not counted
+	if sl.loose[dir] == 0 || !f.segment.End().LessEq(sl.end[dir]) || !f.segment.Ack.LessEq(sl.ack[dir]) { // a punted one, which was not counted
 		if f.counts.Lost%fastStrays == 0 { // a few may have overtaken each other on their way here
 			f.gate.standDown(fastOffMarks, lostOnTheWay)
 		}

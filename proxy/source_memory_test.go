@@ -17,29 +17,40 @@ func (w *wire) add(format string, args ...any) {
 
 // memorySource is a Source whose packets come from memory.
 type memorySource struct {
-	name    string
-	wire    *wire
-	queued  [][]byte
-	altered [][]byte // what packets were altered to
-	capLen  uint32   // the least length that the queue says its packets have
-	waiting []string // verdicts not flushed
-	nextID  uint32
-	open    map[uint32]bool
-	reroute func(packet []byte)
-	packets map[uint32][]byte
+	name     string
+	wire     *wire
+	queued   []nfqueue.Packet
+	altered  [][]byte // what packets were altered to
+	capLen   uint32   // the least length that the queue says its packets have
+	waiting  []string // verdicts not flushed
+	nextID   uint32
+	open     map[uint32]bool
+	reroute  func(packet []byte)
+	flushing func() // nil: nothing is to be done when verdicts leave
+	hook     uint8  // of all packets where it is not 0
+	packets  map[uint32][]byte
 }
 
 func newMemorySource(name string, w *wire) *memorySource {
 	return &memorySource{name: name, wire: w, open: map[uint32]bool{}, packets: map[uint32][]byte{}}
 }
 
-func (m *memorySource) push(packets ...[]byte) { m.queued = append(m.queued, packets...) }
+func (m *memorySource) push(packets ...[]byte) {
+	for _, p := range packets {
+		m.queued = append(m.queued, nfqueue.Packet{Data: p})
+	}
+}
 
 func (m *memorySource) Recv(batch []nfqueue.Packet, _ time.Duration) (n int, _ error) {
 	for n < len(batch) && len(m.queued) > 0 {
 		m.nextID++
-		batch[n] = nfqueue.Packet{ID: m.nextID, CapLen: max(uint32(len(m.queued[0])), m.capLen), Data: m.queued[0]}
-		m.open[m.nextID], m.packets[m.nextID] = true, m.queued[0]
+		p := m.queued[0]
+		if m.hook != 0 {
+			p.Hook = m.hook
+		}
+		p.ID, p.CapLen = m.nextID, max(uint32(len(p.Data)), m.capLen)
+		batch[n] = p
+		m.open[m.nextID], m.packets[m.nextID] = true, p.Data
 		m.queued = m.queued[1:]
 		n++
 	}
@@ -69,6 +80,9 @@ func (m *memorySource) AcceptAltered(id uint32, packet []byte) error {
 }
 
 func (m *memorySource) Flush() error {
+	if m.flushing != nil && len(m.waiting) > 0 {
+		m.flushing()
+	}
 	m.wire.events = append(m.wire.events, m.waiting...)
 	m.waiting = nil
 	return nil
