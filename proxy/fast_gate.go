@@ -116,8 +116,10 @@ type fastGate struct {
 	mu     sync.Mutex // what follows
 	why    fastOff
 	detail string
-	flows  []fastFlows // by the worker's place
-	lent   []bool      // a worker has them, be it one that hangs
+	flows  []fastFlows    // by the worker's place
+	last   fastpath.Stats // the program's counters when it was taken off
+	closed bool
+	lent   []bool // a worker has them, be it one that hangs
 }
 
 // openFast opens the fast path, as far as it is wanted and can be had.
@@ -284,5 +286,9 @@ func (f *fastGate) close(free bool) error {
 	if f.path == nil || !free {
 		return nil
 	}
-	return f.path.Close()
+	last, err := f.path.Stats()
+	f.mu.Lock()
+	f.last, f.closed = last, true
+	f.mu.Unlock()
+	return errors.Join(err, f.path.Close())
 }

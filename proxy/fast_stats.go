@@ -19,10 +19,23 @@ type FastPathCounters struct {
 func (f *fastGate) counters(c *fastCounts) FastPathCounters {
 	state, why, detail := f.state()
 	n := FastPathCounters{State: state, Why: why.String(), Detail: detail, fastCounts: *c}
-	if f.path != nil {
-		n.Kernel, _ = f.path.Stats() // of a path that was closed there are none
-	}
+	n.Kernel = f.kernel()
 	return n
+}
+
+// kernel returns the program's counters, of a path that was closed those that it had.
+func (f *fastGate) kernel() fastpath.Stats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.path == nil || f.closed {
+		return f.last
+	}
+	now, err := f.path.Stats()
+	if err != nil {
+		f.log.Debug("the fast path's counters", "err", err)
+		return f.last
+	}
+	return now
 }
 
 // record is what a stats record says of it.
