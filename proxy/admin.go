@@ -70,7 +70,17 @@ type Status struct {
 	Lost       uint64    `json:"lost"`     // queue messages that passed or were dropped undecided
 	ReloadOK   bool      `json:"reload_ok"`
 
-	Shadows []ShadowStatus `json:"shadows,omitempty"`
+	FastPath FastPathStatus `json:"fastpath"`
+	Shadows  []ShadowStatus `json:"shadows,omitempty"`
+}
+
+// FastPathStatus is how the kernel's fast path does.
+type FastPathStatus struct {
+	State   string `json:"state"`         // on, redirect or off
+	Why     string `json:"why,omitempty"` // it is off
+	Flows   uint64 `json:"flows"`         // on it now
+	Packets uint64 `json:"pkts"`          // that it let pass
+	Bytes   uint64 `json:"bytes"`         // IP bytes
 }
 
 // ShadowStatus is how a shadow policy does, in its present revision beside the present one of the policy in force.

@@ -120,6 +120,10 @@ type fastGate struct {
 	last   fastpath.Stats // the program's counters when it was taken off
 	closed bool
 	lent   []bool // a worker has them, be it one that hangs
+
+	// Of lookAtFast, the supervisor's: what our rule had counted at the last look and at the first, and what the program had then.
+	past, fromPast, fromLet uint64
+	counted                 bool
 }
 
 // openFast opens the fast path, as far as it is wanted and can be had.
@@ -280,15 +284,44 @@ func (f *fastGate) state() (state string, why fastOff, detail string) {
 	return "on", 0, ""
 }
 
-// close takes the program off. Where a thread hangs that may still write to its maps, that is left to the end of the process, which takes
-// everything along; until then the program lets nothing pass, because the thread gives no sign of life.
+// close takes the program off. Where a thread hangs that may still write to its maps, these are left to the end of the process.
 func (f *fastGate) close(free bool) error {
-	if f.path == nil || !free {
+	if f.path == nil {
 		return nil
+	}
+	if !free {
+		return f.path.Detach()
 	}
 	last, err := f.path.Stats()
 	f.mu.Lock()
 	f.last, f.closed = last, true
 	f.mu.Unlock()
 	return errors.Join(err, f.path.Close())
+}
+
+// lookAtFast compares what our rule let past the queue with what the program let pass. Where it was more, somebody else has put the
+// program's mark on packets: a rule that saves a packet's whole mark in the host's conntrack and restores it on a later one does that. Such
+// a packet passed undecided.
+func (g *Gateway) lookAtFast() {
+	f := g.fast
+	if f.down.Load() {
+		return
+	}
+	past, ok, err := g.rules.FastCounter() // first: what passes in between is no excess
+	if err != nil || !ok {
+		return
+	}
+	if let := f.kernel().Packets; f.counted && past >= f.past {
+		if past-f.fromPast > let-f.fromLet {
+			f.standDown(fastOffMarks, fmt.Sprintf("%d packets went past the queue with the fast path's mark, of which it had let %d pass: "+
+				"some rule of the host's restores marks (ct mark, CONNMARK)", past-f.fromPast, let-f.fromLet))
+		}
+		f.past = past
+		return
+	}
+	f.fromLet = f.kernel().Packets // the first look, or somebody made the rules anew
+	if f.fromPast, f.counted, err = g.rules.FastCounter(); err != nil {
+		f.counted = false
+	}
+	f.past = f.fromPast
 }

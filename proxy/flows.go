@@ -30,14 +30,19 @@ type Flow struct {
 	IdleS      float64 `json:"idle_s"`      // since its last segment
 	AgeS       float64 `json:"age_s"`
 
-	PktsToServer  uint64 `json:"pkts_toserver"`
-	BytesToServer uint64 `json:"bytes_toserver"` // IP octets
-	PktsToClient  uint64 `json:"pkts_toclient"`
-	BytesToClient uint64 `json:"bytes_toclient"`
-	ClientNext    uint32 `json:"client_next"` // next sequence number of each end, and the highest acknowledgment it sent
-	ClientAck     uint32 `json:"client_ack"`
-	ServerNext    uint32 `json:"server_next"`
-	ServerAck     uint32 `json:"server_ack"`
+	PktsToServer      uint64 `json:"pkts_toserver"`
+	BytesToServer     uint64 `json:"bytes_toserver"` // IP octets
+	PktsToClient      uint64 `json:"pkts_toclient"`
+	BytesToClient     uint64 `json:"bytes_toclient"`
+	FastPath          bool   `json:"fastpath,omitempty"`               // it is on the fast path
+	FastPktsToServer  uint64 `json:"fastpath_pkts_toserver,omitempty"` // of these, what the fast path let pass
+	FastBytesToServer uint64 `json:"fastpath_bytes_toserver,omitempty"`
+	FastPktsToClient  uint64 `json:"fastpath_pkts_toclient,omitempty"`
+	FastBytesToClient uint64 `json:"fastpath_bytes_toclient,omitempty"`
+	ClientNext        uint32 `json:"client_next"` // next sequence number of each end, and the highest acknowledgment it sent
+	ClientAck         uint32 `json:"client_ack"`
+	ServerNext        uint32 `json:"server_next"`
+	ServerAck         uint32 `json:"server_ack"`
 
 	Assured   bool   `json:"assured"`
 	Replied   bool   `json:"replied"`
@@ -56,6 +61,8 @@ func newFlow(e *conntrack.Entry, rule string, now conntrack.Instant) Flow {
 		Proto: "TCP", State: e.State.String(), Rule: rule,
 		RemainingS: -1, TimeoutS: e.Timeout.Seconds(), IdleS: max(now.Sub(e.LastSeen), 0).Seconds(), AgeS: max(now.Sub(e.Created), 0).Seconds(),
 		PktsToServer: orig.Packets, BytesToServer: orig.Bytes, PktsToClient: reply.Packets, BytesToClient: reply.Bytes,
+		FastPath: e.FastSlot != 0, FastPktsToServer: e.FastPackets[conntrack.Original], FastBytesToServer: e.FastBytes[conntrack.Original],
+		FastPktsToClient: e.FastPackets[conntrack.Reply], FastBytesToClient: e.FastBytes[conntrack.Reply],
 		ClientNext: uint32(orig.End), ClientAck: uint32(orig.MaxAck), ServerNext: uint32(reply.End), ServerAck: uint32(reply.MaxAck),
 		Assured: e.Flags&conntrack.EntryAssured != 0, Replied: e.Flags&conntrack.EntryReplied != 0,
 		Adopted: e.Flags&conntrack.EntryPickedUp != 0, History: string(e.History[:min(int(e.HistoryN), len(e.History))]),

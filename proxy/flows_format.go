@@ -72,7 +72,7 @@ func (f *Flow) notes() string {
 	for _, n := range [...]struct {
 		is   bool
 		word string
-	}{{f.Event != "", f.Event}, {f.EndReason != "", f.EndReason}, {!f.Replied, "unreplied"}, {f.Adopted, "adopted"}, {f.Restored, "restored"}} {
+	}{{f.Event != "", f.Event}, {f.EndReason != "", f.EndReason}, {!f.Replied, "unreplied"}, {f.Adopted, "adopted"}, {f.Restored, "restored"}, {f.FastPath, "fast"}} {
 		if n.is {
 			notes = append(notes, n.word)
 		}

@@ -70,6 +70,8 @@ func (g *Gateway) Status() Status {
 	st := Status{Version: g.cfg.Version, PID: os.Getpid(), Started: time.Unix(0, g.clock.Wall(g.start)), UptimeS: g.clock.Now().Sub(g.start).Seconds(),
 		Policy: g.pol.Name(), Preset: g.pol.Preset(), Rev: g.pol.Rev(), DryRun: g.cfg.DryRun, FailClosed: g.cfg.FailClosed,
 		Received: c.Received, Lost: g.ledger.gaps.Load(), ReloadOK: g.reloaded, Flows: c.live(), Shadows: g.shadowStatus(c.Shadows)}
+	fast := g.fast.counters(&c.Fast)
+	st.FastPath = FastPathStatus{State: fast.State, Why: fast.Detail, Flows: fast.Flows, Packets: fast.Kernel.Packets, Bytes: fast.Kernel.Bytes}
 	for _, w := range g.workers {
 		st.Queues = append(st.Queues, int(w.queue))
 	}
@@ -92,6 +94,7 @@ func (g *Gateway) Counters() Counters {
 		c.PcapPackets = g.recorder.Counters().Packets
 	}
 	var tallies []shadowTally
+	var fast fastCounts
 	for i, w := range g.workers {
 		n := g.retired[i]
 		n.Shadows = nil // a copy, which add must not write through
@@ -103,6 +106,7 @@ func (g *Gateway) Counters() Counters {
 		}
 		c.Queues = append(c.Queues, w.queueCounters(&n))
 		c.Unwatched += n.Unwatched
+		fast.add(&n.Fast)
 		for s, m := range n.Flows {
 			c.Flows[s] += m
 		}
@@ -114,6 +118,7 @@ func (g *Gateway) Counters() Counters {
 		}
 	}
 	c.Shadows = shadowCounters(tallies)
+	c.FastPath = g.fast.counters(&fast)
 	return c
 }
 

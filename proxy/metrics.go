@@ -36,6 +36,7 @@ type Counters struct {
 	Arms              []ArmCounters                 // of experiments
 	Unwatched         uint64                        // what experiments' limits were not told in time
 	Shadows           []ShadowCounters
+	FastPath          FastPathCounters
 }
 
 // ShadowCounters is what a shadow policy has been counted doing since the gateway began, over its revisions.

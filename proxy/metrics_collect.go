@@ -21,6 +21,7 @@ type collector struct {
 	policyInfo, reloadOK, reloadAt                                    *prometheus.Desc
 	armUnits, armFlows, armStopped, unwatched                         *prometheus.Desc
 	shadowDescs
+	fastDescs
 }
 
 func newCollector(counters func() Counters) *collector {
@@ -59,6 +60,7 @@ func newCollector(counters func() Counters) *collector {
 		reloadAt:          desc("config_last_reload_success_timestamp_seconds", "When the policy was last loaded with success, Unix time."),
 
 		shadowDescs: newShadowDescs(desc),
+		fastDescs:   newFastDescs(desc),
 	}
 }
 
@@ -68,6 +70,9 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		c.injectErrors, c.holdsRefused, c.notRewritten, c.flows, c.restored, c.ended, c.flowEventsDropped, c.suppressed, c.logDropped, c.gaps,
 		c.pcapPackets, c.pcapDropped,
 		c.policyInfo, c.reloadOK, c.reloadAt, c.armUnits, c.armFlows, c.armStopped, c.unwatched, c.shadowSegments, c.shadowDisagreements, c.shadowShed} {
+		out <- d
+	}
+	for _, d := range c.fastDescs.all() {
 		out <- d
 	}
 }
@@ -113,6 +118,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for i := range n.Shadows {
 		c.shadow(&n.Shadows[i], put)
 	}
+	c.fastPath(&n.FastPath, put)
 	put(c.policyInfo, prometheus.GaugeValue, 1, n.Rev, n.Preset)
 	var ok uint64
 	if n.ReloadOK {

@@ -14,6 +14,7 @@ import (
 
 	"halfopen/conntrack"
 	"halfopen/policy"
+	"halfopen/proxy/fastpath"
 )
 
 func someCounters() Counters {
@@ -25,6 +26,9 @@ func someCounters() Counters {
 	q.Decided[conntrack.SynEstablished][policy.Drop] = 2
 	c.Queues = []QueueCounters{q, {Queue: 4}}
 	c.Shadows = []ShadowCounters{{Policy: "candidate.yaml", Segments: 31, Shed: 32, Pairs: []ShadowPair{{"in-window", "late-after-expiry", 33}, {"nothing", "idle-expired", 34}}}}
+	c.FastPath = FastPathCounters{State: "off", Why: "marks-lost", fastCounts: fastCounts{Flows: 41, Installed: 42, Full: 43, Evicted: 44, Lost: 45},
+		Kernel: fastpath.Stats{Packets: 46, Bytes: 47, Foreign: 48, Redirected: 49}}
+	c.FastPath.Kernel.Punts[conntrack.FastFIN], c.FastPath.Kernel.Normal[fastpath.NormalMTU] = 50, 51
 	c.Flows[conntrack.Established] = 11
 	c.Ended[conntrack.EndIdle] = 13
 	c.Suppressed[conntrack.AckNoState] = 14
@@ -71,6 +75,18 @@ func TestMetricsCollect(t *testing.T) {
 		`halfopen_shadow_shed_total{policy="candidate.yaml"} 32`,
 		`halfopen_shadow_disagreements_total{live="in-window",policy="candidate.yaml",shadow="late-after-expiry"} 33`,
 		`halfopen_shadow_disagreements_total{live="nothing",policy="candidate.yaml",shadow="idle-expired"} 34`,
+		`halfopen_fastpath_info{state="off",why="marks-lost"} 1`,
+		`halfopen_fastpath_flows 41`,
+		`halfopen_fastpath_installed_total 42`,
+		`halfopen_fastpath_full_total 43`,
+		`halfopen_fastpath_evicted_total 44`,
+		`halfopen_fastpath_lost_marks_total 45`,
+		`halfopen_fastpath_packets_total 46`,
+		`halfopen_fastpath_bytes_total 47`,
+		`halfopen_fastpath_foreign_marks_total 48`,
+		`halfopen_fastpath_redirected_packets_total 49`,
+		`halfopen_fastpath_punts_total{reason="fin"} 50`,
+		`halfopen_fastpath_fallbacks_total{reason="mtu"} 51`,
 		`halfopen_config_last_reload_successful 1`,
 		`halfopen_config_last_reload_success_timestamp_seconds 1.7900000005e+09`,
 	} {

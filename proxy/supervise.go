@@ -33,6 +33,7 @@ func (g *Gateway) supervise(ctx context.Context) error {
 		case <-tick.C:
 		}
 		memory.pace()
+		g.lookAtFast()
 		served := g.watch()
 		c := g.balance(ctx)
 		if time.Since(lastStats) >= g.cfg.StatsEvery {
