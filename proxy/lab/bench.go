@@ -23,7 +23,7 @@ type BenchOptions struct {
 	modes []benchMode // nil = benchModes
 }
 
-// Defaults of a bench: about two minutes in all.
+// Defaults of a bench: about four minutes in all.
 const (
 	DefaultBenchRounds  = 5
 	DefaultBenchSeconds = 2.0
@@ -48,6 +48,8 @@ type benchMode struct {
 	start func(ctx context.Context, b *bench, dir string) (*gateway, error)
 	after func(b *bench) error // takes down what the process itself does not; may be nil
 	logs  bool                 // it leaves a decision log in dir/log
+	fast  bool                 // whose stats records tell of a fast path
+	needs func() error         // says what the kernel of the gateway's namespace lacks; nil = nothing is asked for
 }
 
 // benchModes are the modes that this build has. A mode that halfopen gets by a flag is one entry with it: halfopenWith("--flag", "value").
@@ -55,8 +57,8 @@ func benchModes() []benchMode {
 	return []benchMode{
 		{name: "plain", means: "the kernel forwards, without rules", start: noGateway},
 		{name: "queue", means: "halfopen decides every segment", start: halfopenWith("--fastpath", "off"), logs: true},
-		{name: "fastpath", means: "settled connections pass by the kernel's fast path", start: halfopenWith("--fastpath", "on"), logs: true},
-		{name: "redirect", means: "and by the shortest way out", start: halfopenWith("--fastpath", "redirect"), logs: true},
+		{name: "fastpath", means: "the kernel's fast path checks and counts settled connections", start: halfopenWith("--fastpath", "on"), logs: true, fast: true, needs: needsFastPath(false)},
+		{name: "redirect", means: "and sends them straight out", start: halfopenWith("--fastpath", "redirect"), logs: true, fast: true, needs: needsFastPath(true)},
 	}
 }
 
@@ -75,7 +77,8 @@ type bench struct {
 	BenchOptions
 	top     *Topology
 	scratch string
-	port    uint16 // of the next listener; none is used twice, so that no connection meets an old one's TIME-WAIT
+	port    uint16            // of the next listener; none is used twice, so that no connection meets an old one's TIME-WAIT
+	loads   map[uint16]string // what each listener's port was for
 	report  *BenchReport
 }
 
@@ -112,7 +115,7 @@ func newBench(o BenchOptions) (*bench, error) {
 	if o.modes == nil {
 		o.modes = benchModes()
 	}
-	b := &bench{BenchOptions: o, port: 10000}
+	b := &bench{BenchOptions: o, port: 10000, loads: map[uint16]string{}}
 	var err error
 	if b.Binary == "" {
 		if b.Binary, err = os.Executable(); err != nil {
@@ -131,7 +134,13 @@ func newBench(o BenchOptions) (*bench, error) {
 	if err != nil {
 		return nil, errors.Join(err, b.close())
 	}
+	kept, left, err := leaveOut(b.modes, b.top.Gateway.Do)
+	if err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	b.modes = kept
 	b.report = newBenchReport(&b.BenchOptions)
+	b.report.LeftOut = left
 	return b, nil
 }
 
@@ -195,10 +204,14 @@ func (b *bench) play(ctx context.Context, m *benchMode, round int) (err error) {
 	if err != nil {
 		return err
 	}
+	f, log := b.report.Modes[m.name], filepath.Join(dir, "log")
 	if m.logs {
-		return b.report.Modes[m.name].judgeLog(filepath.Join(dir, "log"))
+		err = f.judgeLog(log)
 	}
-	return nil
+	if err == nil && m.fast {
+		err = f.judgeFast(log, b.loads)
+	}
+	return err
 }
 
 // measure takes every figure of one mode in one round.
@@ -215,7 +228,7 @@ func (b *bench) measure(ctx context.Context, f *BenchMode, pid int) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			r, err := b.stream(streaming{streams: bulk.streams, down: down, span: span / 2, pid: pid})
+			r, err := b.stream(streaming{load: bulk.name, streams: bulk.streams, down: down, span: span / 2, pid: pid})
 			if err != nil {
 				return err
 			}
@@ -232,7 +245,7 @@ func (b *bench) measure(ctx context.Context, f *BenchMode, pid int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r, err := b.stream(streaming{streams: 8, small: true, span: span, pid: pid})
+	r, err := b.stream(streaming{load: "small", streams: 8, small: true, span: span, pid: pid})
 	if err != nil {
 		return err
 	}

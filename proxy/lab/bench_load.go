@@ -25,6 +25,7 @@ const (
 
 // streaming says what one transfer is.
 type streaming struct {
+	load    string
 	streams int
 	down    bool // the server sends
 	small   bool // segments of smallMSS bytes, each a packet of its own
@@ -46,7 +47,7 @@ func (b *bench) stream(s streaming) (r streamed, err error) {
 		}
 		defer func() { err = errors.Join(err, restore()) }()
 	}
-	l, port, err := b.listen()
+	l, port, err := b.listen(s.load)
 	if err != nil {
 		return r, err
 	}
@@ -179,7 +180,7 @@ func (b *bench) connections(span time.Duration, pid int) (r connected, err error
 		m.Unlock()
 	}()
 	for range connectors {
-		l, port, err := b.listen()
+		l, port, err := b.listen("connections")
 		if err != nil {
 			return r, err
 		}
@@ -265,7 +266,7 @@ func hangUpAll(l int, ending *atomic.Bool) {
 
 // latencies returns how long connects took, in microseconds, sorted: one at a time, a millisecond apart.
 func (b *bench) latencies(span time.Duration) (took []float64, err error) {
-	l, port, err := b.listen()
+	l, port, err := b.listen("connect")
 	if err != nil {
 		return nil, err
 	}
@@ -297,9 +298,10 @@ func (b *bench) latencies(span time.Duration) (took []float64, err error) {
 	return took, err
 }
 
-// listen opens the next listener in the server's namespace.
-func (b *bench) listen() (fd int, port uint16, err error) {
+// listen opens the next listener in the server's namespace, for a load.
+func (b *bench) listen(load string) (fd int, port uint16, err error) {
 	port = b.port
+	b.loads[port] = load
 	if b.port++; b.port == 0 {
 		b.port = 10000
 	}

@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"halfopen/proxy/fastpath"
 	"halfopen/proxy/nfqueue"
 )
 
@@ -21,34 +23,68 @@ var (
 	benchSeconds = flag.Float64("bench-seconds", 0.3, "seconds of each figure of TestBench")
 )
 
-// yardstick is the mode that queues the same segments as halfopen to an empty loop in C (testdata/yardstick.c): what the
-// kernel's queue costs whoever decides. The rules are halfopen's own.
-func yardstick(t *testing.T) benchMode {
+// yardsticks are the modes that queue segments to an empty loop in C (testdata/yardstick.c): what the kernel's queue costs whoever
+// decides. The rules are halfopen's own. The first queues every segment. So does the fast path with a connection of less than nine
+// packets: it is the yardstick for short connections in every mode. The second queues SYN, FIN and RST alone, which is the least that any
+// fast path could: a rule gives the others, from their first one on, the mark that a program would give them.
+func yardsticks(t *testing.T) []benchMode {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "yardstick")
 	if out, err := exec.Command("gcc", "-O2", "-Wall", "-Werror", "-pthread", "-o", binary, "testdata/yardstick.c").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	rules := nfqueue.RuleSet{Queues: [2]uint16{0, 1}, FailOpen: true}
-	return benchMode{
-		name: "yardstick", means: "an empty C loop accepts every segment",
-		start: func(ctx context.Context, b *bench, dir string) (*gateway, error) {
-			ready := filepath.Join(dir, "ready")
-			p, err := b.top.Gateway.start(exec.Command(binary, "0", "1", "256", ready), filepath.Join(dir, "stderr"))
-			if err != nil {
-				return nil, err
-			}
-			g := &gateway{proc: p}
-			if err = g.awaitReady(ctx, ready); err == nil {
-				err = b.top.Gateway.Do(func() error { _, err := rules.Install(); return err })
-			}
-			if err != nil {
-				return nil, errors.Join(err, g.stop())
-			}
-			return g, nil
-		},
-		after: func(b *bench) error { return b.top.Gateway.Do(rules.Remove) },
+	marks, err := fastpath.NewMarks(nfqueue.DefaultMarkMask)
+	if err != nil {
+		t.Fatal(err)
 	}
+	all := nfqueue.RuleSet{Queues: [2]uint16{0, 1}, FailOpen: true}
+	few := all
+	few.FastMark = marks.FastMark()
+	exempt := fmt.Sprintf("table inet hoyardstick { chain ingress { type filter hook prerouting priority raw; tcp flags & (fin|syn|rst) == 0 meta mark set 0x%x; }; }", few.FastMark)
+	mode := func(name, means string, rules *nfqueue.RuleSet, more string) benchMode {
+		return benchMode{
+			name: name, means: means,
+			start: func(ctx context.Context, b *bench, dir string) (*gateway, error) {
+				ready := filepath.Join(dir, "ready")
+				p, err := b.top.Gateway.start(exec.Command(binary, "0", "1", "256", ready), filepath.Join(dir, "stderr"))
+				if err != nil {
+					return nil, err
+				}
+				g := &gateway{proc: p}
+				if err = g.awaitReady(ctx, ready); err == nil {
+					err = b.top.Gateway.Do(func() error { _, err := rules.Install(); return err })
+				}
+				if err == nil && more != "" {
+					err = b.top.Gateway.Do(func() error { return nft(more) })
+				}
+				if err != nil {
+					return nil, errors.Join(err, g.stop())
+				}
+				return g, nil
+			},
+			after: func(b *bench) error {
+				return b.top.Gateway.Do(func() error {
+					passed, ok, err := rules.FastCounter()
+					if err == nil && more != "" && (!ok || passed == 0) {
+						err = errors.New("no segment went past the queue: it measures something else")
+					}
+					if more != "" {
+						err = errors.Join(err, nft("delete table inet hoyardstick"))
+					}
+					return errors.Join(err, rules.Remove())
+				})
+			},
+		}
+	}
+	return []benchMode{mode("yardstick", "an empty C loop accepts every segment", &all, ""),
+		mode("yardstick-ends", "an empty C loop accepts SYN, FIN and RST; all else passes by a mark", &few, exempt)}
+}
+
+func nft(script string) error {
+	if out, err := exec.Command("nft", script).CombinedOutput(); err != nil {
+		return fmt.Errorf("nft: %w: %s", err, out)
+	}
+	return nil
 }
 
 // TestBench measures every mode and the yardstick; by default so short that only what no load changes is asked:
@@ -57,8 +93,8 @@ func yardstick(t *testing.T) benchMode {
 //
 //	go test -tags netns -count 1 -v -run 'TestBench$' ./proxy/lab -args -bench-rounds 5 -bench-seconds 2
 func TestBench(t *testing.T) {
-	o := BenchOptions{Rounds: *benchRounds, Seconds: *benchSeconds, Binary: halfopen(t), modes: append(benchModes(), yardstick(t))}
-	names := []string{"plain", "queue", "yardstick"}
+	o := BenchOptions{Rounds: *benchRounds, Seconds: *benchSeconds, Binary: halfopen(t), modes: append(benchModes(), yardsticks(t)...)}
+	names := []string{"plain", "queue", "fastpath", "redirect", "yardstick", "yardstick-ends"}
 	if *benchOther != "" {
 		names = append(names, "other")
 		o.modes = append(o.modes, benchMode{name: "other", means: *benchOther, logs: true,
@@ -92,9 +128,20 @@ func TestBench(t *testing.T) {
 			t.Errorf("%s: log %v", m.name, f.Log)
 		}
 	}
-	log := r.Modes["queue"].Log
-	if slices.Contains(log.Balanced, false) || slices.Min(log.Messages) < 100 {
-		t.Errorf("log: %+v", log)
+	for _, name := range []string{"queue", "fastpath", "redirect"} {
+		if log := r.Modes[name].Log; slices.Contains(log.Balanced, false) || slices.Min(log.Messages) < 100 {
+			t.Errorf("%s: log %+v", name, log)
+		}
+	}
+	if r.Modes["queue"].Fast != nil {
+		t.Errorf("queue: %+v", r.Modes["queue"].Fast)
+	}
+	for _, name := range []string{"fastpath", "redirect"} {
+		f := r.Modes[name].Fast
+		if f == nil || slices.Min(f.Packets) < 100 || slices.Min(f.Share["small"]) < 0.5 || slices.Max(f.Share["connections"]) > 0.5 ||
+			(name == "redirect") != (slices.Max(f.Redirected) > 100) {
+			t.Errorf("%s: %+v", name, f)
+		}
 	}
 }
 

@@ -18,6 +18,8 @@ type BenchReport struct {
 	// OtherLoad is how many processors other programs kept busy just before each round.
 	OtherLoad []float64             `json:"other_load_cpus"`
 	Modes     map[string]*BenchMode `json:"modes"`
+	// LeftOut are modes that the kernel cannot do, with the reason.
+	LeftOut map[string]string `json:"left_out,omitempty"`
 	// Ratios are, for each figure and mode, the median over the rounds of the mode's figure by the first mode's of the same
 	// round; Spread is the least and the greatest of them.
 	Ratios map[string]map[string]float64    `json:"ratios"`
@@ -36,9 +38,10 @@ type BenchMode struct {
 	P99         []float64 `json:"connect_us_p99"`
 	CPU         []float64 `json:"cpu_s_per_gib"` // the machine's, over bulk and bulk8
 
-	Failed  []int     `json:"failed_connections"`
-	Failure string    `json:"failure,omitempty"` // the first
-	Log     *BenchLog `json:"log,omitempty"`
+	Failed  []int      `json:"failed_connections"`
+	Failure string     `json:"failure,omitempty"` // the first
+	Log     *BenchLog  `json:"log,omitempty"`
+	Fast    *BenchFast `json:"fastpath,omitempty"`
 	// Limits say what each load did with the processors, summed over the rounds.
 	Limits map[string]*BenchLimit `json:"limits"`
 }
@@ -57,7 +60,9 @@ type BenchLimit struct {
 	Load     float64 `json:"load"`    // the load generator, and the kernel's forwarding as far as it runs in its calls
 	Rest     float64 `json:"rest"`    // the kernel's own threads, and other programs
 	Steal    float64 `json:"steal"`   // kept by the host of a virtual machine
+	SoftIRQ  float64 `json:"softirq"` // of gateway, load and rest: in the kernel's packet path, in whosever calls that ran
 	OneQueue float64 `json:"thread"`  // the gateway's busiest thread, as a share of one processor
+	OneEnd   float64 `json:"end"`     // the load generator's busiest thread, likewise
 	Verdict  string  `json:"what"`    // in words
 	sum      usage
 }
@@ -83,6 +88,8 @@ func (f *BenchMode) spent(load string, u usage) {
 	l.sum.own += u.own
 	l.sum.gateway += u.gateway
 	l.sum.busiest += u.busiest
+	l.sum.softirq += u.softirq
+	l.sum.ownBusiest += u.ownBusiest
 }
 
 // Where a share of processor time counts as all of it: counters tick at 10 ms.
@@ -96,12 +103,17 @@ func (l *BenchLimit) judge(cpus int) {
 	share := func(v float64) float64 { return rounded(min(1, max(0, v/all))) }
 	l.Busy, l.Gateway, l.Load, l.Steal = share(l.sum.busy), share(l.sum.gateway), share(l.sum.own), share(l.sum.steal)
 	l.Rest = share(l.sum.busy - l.sum.gateway - l.sum.own)
-	l.OneQueue = rounded(min(1, l.sum.busiest/l.sum.wall))
+	l.SoftIRQ = share(l.sum.softirq)
+	l.OneQueue, l.OneEnd = rounded(min(1, l.sum.busiest/l.sum.wall)), rounded(min(1, l.sum.ownBusiest/l.sum.wall))
 	switch {
 	case l.OneQueue >= saturated:
 		l.Verdict = "one thread of the gateway takes a whole processor"
+	case l.Busy+l.Steal >= saturated && l.Gateway >= l.Busy/2:
+		l.Verdict = "the processors are full, most of it the gateway's process"
 	case l.Busy+l.Steal >= saturated:
-		l.Verdict = "the processors are full"
+		l.Verdict = "the processors are full, most of it the ends and the kernel's forwarding"
+	case l.OneEnd >= saturated:
+		l.Verdict = "one thread of an end, forwarding in its calls, takes a whole processor"
 	default:
 		l.Verdict = "no processor is full: waiting (wake-ups from one party to the next)"
 	}
@@ -216,19 +228,20 @@ func (r *BenchReport) WriteText(w io.Writer) error {
 		return err
 	}
 	r.writeLimits(out)
+	r.writeFast(out)
 	r.writeLosses(out)
 	return out.err
 }
 
 func (r *BenchReport) writeLimits(out io.Writer) {
-	fmt.Fprintf(out, "\nWhat limits each: shares of %d processors, and the gateway's busiest thread as a share of one\n\n", r.CPUs)
+	fmt.Fprintf(out, "\nWhat limits each: shares of %d processors (softirq: of the others, in the kernel's packet path), and the busiest thread of the gateway and of the\nload generator as shares of one\n\n", r.CPUs)
 	tab := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tab, "load\tmode\tbusy\tgateway\tload generator\trest\tstolen\tthread\tlimit")
+	fmt.Fprintln(tab, "load\tmode\tbusy\tgateway\tload generator\trest\tsoftirq\tstolen\tthread\tend\tlimit")
 	for _, load := range []string{"bulk", "bulk8", "small", "connections"} {
 		for _, m := range r.modes {
 			if l := r.Modes[m.name].Limits[load]; l != nil {
-				fmt.Fprintf(tab, "%s\t%s\t%.0f%%\t%.0f%%\t%.0f%%\t%.0f%%\t%.0f%%\t%.0f%%\t%s\n", load, m.name, 100*l.Busy, 100*l.Gateway, 100*l.Load,
-					100*l.Rest, 100*l.Steal, 100*l.OneQueue, l.Verdict)
+				fmt.Fprintf(tab, "%s\t%s\t%.0f%%\t%.0f%%\t%.0f%%\t%.0f%%\t%.0f%%\t%.0f%%\t%.0f%%\t%.0f%%\t%s\n", load, m.name, 100*l.Busy, 100*l.Gateway, 100*l.Load,
+					100*l.Rest, 100*l.SoftIRQ, 100*l.Steal, 100*l.OneQueue, 100*l.OneEnd, l.Verdict)
 			}
 		}
 	}

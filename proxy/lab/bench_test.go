@@ -2,11 +2,18 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
 	"maps"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	"halfopen/proxy/decisionlog"
+	"halfopen/proxy/fastpath"
 )
 
 func TestBenchOptions(t *testing.T) {
@@ -44,12 +51,12 @@ func TestQuantile(t *testing.T) {
 }
 
 func TestParseUsage(t *testing.T) {
-	busy, steal, err := parseStat([]byte("cpu  100 20 30 4000 50 6 7 8 9 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n"))
-	if err != nil || math.Abs(busy-1.63) > 1e-9 || math.Abs(steal-0.08) > 1e-9 {
-		t.Errorf("busy %v, steal %v, %v", busy, steal, err)
+	busy, steal, softirq, err := parseStat([]byte("cpu  100 20 30 4000 50 6 7 8 9 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n"))
+	if err != nil || math.Abs(busy-1.63) > 1e-9 || math.Abs(steal-0.08) > 1e-9 || math.Abs(softirq-0.07) > 1e-9 {
+		t.Errorf("busy %v, steal %v, softirq %v, %v", busy, steal, softirq, err)
 	}
 	for _, bad := range []string{"", "cpu 1 2 3", "cpu a 2 3 4 5 6 7 8", "intr 1 2 3 4 5 6 7 8 9"} {
-		if _, _, err := parseStat([]byte(bad)); err == nil {
+		if _, _, _, err := parseStat([]byte(bad)); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
 	}
@@ -68,7 +75,7 @@ func TestParseUsage(t *testing.T) {
 func TestBenchReport(t *testing.T) {
 	r := newBenchReport(&BenchOptions{Rounds: 3, Seconds: 1, Policy: "p", modes: benchModes()})
 	plain, queue := r.Modes["plain"], r.Modes["queue"]
-	for _, m := range []*BenchMode{plain, queue} {
+	for _, m := range r.Modes {
 		for _, fig := range []*[]float64{&m.Bulk, &m.Bulk8, &m.Small, &m.Connections, &m.P50, &m.P99, &m.CPU} {
 			*fig = []float64{10, 1, 20}
 		}
@@ -80,6 +87,8 @@ func TestBenchReport(t *testing.T) {
 	queue.spent("bulk", usage{wall: 2, busy: 2 * float64(r.CPUs), own: 1, gateway: 1.5, busiest: 1.5})
 	queue.spent("bulk8", usage{wall: 2, busy: 1, gateway: 0.5, busiest: 0.5})
 	queue.spent("small", usage{wall: 2, busy: 2, gateway: 2, busiest: 1.95})
+	plain.spent("bulk", usage{wall: 2, busy: 2 * float64(r.CPUs), own: 2 * float64(r.CPUs), softirq: float64(r.CPUs)})
+	plain.spent("small", usage{wall: 2, busy: 2, own: 2, ownBusiest: 1.9})
 	r.OtherLoad = []float64{0.5}
 	r.finish()
 	if got := r.Ratios["bulk"]["queue"]; got != 0.6 || r.Spread["bulk"]["queue"] != [2]float64{0.5, 0.7} {
@@ -96,6 +105,12 @@ func TestBenchReport(t *testing.T) {
 			t.Errorf("%s: limit %q, want %q", load, got, want)
 		}
 	}
+	if l := plain.Limits["bulk"]; l.Verdict != "the processors are full, most of it the ends and the kernel's forwarding" || l.SoftIRQ != 0.5 {
+		t.Errorf("plain, bulk: %+v", l)
+	}
+	if l := plain.Limits["small"]; l.OneEnd != 0.95 || r.CPUs > 1 && !strings.HasPrefix(l.Verdict, "one thread of an end") {
+		t.Errorf("plain, small: %+v", l)
+	}
 	var text, data strings.Builder
 	if err := r.WriteText(&text); err != nil {
 		t.Error(err)
@@ -108,7 +123,7 @@ func TestBenchReport(t *testing.T) {
 	if err := r.WriteJSON(&data); err != nil {
 		t.Error(err)
 	}
-	checkBenchJSON(t, data.String(), []string{"plain", "queue"}, 3)
+	checkBenchJSON(t, data.String(), []string{"plain", "queue", "fastpath", "redirect"}, 3)
 	if r.Bad() {
 		t.Error("nothing is bad")
 	}
@@ -120,6 +135,66 @@ func TestBenchReport(t *testing.T) {
 	plain.Failed[2] = 1
 	if !r.Bad() {
 		t.Error("a failed connection is good")
+	}
+}
+
+// A mode that the kernel lacks is left out with its reason; what goes wrong otherwise is no reason.
+func TestBenchLeavesOut(t *testing.T) {
+	modes := benchModes()
+	answers := map[string]error{"redirect": fmt.Errorf("fast path: %w: no helper", fastpath.ErrUnsupported)}
+	at := 0
+	ask := func(needs func() error) error { at++; return answers[[]string{"", "fastpath", "redirect"}[at]] }
+	kept, out, err := leaveOut(modes, ask)
+	if err != nil || len(kept) != 3 || kept[2].name != "fastpath" || !strings.Contains(out["redirect"], "no helper") || len(out) != 1 {
+		t.Errorf("%d kept, left out %v, %v", len(kept), out, err)
+	}
+	r := newBenchReport(&BenchOptions{Rounds: 1, modes: kept})
+	r.LeftOut = out
+	r.OtherLoad = []float64{0}
+	r.finish()
+	var text strings.Builder
+	if err := r.WriteText(&text); err != nil || !strings.Contains(text.String(), "redirect was left out: fast path: the kernel lacks what a fast path needs: no helper.") {
+		t.Errorf("%v\n%s", err, &text)
+	}
+	answers["fastpath"], at = errors.New("no memory"), 0
+	if _, _, err := leaveOut(modes, ask); err == nil || !strings.Contains(err.Error(), "mode fastpath: no memory") {
+		t.Error(err)
+	}
+}
+
+// What went the fast path is told by load: by the last record of each flow.
+func TestBenchFastPath(t *testing.T) {
+	dir := t.TempDir()
+	w, err := decisionlog.Open(decisionlog.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := w.Producer(0)
+	flow := func(id uint64, port uint16, kind decisionlog.FlowKind, all, fast uint64) {
+		r := decisionlog.Record{Event: decisionlog.EventFlow, FlowID: id, Src: netip.MustParseAddrPort("10.0.0.1:1"), Dst: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), port)}
+		r.Flow = decisionlog.Flow{Kind: kind, Pkts: [2]uint64{all / 2, all - all/2}, Fast: [2]uint64{fast, 0}}
+		p.Put(&r)
+	}
+	flow(1, 10000, decisionlog.FlowUpdate, 50, 0)
+	flow(1, 10000, decisionlog.FlowUpdate, 100, 90) // lives on
+	flow(2, 10000, decisionlog.FlowUpdate, 10, 1)
+	flow(2, 10000, decisionlog.FlowEnd, 100, 100)
+	flow(3, 10001, decisionlog.FlowEnd, 7, 0)
+	s := decisionlog.Record{Event: decisionlog.EventStats, Stats: &decisionlog.Stats{}}
+	s.Stats.FastPath = decisionlog.FastPathStats{State: "on", Packets: 190, Redirected: 5}
+	p.Put(&s)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f := &BenchMode{}
+	if err := f.judgeFast(dir, map[uint16]string{10000: "bulk", 10001: "connections"}); err != nil {
+		t.Fatal(err)
+	}
+	if f.Fast.Packets[0] != 190 || f.Fast.Redirected[0] != 5 || f.Fast.Share["bulk"][0] != 0.95 || f.Fast.Share["connections"][0] != 0 || len(f.Fast.Share) != len(fastLoads) {
+		t.Errorf("%+v", f.Fast)
+	}
+	if err := f.judgeFast(t.TempDir(), nil); err == nil {
+		t.Error("a log that says nothing")
 	}
 }
 
