@@ -15,8 +15,9 @@ func newLabBenchCmd() *cobra.Command {
 		Use:   "bench",
 		Short: "Measure this machine's throughput with and without halfopen in between",
 		Long: `bench lets client and server, each in a network namespace, send as much as they can through a gateway that forwards plainly, and
-through one that runs halfopen, round by round in turn. It prints medians, the ratios to plain forwarding with their spread, and
-what limits each. Other programs on the machine disturb it. Exit status 1: a connection failed, or a log does not balance.`,
+through one that runs halfopen: every segment by the queue, with the kernel's fast path, and with that sending straight out, round by
+round in turn. It prints medians, the ratios to plain forwarding with their spread, what limits each, and how much went the fast
+path. A kernel without one is told so. Other programs on the machine disturb it. Exit status 1: a connection failed, or a log does not balance.`,
 		Example: `  halfopen lab bench
   halfopen lab bench --rounds 9 --seconds 5 -o json > bench.json
   halfopen lab bench --policy transparent-resync`,

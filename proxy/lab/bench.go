@@ -21,6 +21,9 @@ type BenchOptions struct {
 	Binary  string  // the halfopen program that the gateway runs; "" = this one
 
 	modes []benchMode // nil = benchModes
+	// observe, where it is not nil, is called when a load's figure begins to count, and what it returns when it is over. The figures are
+	// worth little then.
+	observe func(mode, load string, pid int) (stop func())
 }
 
 // Defaults of a bench: about four minutes in all.
@@ -80,6 +83,15 @@ type bench struct {
 	port    uint16            // of the next listener; none is used twice, so that no connection meets an old one's TIME-WAIT
 	loads   map[uint16]string // what each listener's port was for
 	report  *BenchReport
+	mode    string // at hand
+}
+
+// watched begins what observes a load.
+func (b *bench) watched(load string, pid int) (stop func()) {
+	if b.observe == nil {
+		return func() {}
+	}
+	return b.observe(b.mode, load, pid)
 }
 
 // RunBench measures every mode in every round, in turn. Whatever happens, also when ctx ends, the namespaces and
@@ -196,6 +208,7 @@ func (b *bench) play(ctx context.Context, m *benchMode, round int) (err error) {
 	if g.proc != nil {
 		pid = g.proc.cmd.Process.Pid
 	}
+	b.mode = m.name
 	err = b.measure(ctx, b.report.Modes[m.name], pid)
 	err = errors.Join(err, g.stop())
 	if m.after != nil {

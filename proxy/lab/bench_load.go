@@ -86,11 +86,13 @@ func (b *bench) stream(s streaming) (r streamed, err error) {
 		})
 	}
 	time.Sleep(s.span / 10)
+	stop := b.watched(s.load, s.pid)
 	before, err := readUsage(s.pid)
 	fromBytes, fromSegments := bytes.Load(), segmentsOf(receivers)
 	time.Sleep(s.span)
 	r.bytes, r.segments = float64(bytes.Load()-fromBytes), float64(segmentsOf(receivers)-fromSegments)
 	after, err2 := readUsage(s.pid)
+	stop()
 	r.usage = after.sub(before)
 	ending.Store(true)
 	for _, fd := range senders {
@@ -211,11 +213,13 @@ func (b *bench) connections(span time.Duration, pid int) (r connected, err error
 		})
 	}
 	time.Sleep(span / 10)
+	stop := b.watched("connections", pid)
 	before, err := readUsage(pid)
 	counting.Store(true)
 	time.Sleep(span)
 	counting.Store(false)
 	after, err2 := readUsage(pid)
+	stop()
 	r.good, r.usage = float64(good.Load()), after.sub(before)
 	return r, errors.Join(err, err2)
 }

@@ -20,8 +20,24 @@ import (
 var (
 	benchRounds  = flag.Int("bench-rounds", 1, "rounds of TestBench")
 	benchOther   = flag.String("bench-other", "", "another halfopen program that TestBench measures in the same rounds, as mode other")
+	benchModesOf = flag.String("bench-modes", "", "modes that TestBench measures, with commas between; the first is what others are compared with (default: all)")
+	benchProfile = flag.String("bench-profile", "", "directory for profiles of TestBench's loads in each mode; the figures are worth little then")
 	benchSeconds = flag.Float64("bench-seconds", 0.3, "seconds of each figure of TestBench")
 )
+
+// benchMore are modes that TestBench measures too: -bench-with 'NAME=ARGUMENTS of halfopen run'.
+var benchMore = map[string][]string{}
+
+func init() {
+	flag.Func("bench-with", "`NAME=ARGUMENTS`: another mode for TestBench, halfopen run with these arguments; may be given again", func(v string) error {
+		name, args, ok := strings.Cut(v, "=")
+		if !ok {
+			return errors.New("want NAME=ARGUMENTS")
+		}
+		benchMore[name] = strings.Fields(args)
+		return nil
+	})
+}
 
 // yardsticks are the modes that queue segments to an empty loop in C (testdata/yardstick.c): what the kernel's queue costs whoever
 // decides. The rules are halfopen's own. The first queues every segment. So does the fast path with a connection of less than nine
@@ -104,6 +120,24 @@ func TestBench(t *testing.T) {
 				return halfopenWith()(ctx, &other, dir)
 			}})
 	}
+	for name, args := range benchMore {
+		names = append(names, name)
+		o.modes = append(o.modes, benchMode{name: name, means: "halfopen run " + strings.Join(args, " "), logs: true, start: halfopenWith(args...)})
+	}
+	if *benchModesOf != "" {
+		all := o.modes
+		names, o.modes = strings.Split(*benchModesOf, ","), nil
+		for _, name := range names {
+			i := slices.IndexFunc(all, func(m benchMode) bool { return m.name == name })
+			if i < 0 {
+				t.Fatalf("-bench-modes: there is no mode %s", name)
+			}
+			o.modes = append(o.modes, all[i])
+		}
+	}
+	if *benchProfile != "" {
+		o.observe = profiler(t, *benchProfile)
+	}
 	r, err := RunBench(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -127,6 +161,9 @@ func TestBench(t *testing.T) {
 		if m.logs != (f.Log != nil) {
 			t.Errorf("%s: log %v", m.name, f.Log)
 		}
+	}
+	if *benchModesOf != "" {
+		return
 	}
 	for _, name := range []string{"queue", "fastpath", "redirect"} {
 		if log := r.Modes[name].Log; slices.Contains(log.Balanced, false) || slices.Min(log.Messages) < 100 {
