@@ -39,7 +39,7 @@ func TestReviewOutcomes(t *testing.T) {
 	}
 	table, _, status := runVerb("review", one, "--outcomes", "-o", "csv", "--limit", "3", "--port", "515")
 	rows, err := csv.NewReader(strings.NewReader(table)).ReadAll()
-	if err != nil || status != 0 || len(rows) != 4 || rows[0][0] != "flow_id" || len(rows[0]) != 44 || !strings.HasSuffix(rows[1][7], ":515") {
+	if err != nil || status != 0 || len(rows) != 4 || rows[0][0] != "flow_id" || len(rows[0]) != 46 || !strings.HasSuffix(rows[1][7], ":515") {
 		t.Errorf("%v %d %s", err, status, table)
 	}
 	for _, c := range []struct {
