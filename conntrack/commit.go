@@ -153,7 +153,7 @@ func (t *Table) commitNew(now Instant, s *Segment, e Effect, tm Timer, p *Params
 func (t *Table) supersede(tu Tuple, now Instant) uint64 {
 	var name name
 	t.index.naming(&tu, &name)
-	if i := t.find(&name); i != none {
+	if i := t.find(&tu, &name); i != none {
 		old := t.take(i)
 		id := old.ID
 		if t.lapsed(old, now) {

@@ -90,7 +90,7 @@ func (e *Entry) fastFirst() (first uint8) {
 func (t *Table) Absorb(now Instant, tu *Tuple, p *Progress) bool {
 	var name name
 	t.index.naming(tu, &name)
-	i := t.find(&name)
+	i := t.find(tu, &name)
 	if i == none {
 		return false
 	}
@@ -133,7 +133,7 @@ func (t *Table) lapsed(e *Entry, now Instant) bool {
 func (t *Table) SetSlot(tu *Tuple, slot uint32) bool {
 	var name name
 	t.index.naming(tu, &name)
-	i := t.find(&name)
+	i := t.find(tu, &name)
 	if i == none {
 		return false
 	}

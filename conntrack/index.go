@@ -66,14 +66,13 @@ type name struct {
 	there    uint32 // ports as in a record
 	back     uint32 // the same of the other direction
 	v4       bool
-	tuple    *Tuple
 }
 
 // naming makes n the name of a tuple.
 func (x *index) naming(tu *Tuple, n *name) {
 	n.src, n.dst = binary.LittleEndian.Uint32(tu.Src[12:]), binary.LittleEndian.Uint32(tu.Dst[12:])
 	n.there, n.back = uint32(tu.SrcPort)<<16|uint32(tu.DstPort), uint32(tu.DstPort)<<16|uint32(tu.SrcPort)
-	n.v4, n.tuple = tu.mapped(), tu
+	n.v4 = tu.mapped()
 	if n.v4 {
 		n.hash = x.hash4(n.src, n.dst, n.there)
 	} else {
@@ -157,8 +156,8 @@ func (b *bucket) first(tag uint8) (int32, bool) {
 	return none, false
 }
 
-// find returns the place of the entry of a tuple, none for none.
-func (t *Table) find(n *name) int32 {
+// find returns the place of the entry of a tuple, whose name is n; none for none.
+func (t *Table) find(tu *Tuple, n *name) int32 {
 	x := &t.index
 	seg := x.segment(x.number(n.hash))
 	at, tag := home(n.hash)
@@ -166,12 +165,12 @@ func (t *Table) find(n *name) int32 {
 		b := &seg[at]
 		first, rest := b.match(tag)
 		for ; first != 0; first &= first - 1 {
-			if i := b.place[bits.TrailingZeros64(first)/8]; t.is(i, n) {
+			if i := b.place[bits.TrailingZeros64(first)/8]; t.is(i, tu, n) {
 				return i
 			}
 		}
 		for ; rest != 0; rest &= rest - 1 {
-			if i := b.place[8+bits.TrailingZeros32(rest)/8]; t.is(i, n) {
+			if i := b.place[8+bits.TrailingZeros32(rest)/8]; t.is(i, tu, n) {
 				return i
 			}
 		}
@@ -184,7 +183,7 @@ func (t *Table) find(n *name) int32 {
 }
 
 // is reports whether entry i is that of a tuple, in either direction.
-func (t *Table) is(i int32, n *name) bool {
+func (t *Table) is(i int32, tu *Tuple, n *name) bool {
 	r := t.record(i)
 	there := r.src == n.src && r.dst == n.dst && r.ports == n.there
 	back := r.src == n.dst && r.dst == n.src && r.ports == n.back
@@ -196,7 +195,7 @@ func (t *Table) is(i int32, n *name) bool {
 		return true
 	}
 	p := &w[i&(chunkSize-1)]
-	src, dst := [12]byte(n.tuple.Src[:12]), [12]byte(n.tuple.Dst[:12])
+	src, dst := [12]byte(tu.Src[:12]), [12]byte(tu.Dst[:12])
 	return there && p.src == src && p.dst == dst || back && p.src == dst && p.dst == src
 }
 

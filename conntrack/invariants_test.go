@@ -14,7 +14,7 @@ func checkTable(t testing.TB, tb *Table) {
 		var there, again name
 		tb.index.naming(&e.Tuple, &there)
 		tb.index.naming(&back, &again)
-		if i, j := tb.find(&there), tb.find(&again); i != e.index || j != e.index {
+		if i, j := tb.find(&e.Tuple, &there), tb.find(&back, &again); i != e.index || j != e.index {
 			t.Errorf("flow %d at %d is found at %d and %d", e.ID, e.index, i, j)
 		}
 		if e.list != listOf(e) {

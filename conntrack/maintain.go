@@ -73,7 +73,7 @@ func (e *Entry) Move(by time.Duration) {
 func (t *Table) Restore(now Instant, e *Entry, p *Params) bool {
 	var name name
 	t.index.naming(&e.Tuple, &name)
-	if taken := t.find(&name) != none; taken || e.State == StateNone || e.State >= NumStates || e.Deadline <= now {
+	if taken := t.find(&e.Tuple, &name) != none; taken || e.State == StateNone || e.State >= NumStates || e.Deadline <= now {
 		return false
 	}
 	if t.Len() >= t.cfg.Max || e.State.Embryonic() && t.Embryonic() >= t.cfg.MaxEmbryonic {

@@ -23,7 +23,7 @@ func (g *Glimpse) Direction() Direction { return g.dir }
 func (t *Table) Glimpse(s *Segment, g *Glimpse) bool {
 	var name name
 	t.index.naming(&s.Tuple, &name)
-	g.place = t.find(&name)
+	g.place = t.find(&s.Tuple, &name)
 	if g.place == none {
 		return false
 	}

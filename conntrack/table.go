@@ -102,7 +102,7 @@ func (t *Table) Limits() (entries, embryonic int) { return t.cfg.Max, t.cfg.MaxE
 func (t *Table) Lookup(now Instant, tu *Tuple, v *View) {
 	var name name
 	t.index.naming(tu, &name)
-	t.view(now, tu, t.find(&name), v)
+	t.view(now, tu, t.find(tu, &name), v)
 }
 
 // view is Lookup where the place of the tuple's entry is known, none for none.
