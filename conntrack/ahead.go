@@ -1,7 +1,7 @@
 package conntrack
 
 // aheadChunk is how many look-ups Ahead prepares at a time: about as many reads of memory as a processor core has under way.
-const aheadChunk = 16
+const aheadChunk = 32
 
 // Ahead reads what the look-ups of these segments are about to need, so that the processor waits for the memory of many of them at once:
 // with millions of flows each would wait for its own two or three times. It changes nothing.

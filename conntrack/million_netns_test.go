@@ -3,12 +3,16 @@
 package conntrack
 
 import (
+	"flag"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestTenMillionFlows holds the table to what it promises at ten million connections, each with a finished handshake, data of both ends, and
@@ -19,6 +23,9 @@ func TestTenMillionFlows(t *testing.T) {
 	const flows = 10_000_000
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	if *huge {
+		hugePages(t, 2<<30)
+	}
 	tb := NewTable(Config{Max: flows, MaxEmbryonic: flows, Seed: 99, Ended: func(*Entry, EndReason, Instant) {}})
 	p := &Params{Timeouts: testTimeouts(), Rule: -1, Check: SeqKernel}
 	rules := &Rules{Check: SeqKernel}
@@ -64,8 +71,9 @@ func TestTenMillionFlows(t *testing.T) {
 		t.Errorf("%d bytes resident", resident)
 	}
 	read := reads(tb)
-	hits, misses := lookups(tb, 0, flows), lookups(tb, flows, flows)
-	t.Logf("look-up: hit %v, miss %v; a read of memory %v", hits, misses, read)
+	hits, misses, opened := lookups(tb, 0, flows, false), lookups(tb, flows, flows, false), lookups(tb, 0, flows, true)
+	t.Logf("look-up: hit %v, miss %v, with the entry laid open %v; a read of memory %v; huge pages %q, advised: %v", hits, misses, opened, read,
+		hugePagesMode(), *huge)
 	if hits > 250*time.Nanosecond && hits > 3*read {
 		t.Errorf("a look-up takes %v, a read of memory %v", hits, read)
 	}
@@ -100,11 +108,32 @@ func reads(tb *Table) time.Duration {
 	return (busy() - start) / n
 }
 
-// lookups returns what a look-up takes of random flows, from a number on, in batches.
-func lookups(tb *Table, from, n int) time.Duration {
+// huge makes the test's heap one of huge pages, as Linux does with each where /sys/kernel/mm/transparent_hugepage/enabled is "always".
+var huge = flag.Bool("huge", false, "TestTenMillionFlows: back the heap with huge pages")
+
+// hugePages maps n bytes of heap that the kernel is asked to back with huge pages, and frees them for what comes.
+func hugePages(t *testing.T, n int) {
+	b := make([]byte, n)
+	page := os.Getpagesize()
+	skip := page - int(uintptr(unsafe.Pointer(&b[0]))%uintptr(page))
+	if err := unix.Madvise(b[skip:skip+(n-skip)/page*page], unix.MADV_HUGEPAGE); err != nil {
+		t.Fatal(err)
+	}
+	b = nil
+	runtime.GC()
+}
+
+func hugePagesMode() string {
+	b, _ := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
+	return strings.TrimSpace(string(b))
+}
+
+// lookups returns what a look-up takes of random flows, from a number on, in batches: as a plain segment's, or with the entry laid open.
+func lookups(tb *Table, from, n int, open bool) time.Duration {
 	const batches = 20000
 	var segs [64]Segment
 	var v View
+	g := Glimpse{place: none}
 	var spent time.Duration
 	for b := range batches {
 		for i := range segs {
@@ -116,8 +145,12 @@ func lookups(tb *Table, from, n int) time.Duration {
 		start := busy()
 		tb.Ahead(segs[:])
 		for i := range segs {
-			tb.Lookup(Instant(2*time.Hour), &segs[i].Tuple, &v)
-			if (v.Entry != nil) != (from == 0) {
+			if open {
+				tb.Lookup(Instant(2*time.Hour), &segs[i].Tuple, &v)
+			} else {
+				tb.Glimpse(&segs[i], &g)
+			}
+			if (v.Entry != nil || g.place != none) != (from == 0) {
 				panic(segs[i].Tuple.String())
 			}
 		}
