@@ -32,7 +32,6 @@ func (t *Table) Advance(now Instant, limit int) int {
 
 // ripe does what is due to e, which is in no slot, and reports whether it ended by that.
 func (t *Table) ripe(e *Entry, now Instant) bool {
-	t.Peek(e)
 	if e.Wake <= now && e.Wake < e.Deadline && t.wake(e) {
 		return true
 	}
