@@ -208,6 +208,7 @@ func TestFastListed(t *testing.T) {
 		t.Error("stopped by being looked at")
 	}
 	flush()
+	flush()
 	if told != 3 {
 		t.Errorf("told %d times", told)
 	}
