@@ -146,10 +146,10 @@ func (t *Table) SetSlot(tu *Tuple, slot uint32) bool {
 }
 
 func (t *Table) absorb(e *Entry, p *Progress) {
-	t.absorbed++
 	if p.Packets[0]|p.Packets[1] == 0 {
 		return
 	}
+	t.absorbed++
 	for n := range e.Side {
 		e.Side[n].Packets += p.Packets[n]
 		e.Side[n].Bytes += p.Bytes[n]

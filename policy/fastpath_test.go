@@ -12,7 +12,7 @@ import (
 )
 
 // play runs conversations past both engines until so many have been and gone.
-func (x *twins) play(t *testing.T, talks int, policies []*Policy) {
+func (x *fastTwins) play(t *testing.T, talks int, policies []*Policy) {
 	w := x.w
 	var dial func()
 	dial = func() {
@@ -154,7 +154,8 @@ func TestFastTwins(t *testing.T) {
 				continue
 			}
 			w := &network{r: rand.New(rand.NewPCG(seed, uint64(i))), now: 1e12}
-			x := newTwins(t, w, EngineConfig{Policy: p, Start: w.now})
+			x := newFastTwins(t, w, EngineConfig{Policy: p, Start: w.now})
+			x.all.plain.refused = seed%2 == 0
 			x.name = fmt.Sprintf("%s, seed %d", texts[i], seed)
 			var meanwhile []*Policy
 			if seed%3 != 1 {
