@@ -113,6 +113,17 @@ func TestFastTimer(t *testing.T) {
 	}
 }
 
+// TestFastExpiryResets: the RSTs that end a connection have the numbers that what passed has left, to the last segment.
+func TestFastExpiryResets(t *testing.T) {
+	x := newFastScript(t, "timeouts: {established: 1h}\non: {idle-expired: {reply: rst-tracked, peer: rst-tracked}}")
+	x.pass(time.Minute, "s P. 5101:100 1201")
+	x.late(x.now, "c P. 1201:50 5201")
+	x.now = x.now.Add(time.Hour)
+	if got := x.advance(); got != "rst-tracked:c:R,5201 rst-tracked:s:R,1201+1251 +end:idle" {
+		t.Error(got)
+	}
+}
+
 // TestFastStep: a segment of a connection that seems to have expired is judged by what passed since, and finds it as that left it.
 func TestFastStep(t *testing.T) {
 	x := newFastScript(t, "timeouts: {established: 1h}")
