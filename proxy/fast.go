@@ -18,14 +18,15 @@ import (
 // is not.
 
 const (
-	fastAfter    = 8         // packets of a connection after which it is worth while to give it to the fast path
-	fastWants    = 32        // connections that one batch gives to it at most
-	fastLooks    = 8         // connections looked at for one that makes room
-	fastPage     = 1 << 10   // slots that are kept in one piece
-	fastUnfit    = 1 << 12   // connections remembered that the fast path is not for
-	fastStrays   = 64        // segments without a mark after which a connection's keys are believed not to match
-	fastRelease  = batchSize // connections that one turn takes off the fast path when it is given up
-	fastFullRest = 10 * 1e6  // nanoseconds between two searches for room
+	fastAfter     = 8         // packets of a connection after which it is worth while to give it to the fast path
+	fastWants     = 32        // connections that one batch gives to it at most
+	fastLooks     = 8         // connections looked at for one that makes room
+	fastPage      = 1 << 10   // slots that are kept in one piece
+	fastUnfit     = 1 << 12   // connections remembered that the fast path is not for
+	fastStrays    = 64        // segments without a mark after which a connection's keys are believed not to match
+	fastUnsettled = 16        // batches in a row that bring of a connection what policy has an interest in, after which it leaves the fast path
+	fastRelease   = batchSize // connections that one turn takes off the fast path when it is given up
+	fastFullRest  = 10 * 1e6  // nanoseconds between two searches for room
 )
 
 // fastFlows are the slots of one worker in the kernel: [fastpath.Flows], or what stands for it in tests.
@@ -82,6 +83,7 @@ type fastSlot struct {
 	mark           uint32           // of the last punted segment
 	strays         [2]uint8         // segments without a mark before the first with one, by direction, up to 255
 	seen           uint8            // bit 1<<dir: a punted segment of that direction has come
+	unsettled      uint8            // batches in a row that left it unsettled
 	used           bool
 	armed          bool // as far as we know: the program may have punted since
 	listed         bool

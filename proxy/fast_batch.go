@@ -75,9 +75,15 @@ func (f *fastWorker) rearm(n uint32, sl *fastSlot) {
 	case sl.seen != 3:
 		f.doubt(n, sl)
 		return
-	case !sl.settled || !f.numbered(n, sl):
+	case !sl.settled:
+		if sl.unsettled++; sl.unsettled == fastUnsettled {
+			f.release(n)
+		}
+		return
+	case !f.numbered(n, sl):
 		return
 	}
+	sl.unsettled = 0
 	var e *conntrack.Entry
 	var why conntrack.FastWhy
 	f.state, f.rules, e, why = f.w.engine.ArmFast(f.w.now, &sl.tuple)

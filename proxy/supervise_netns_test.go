@@ -70,7 +70,7 @@ func newSite(t *testing.T, change func(*Config)) *site {
 		}
 	})
 	s := &site{t: t, top: top, dir: filepath.Join(t.TempDir(), "log"), words: &syncBuffer{}, at: netip.MustParseAddrPort("198.51.100.10:7001")}
-	cfg := Config{Policy: "linux-default", InstallRules: true, Hooks: nfqueue.Forward, LogDir: s.dir, Fresh: true, Logger: slog.New(slog.NewTextHandler(s.words, nil))}
+	cfg := Config{Policy: "linux-default", FastPath: FastPathOff, InstallRules: true, Hooks: nfqueue.Forward, LogDir: s.dir, Fresh: true, Logger: slog.New(slog.NewTextHandler(s.words, nil))}
 	if change != nil {
 		change(&cfg)
 	}
