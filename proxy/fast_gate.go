@@ -305,6 +305,7 @@ func (f *fastGate) close(free bool) error {
 func (g *Gateway) lookAtFast() {
 	f := g.fast
 	if f.down.Load() {
+		g.endFast()
 		return
 	}
 	past, ok, err := g.rules.FastCounter() // first: what passes in between is no excess
@@ -315,6 +316,8 @@ func (g *Gateway) lookAtFast() {
 		if past-f.fromPast > let-f.fromLet {
 			f.standDown(fastOffMarks, fmt.Sprintf("%d packets went past the queue with the fast path's mark, of which it had let %d pass: "+
 				"some rule of the host's restores marks (ct mark, CONNMARK)", past-f.fromPast, let-f.fromLet))
+			g.endFast()
+			g.gap() // the engines have missed segments
 		}
 		f.past = past
 		return
@@ -324,4 +327,17 @@ func (g *Gateway) lookAtFast() {
 		f.counted = false
 	}
 	f.past = f.fromPast
+}
+
+// endFast makes our rules forget the mark of a fast path that was given up: whoever puts it on packets from now on does not get them past the
+// queue. Packets that have it already are decided like others.
+func (g *Gateway) endFast() {
+	if !g.cfg.InstallRules || g.rules.FastMark == 0 {
+		return
+	}
+	if err := g.rules.EndFast(); err != nil {
+		g.cfg.Logger.Error("our rules still let the fast path's mark pass", "err", err)
+		return
+	}
+	g.rules.FastMark = 0
 }

@@ -200,19 +200,6 @@ func TestFastPathMarksLost(t *testing.T) {
 			t.Errorf("%d packets of the flow are said to have taken the queue, which saw %d; %+v", queued, st.Received, st.FastPath)
 		}
 	})
-	// A host that saves whole marks in its conntrack gives later packets the mark of an earlier one, past the queue.
-	t.Run("restored", func(t *testing.T) {
-		w := newWorld(t)
-		w.serve()
-		w.exec(w.Gateway, "nft", `table inet other {
-			chain pre { type filter hook prerouting priority mangle; meta l4proto tcp ct mark != 0 meta mark set ct mark; };
-			chain post { type filter hook postrouting priority mangle; meta l4proto tcp ct mark set meta mark; }; }`)
-		g := w.start("linux-default")
-		go func() { _ = w.transfer(clientAddr, order{Do: doTake, Total: 256 << 20}, nil, nil) }()
-		w.until("the fast path is given up", endLimit, func() bool { return g.fastPath().State == "off" })
-		g.stop()
-		w.verify()
-	})
 }
 
 // Packets that get our mark from somebody behind our program pass the queue until the gateway notices; then the mark means nothing any more.

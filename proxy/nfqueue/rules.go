@@ -216,6 +216,33 @@ func (rs *RuleSet) FastCounter() (packets uint64, ok bool, err error) {
 	return rs.counter(FastCounterName)
 }
 
+// EndFast takes out the rules that let a fast path's mark past the queues, in one transaction, and leaves their counter. From then on such
+// a mark means nothing. It is no error where there are none.
+func (rs *RuleSet) EndFast() error {
+	c := rs.withDefaults()
+	chains, err := c.chains()
+	if err != nil {
+		return err
+	}
+	conn := dial()
+	for _, ch := range chains {
+		rules, err := conn.GetRules(ch.Table, ch)
+		if err != nil {
+			return explainRules("listing the rules", err)
+		}
+		for _, r := range rules {
+			for _, e := range r.Exprs {
+				if o, ok := e.(*expr.Objref); ok && o.Name == FastCounterName {
+					if err := conn.DelRule(r); err != nil {
+						return explainRules("taking out the fast path's rule", err)
+					}
+				}
+			}
+		}
+	}
+	return explainRules("taking out the fast path's rule", conn.Flush())
+}
+
 func (rs *RuleSet) counter(name string) (packets uint64, ok bool, err error) {
 	c := rs.withDefaults()
 	tables, err := c.tables()
