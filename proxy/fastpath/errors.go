@@ -29,7 +29,7 @@ func explain(what string, err error, log *slog.Logger) error {
 	case errors.Is(err, ErrUnsupported), errors.Is(err, ErrPrivilege), errors.Is(err, ErrInUse):
 		return fmt.Errorf("fast path: %s: %w", what, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !errors.As(err, &refused):
-		return fmt.Errorf("fast path: %s: %w: %s: %w", what, ErrPrivilege, whyRefused(), err)
+		return fmt.Errorf("fast path: %s: %w: %s", what, ErrPrivilege, whyRefused())
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("fast path: %s: %w: it has no bpf() (CONFIG_BPF_SYSCALL)", what, ErrUnsupported)
 	case errors.As(err, &refused):
