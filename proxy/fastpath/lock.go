@@ -23,6 +23,7 @@ func lock(log *slog.Logger) (io.Closer, error) {
 	for tries := 0; ; tries++ {
 		l, err := net.Listen("unix", lockName)
 		if err == nil {
+			go answer(l)
 			return l, nil
 		}
 		if !errors.Is(err, unix.EADDRINUSE) {
@@ -37,6 +38,21 @@ func lock(log *slog.Logger) (io.Closer, error) {
 			return io.NopCloser(nil), nil
 		}
 		time.Sleep(100 * time.Millisecond) // it ends just now
+	}
+}
+
+// answer lets go of who asks, so that any number may.
+func answer(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(time.Second) // no descriptors left
+			continue
+		}
+		_ = c.Close()
 	}
 }
 

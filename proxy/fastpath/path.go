@@ -13,7 +13,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
-	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Options says what a fast path is to be.
@@ -39,14 +39,15 @@ type Path struct {
 	obj      *objects
 	programs func(header int) *ebpf.Program // by the bytes in front of the IP header
 	held     io.Closer                      // the lock
-	watched  chan struct{}                  // closed when the watcher has ended
+	watchers sync.WaitGroup
 	indexes  atomic.Pointer[map[uint32]bool]
 
 	mu       sync.Mutex // what follows
 	att      *attacher
 	attached map[int]*attachment
 	failed   map[int]string // interfaces on which it could not be put, and why
-	events   *netlink.Conn  // about interfaces
+	feeds    []*feed
+	past     string // what a short way out would go past; see ways.go
 	detached bool
 	released bool
 }
@@ -55,11 +56,11 @@ type Path struct {
 // namespace, also on those that appear later, until Close. Errors wrap [ErrUnsupported], [ErrPrivilege] or [ErrInUse] where that is the
 // reason, and say what is missing.
 func Open(opts Options) (_ *Path, err error) {
-	p := &Path{opts: opts, log: cmp.Or(opts.Logger, slog.Default()), attached: map[int]*attachment{}, failed: map[int]string{}, watched: make(chan struct{})}
+	p := &Path{opts: opts, log: cmp.Or(opts.Logger, slog.Default()), attached: map[int]*attachment{}, failed: map[int]string{}}
 	p.indexes.Store(&map[uint32]bool{})
 	defer func() {
 		if err != nil {
-			p.release()
+			_ = p.Close()
 		}
 	}()
 	if err := rlimit.RemoveMemlock(); err != nil { // before Linux 5.11 maps count against it
@@ -75,9 +76,16 @@ func Open(opts Options) (_ *Path, err error) {
 		opts.kernel(p.att)
 	}
 	// Who listens before it looks misses nothing.
-	if p.events, err = subscribe(); err != nil {
-		return nil, err
+	p.feeds = []*feed{{of: "interfaces", protocol: unix.NETLINK_ROUTE, groups: unix.RTMGRP_LINK, take: p.takeInterfaces, all: p.lookAtAll}}
+	if opts.Redirect {
+		p.feeds = append(p.feeds, p.wayFeeds()...)
 	}
+	for _, f := range p.feeds {
+		if err := f.dial(); err != nil && !f.absent(err) {
+			return nil, err
+		}
+	}
+	p.lookAtWays()
 	if err := p.removeLeftovers(); err != nil {
 		return nil, err
 	}
@@ -87,8 +95,13 @@ func Open(opts Options) (_ *Path, err error) {
 	if err := p.attachFirst(); err != nil {
 		return nil, err
 	}
-	if err := p.startWatching(); err != nil {
-		return nil, err
+	for _, f := range p.feeds {
+		if f.conn == nil {
+			continue // nothing to tell
+		}
+		if err := p.startWatching(f); err != nil {
+			return nil, err
+		}
 	}
 	return p, nil
 }
@@ -205,17 +218,6 @@ func (p *Path) detach(at *attachment, why string) {
 	p.log.Info("no fast path any more on an interface", "interface", at.device.name, "because", why)
 }
 
-// egress tells the program whether it may send segments out of an interface (redirect): one with Ethernet frames, that routing knows. The
-// caller holds the lock.
-func (p *Path) egress(at *attachment, on bool) {
-	if p.obj == nil || !p.opts.Redirect || at.header != headerEthernet {
-		return
-	}
-	if err := p.obj.setEgress(uint32(at.device.index), on); err != nil {
-		p.log.Warn("telling the fast path of a way out", "interface", at.device.name, "err", err)
-	}
-}
-
 // publish tells Attached.
 func (p *Path) publish() {
 	now := make(map[uint32]bool, len(p.attached))
@@ -260,13 +262,22 @@ func (p *Path) Detach() error {
 	first := !p.detached
 	p.detached = true
 	if first {
-		_ = p.events.Close() // wakes the watcher
+		p.stopListening() // wakes the watchers
 	}
 	p.mu.Unlock()
-	<-p.watched
+	p.watchers.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.takeOff()
+}
+
+// stopListening closes the feeds. The caller holds the lock.
+func (p *Path) stopListening() {
+	for _, f := range p.feeds {
+		if f.conn != nil {
+			_ = f.conn.Close()
+		}
+	}
 }
 
 // takeOff takes the programs off all interfaces. The caller holds the lock.
@@ -297,9 +308,6 @@ func (p *Path) release() error {
 	all := p.takeOff()
 	if p.obj != nil {
 		all = errors.Join(all, p.obj.Close())
-	}
-	if p.events != nil {
-		_ = p.events.Close()
 	}
 	if p.att != nil {
 		p.att.nl.Close()

@@ -15,37 +15,48 @@ import (
 // Messages about interfaces (RTM_NEWLINK, RTM_DELLINK) begin with struct ifinfomsg: the family in its first byte, the index at byte 4.
 const ifinfomsgLen = 16
 
-// eventsBuffer is how many bytes of messages may wait; a message is about 1.5 kB.
-const eventsBuffer = 1 << 20
+// feedBuffer is how many bytes of messages may wait; one about an interface is about 1.5 kB.
+const feedBuffer = 1 << 20
 
-// subscribe listens to what becomes of the interfaces of the calling thread's network namespace.
-func subscribe() (*netlink.Conn, error) {
-	c, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Groups: unix.RTMGRP_LINK})
-	if err != nil {
-		return nil, fmt.Errorf("fast path: listening for interfaces: %w", err)
-	}
-	_ = c.SetReadBuffer(eventsBuffer) // a smaller one makes more lists, no other difference
-	return c, nil
+// feed is a socket by which the kernel tells of changes, and what they lead to.
+type feed struct {
+	of       string // what the messages are about
+	protocol int
+	groups   uint32
+	take     func([]netlink.Message) // called without the path's lock
+	all      func()                  // called with it, where messages may have been lost
+
+	conn *netlink.Conn // under the path's lock
 }
 
-// startWatching follows the interfaces in a goroutine of its own, on a thread in the calling thread's network namespace.
-func (p *Path) startWatching() error {
+// dial begins to listen, in the calling thread's network namespace.
+func (f *feed) dial() error {
+	c, err := netlink.Dial(f.protocol, &netlink.Config{Groups: f.groups})
+	if err != nil {
+		return fmt.Errorf("fast path: listening for %s: %w", f.of, err)
+	}
+	_ = c.SetReadBuffer(feedBuffer) // a smaller one makes more lists, no other difference
+	f.conn = c
+	return nil
+}
+
+// startWatching follows a feed in a goroutine of its own, on a thread in the calling thread's network namespace.
+func (p *Path) startWatching(f *feed) error {
 	ns, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		return fmt.Errorf("fast path: opening the network namespace: %w", err)
 	}
-	ready := make(chan error)
-	go func() {
-		defer close(p.watched)
+	ready, conn := make(chan error), f.conn
+	p.watchers.Go(func() {
 		defer ns.Close()
 		// Not unlocked: a thread that changed its namespace must end with its goroutine.
 		runtime.LockOSThread()
 		err := enter(ns)
 		ready <- err
 		if err == nil {
-			p.watch()
+			p.watch(f, conn)
 		}
-	}()
+	})
 	return <-ready
 }
 
@@ -64,31 +75,22 @@ func enter(ns *os.File) error {
 	return nil
 }
 
-// watch looks at each interface that something happened to, until Detach.
-func (p *Path) watch() {
-	events := p.events
-	for {
-		msgs, err := events.Receive()
+// watch acts on what a feed tells, until Detach.
+func (p *Path) watch(f *feed, conn *netlink.Conn) {
+	for conn != nil {
+		msgs, err := conn.Receive()
 		if err != nil {
-			if events = p.listenAnew(err); events == nil {
-				return
-			}
+			conn = p.listenAnew(f, err)
 			continue
 		}
-		seen := map[int]bool{}
-		for _, m := range msgs {
-			if index, ok := subject(m); ok && !seen[index] {
-				seen[index] = true
-				p.look(index)
-			}
-		}
+		f.take(msgs)
 	}
 }
 
-// listenAnew takes a new socket in place of one that failed, mostly because more happened than it could hold, and looks at all interfaces.
-// The old one would keep silent about what it loses until somebody has read it empty, and that can be after the look. It returns nil
-// when the path is detached.
-func (p *Path) listenAnew(failed error) *netlink.Conn {
+// listenAnew takes a new socket in place of one that failed, mostly because more happened than it could hold, and looks at everything. The old
+// one would keep silent about what it loses until somebody has read it empty, and that can be after the look. It returns nil when the
+// path is detached.
+func (p *Path) listenAnew(f *feed, failed error) *netlink.Conn {
 	for {
 		p.mu.Lock()
 		if p.detached {
@@ -96,22 +98,31 @@ func (p *Path) listenAnew(failed error) *netlink.Conn {
 			return nil
 		}
 		if errors.Is(failed, unix.ENOBUFS) {
-			p.log.Debug("messages about interfaces were lost; looking at all of them")
+			p.log.Debug("messages were lost; looking at all there is", "about", f.of)
 		} else {
-			p.log.Warn("listening for interfaces; looking at all of them", "err", failed)
+			p.log.Warn("listening for changes; looking at all there is", "about", f.of, "err", failed)
 		}
-		_ = p.events.Close()
-		fresh, err := subscribe()
-		if err == nil {
-			p.events = fresh
-			p.lookAtAll()
+		_ = f.conn.Close()
+		if failed = f.dial(); failed == nil {
+			f.all()
 		}
+		conn := f.conn
 		p.mu.Unlock()
-		if err == nil {
-			return fresh
+		if failed == nil {
+			return conn
 		}
-		failed = err
 		time.Sleep(time.Second)
+	}
+}
+
+// takeInterfaces looks at each interface that something happened to.
+func (p *Path) takeInterfaces(msgs []netlink.Message) {
+	seen := map[int]bool{}
+	for _, m := range msgs {
+		if index, ok := subject(m); ok && !seen[index] {
+			seen[index] = true
+			p.look(index)
+		}
 	}
 }
 
