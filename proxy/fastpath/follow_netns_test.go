@@ -110,11 +110,12 @@ func TestFollowsNames(t *testing.T) {
 func TestNameAlone(t *testing.T) {
 	w := newWorld(t)
 	index := w.cable(t, "before")
-	p := open(t, Options{})
+	var log lines
+	p := open(t, Options{Logger: log.logger()})
 	id := hanging(t, "before")
 	ip(t, "link set before name after")
 	until(t, "the name is known", func() bool { return slices.Equal(p.Interfaces(), []string{"after"}) })
-	if now := hanging(t, "after"); !p.Attached(index) || !slices.Equal(now, id) {
+	if now := hanging(t, "after"); !p.Attached(index) || !slices.Equal(now, id) || log.contain("no fast path any more") {
 		t.Errorf("programs %v, before %v", now, id)
 	}
 }
