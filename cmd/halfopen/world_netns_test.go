@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +30,7 @@ type world struct {
 	dir    string // short: the admin socket's path may not exceed 107 bytes
 	logDir string
 	state  string
+	under  []string // what the gateway is started under, a program and its arguments
 }
 
 // Generous bounds: the machine may be slow and shared.
@@ -128,7 +130,8 @@ func (w *world) start(policy string, more ...string) *gatewayProcess {
 	g := &gatewayProcess{w: w, admin: filepath.Join(w.dir, "admin"), stderr: filepath.Join(w.dir, "stderr"), done: make(chan struct{})}
 	args := append([]string{"run", "--policy", policy, "--install-rules", "--queues", "0-1", "--log", w.logDir, "--ready-file", ready,
 		"--admin", g.admin}, more...)
-	g.cmd = exec.Command(program, args...)
+	argv := append(append(slices.Clone(w.under), program), args...)
+	g.cmd = exec.Command(argv[0], argv[1:]...)
 	words, err := os.OpenFile(g.stderr, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		w.t.Fatal(err)
