@@ -146,6 +146,10 @@ type Entry struct {
 	// connection, for the owner's use: 0 for nowhere, and the table asks the fast path about no entry without one.
 	FastPackets, FastBytes [2]uint64
 	FastSlot               uint32
+	// FastLook is when the table asks the fast path at the latest, 0 for not before the deadline, and FastEvery how long after that again:
+	// the least timeout that a segment may set there, so that no deadline passes unseen.
+	FastLook  Instant
+	FastEvery time.Duration
 }
 
 // EndReason is why an entry ended.

@@ -1,5 +1,7 @@
 package conntrack
 
+import "time"
+
 // FastPath is what a fast path tells the table. It is asked only about entries with a FastSlot, and must not call the table. What it
 // returns with true is absorbed.
 type FastPath interface {
@@ -117,6 +119,20 @@ func (t *Table) TakeOver(e *Entry) {
 	}
 }
 
+// Armed says that e, which has a FastSlot, is let pass by r from now on. A segment that passes may set a timeout shorter than the one that
+// e has, by a cap; so the table asks the fast path before the shortest can have run out.
+func (t *Table) Armed(now Instant, e *Entry, r *FastRules) {
+	e.FastEvery = r.Timeout
+	for _, c := range [...]time.Duration{r.Retransmitted, r.Unacknowledged, r.ZeroWindow} {
+		if c > 0 {
+			e.FastEvery = min(e.FastEvery, c)
+		}
+	}
+	e.FastEvery = max(e.FastEvery, time.Millisecond)
+	e.FastLook = now.Add(e.FastEvery)
+	t.retimed(e)
+}
+
 // lapsed reports whether the timer of e has run out, by what a fast path has seen too. An entry that it reports of is on none any more.
 func (t *Table) lapsed(e *Entry, now Instant) bool {
 	if e.Deadline <= now {
@@ -140,6 +156,7 @@ func (t *Table) SetSlot(tu *Tuple, slot uint32) bool {
 	e := t.take(i)
 	if e.FastSlot != slot {
 		t.TakeOver(e)
+		e.FastLook, e.FastEvery = 0, 0
 	}
 	e.FastSlot = slot
 	return true

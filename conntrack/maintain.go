@@ -83,6 +83,7 @@ func (t *Table) Restore(now Instant, e *Entry, p *Params) bool {
 	index := n.index
 	*n = *e
 	n.index, n.list, n.queued, n.history, n.FastSlot = index, none, Never, 0, 0
+	n.FastLook, n.FastEvery = 0, 0
 	n.loosen(t.gap)
 	if p != nil {
 		n.Timers, n.Rule, n.Epoch, n.Lead = p.Timers, p.Rule, p.Epoch, p.Lead

@@ -3,7 +3,12 @@ package conntrack
 import "time"
 
 // due returns the instant at which the wheel must look at e.
-func (e *Entry) due() Instant { return min(e.Deadline, e.Wake) }
+func (e *Entry) due() Instant {
+	if e.FastLook != 0 {
+		return min(e.Deadline, e.Wake, e.FastLook)
+	}
+	return min(e.Deadline, e.Wake)
+}
 
 // rewake sets Wake by the deadline; it must follow each write to Deadline or Probe.Until. Only an established connection is
 // asked about before its end, and not one whose timer was shortened: its end is a matter of seconds.

@@ -198,7 +198,7 @@ func (t *Table) filePlain(i int32, r *record, e *Entry, id *uint64) bool {
 	born := uint64(e.LastSeen - e.Created)
 	if born >= maxBorn || e.Handshake >= maxHandshake || e.Previous|uint64(e.Answered) != 0 ||
 		uint32(e.Challenge)|uint32(e.Stall)|uint32(e.Interventions|e.Resets)|e.Retransmits[0]|e.Retransmits[1]|e.OutOfWindow[0]|e.OutOfWindow[1] != 0 || e.Side[0].near|e.Side[1].near != 0 ||
-		e.Side[0].Retrans|e.Side[1].Retrans|e.SYNRetransmits >= maxFewBits || uint64(e.FastSlot)|e.FastPackets[0]|e.FastPackets[1]|e.FastBytes[0]|e.FastBytes[1] != 0 {
+		e.Side[0].Retrans|e.Side[1].Retrans|e.SYNRetransmits >= maxFewBits || uint64(e.FastSlot)|uint64(e.FastLook)|uint64(e.FastEvery)|e.FastPackets[0]|e.FastPackets[1]|e.FastBytes[0]|e.FastBytes[1] != 0 {
 		return false
 	}
 	var fin [2]uint32
@@ -356,7 +356,7 @@ func (t *Table) unfilePlain(i int32, r *record, e *Entry) {
 	}
 	e.Previous, e.Answered, e.Challenge, e.Stall, e.Interventions, e.Resets = 0, 0, 0, 0, 0, 0
 	e.Retransmits, e.OutOfWindow = [2]uint32{}, [2]uint32{}
-	e.FastSlot, e.FastPackets, e.FastBytes = 0, [2]uint64{}, [2]uint64{}
+	e.FastSlot, e.FastLook, e.FastEvery, e.FastPackets, e.FastBytes = 0, 0, 0, [2]uint64{}, [2]uint64{}
 	e.unpackLast(r.last)
 }
 
@@ -367,11 +367,15 @@ func (t *Table) dueOf(i int32) Instant {
 		return t.desk.entries[d-1].due()
 	}
 	var refreshed Instant
+	look := Never
 	switch r.form() {
 	case formWhole:
 		return t.whole.at(uint32(r.born)).due()
 	case formExtras:
-		refreshed = t.extras.at(uint32(r.born)).refreshed
+		x := t.extras.at(uint32(r.born))
+		if refreshed = x.refreshed; x.fastLook != 0 {
+			look = x.fastLook
+		}
 	default:
 		if refreshed = r.lastSeen; r.id&recordLate != 0 {
 			refreshed -= Instant(t.link(i).refreshed)
@@ -379,5 +383,5 @@ func (t *Table) dueOf(i int32) Instant {
 	}
 	p := &t.profiles.list[r.profile&low20].profile
 	deadline := refreshed.Add(p.timeout)
-	return min(deadline, wakesAt(deadline, p.timeout, p.lead, r.state(), r.flags))
+	return min(deadline, look, wakesAt(deadline, p.timeout, p.lead, r.state(), r.flags))
 }

@@ -18,7 +18,7 @@ func TestRecordSize(t *testing.T) {
 	if b, w := unsafe.Sizeof(bucket{}), unsafe.Sizeof(timers{}); b != 64 || w != 64 {
 		t.Errorf("a bucket takes %d bytes, a block of timers %d", b, w)
 	}
-	if x := unsafe.Sizeof(extras{}); x > 176 {
+	if x := unsafe.Sizeof(extras{}); x > 192 {
 		t.Errorf("extras take %d bytes", x)
 	}
 }
@@ -30,8 +30,12 @@ func again(tb *Table, e *Entry) (Entry, form) {
 	for tb.record(i).desk() != 0 {
 		tb.place()
 	}
-	f := tb.record(i).form()
-	return bare(*tb.take(i)), f
+	f, due := tb.record(i).form(), tb.dueOf(i)
+	e = tb.take(i)
+	if e.due() != due {
+		e.Wake = ^due // for the comparison to show
+	}
+	return bare(*e), f
 }
 
 func bare(e Entry) Entry {
@@ -138,6 +142,7 @@ func TestRecordKeepsEveryEntry(t *testing.T) {
 		"a fast path's":          {formExtras, func(e *Entry) { e.FastSlot = 3 }},
 		"once a fast path's":     {formExtras, func(e *Entry) { e.FastPackets[1] = 1 }},
 		"bytes of a fast path":   {formExtras, func(e *Entry) { e.FastBytes[0] = 1 }},
+		"asked in time":          {formExtras, func(e *Entry) { e.FastSlot, e.FastLook, e.FastEvery = 3, e.LastSeen+1, 1 }},
 		"a challenge":            {formExtras, func(e *Entry) { e.Flags |= EntryChallenge; e.Challenge = 7 }},
 		"a slow handshake":       {formExtras, func(e *Entry) { e.Handshake = maxHandshake }},
 		"an old connection":      {formExtras, func(e *Entry) { e.Created = e.LastSeen - maxBorn }},

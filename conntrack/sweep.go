@@ -32,6 +32,10 @@ func (t *Table) Advance(now Instant, limit int) int {
 
 // ripe does what is due to e, which is in no slot, and reports whether it ended by that.
 func (t *Table) ripe(e *Entry, now Instant) bool {
+	if e.FastLook != 0 && e.FastLook <= now {
+		t.Peek(e)
+		e.FastLook = now.Add(e.FastEvery)
+	}
 	if e.Wake <= now && e.Wake < e.Deadline && t.wake(e) {
 		return true
 	}

@@ -75,7 +75,7 @@ func (e *Engine) Save(now conntrack.Instant, cursor, limit int, fn func(*Saved) 
 			return true
 		}
 		s := Saved{Entry: *ent, Timeouts: *e.timers.set(ent.Timers)}
-		s.Entry.Counted, s.Entry.FastSlot = 0, 0
+		s.Entry.Counted, s.Entry.FastSlot, s.Entry.FastLook, s.Entry.FastEvery = 0, 0, 0, 0
 		s.Entry.Flags &^= conntrack.EntryFastUntold
 		s.Entry.Wake, s.Entry.Lead, s.Entry.Answered, s.Entry.Probe = 0, 0, 0, conntrack.Probe{} // asked anew after a restore
 		s.Entry.Move(-time.Duration(now))

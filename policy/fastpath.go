@@ -21,7 +21,8 @@ type FastPath interface {
 
 // ArmFast returns what a fast path needs to let the in-window segments of the connection tu (of either direction) pass, with its entry; or
 // why it cannot. It is for the end of a batch: the connection must have been stopped since its last segment was stepped, and stays true
-// only until its next one. The entry is nil where there is none, and valid until the engine's next call.
+// only until its next one. Where it has its place there ([Engine.SetSlot]) the engine asks the path about it in time from now on, so
+// only what comes from a call after that is to be armed with. The entry is nil where there is none, and valid until the engine's next call.
 func (e *Engine) ArmFast(now conntrack.Instant, tu *conntrack.Tuple) (conntrack.Fast, conntrack.FastRules, *conntrack.Entry, conntrack.FastWhy) {
 	var v conntrack.View
 	e.table.Lookup(now, tu, &v)
@@ -46,6 +47,9 @@ func (e *Engine) ArmFast(now conntrack.Instant, tu *conntrack.Tuple) (conntrack.
 	}
 	p := e.params(ent.Arm, ent.Rule, ent.Timers)
 	f, r, why := ent.Fast(by.Window(ent.Rule), &p)
+	if why == conntrack.FastReady && ent.FastSlot != 0 {
+		e.table.Armed(now, ent, &r)
+	}
 	return f, r, ent, why
 }
 

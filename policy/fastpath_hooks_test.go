@@ -113,6 +113,29 @@ func TestFastTimer(t *testing.T) {
 	}
 }
 
+// TestFastCaps: where a segment that passes shortens the timer, by a cap, the end is told when it has come, and not when the timer that was
+// known before it would have run out.
+func TestFastCaps(t *testing.T) {
+	x := newFastScript(t, "window: {check: kernel}\ntimeouts: {established: 120h}\ncaps: {unacknowledged: 5m, zero_window: 10m}")
+	x.pass(time.Second, "s . 5101 1201")
+	for began, peeks := x.now, 0; x.now < began.Add(time.Hour) || x.path.peeks == peeks; { // it lives on, however long nothing is known of it
+		peeks = x.path.peeks
+		x.now = x.e.Next()
+		if why, _, _ := x.ends(0); why != conntrack.EndNone || x.path.slots[1].armed == 0 {
+			t.Fatal(why)
+		}
+	}
+	x.pass(time.Second, "s P. 5101:100 1201") // right after it was asked
+	passed := x.now
+	for x.last.Why == conntrack.EndNone && x.now < passed.Add(time.Hour) {
+		x.now = x.e.Next()
+		x.ends(0)
+	}
+	if x.last.Why != conntrack.EndIdle || x.last.At != passed.Add(5*time.Minute) || x.now > x.last.At.Add(time.Millisecond) || x.path.freezes > 3 {
+		t.Errorf("%s at %s after it passed, told %s after; %d freezes", x.last.Why, x.last.At.Sub(passed), x.now.Sub(passed), x.path.freezes)
+	}
+}
+
 // TestFastExpiryResets: the RSTs that end a connection have the numbers that what passed has left, to the last segment.
 func TestFastExpiryResets(t *testing.T) {
 	x := newFastScript(t, "timeouts: {established: 1h}\non: {idle-expired: {reply: rst-tracked, peer: rst-tracked}}")

@@ -188,7 +188,7 @@ func (x *fastTwins) flow(i int, ev *FlowEvent) {
 // core returns all of an entry that does not tell whether a fast path let something pass, nor where the table keeps it.
 func core(e *conntrack.Entry) string {
 	c := *e
-	c.Counted, c.FastPackets, c.FastBytes, c.FastSlot = 0, [2]uint64{}, [2]uint64{}, 0
+	c.Counted, c.FastPackets, c.FastBytes, c.FastSlot, c.FastLook, c.FastEvery = 0, [2]uint64{}, [2]uint64{}, 0, 0, 0
 	c.Flags &^= conntrack.EntryFastUntold
 	v := reflect.ValueOf(&c).Elem()
 	text := ""
