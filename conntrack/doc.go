@@ -9,5 +9,10 @@
 //	Classify (view, segment, rules) -> Class the finding, with expected-against-seen numbers
 //	Commit   (view, segment, effect)         what the table remembers afterwards
 //
+// A plain segment of a settled connection, once the owner knows that it would be tracked and refresh the timer, may take
+//
+//	Glimpse  (segment)                       where its connection is, and who governs it
+//	Follow   (segment, rules)                all of the above, or nothing where it is not plain
+//
 // What to do about a finding is not decided here but in package policy.
 package conntrack
