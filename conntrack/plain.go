@@ -139,7 +139,9 @@ func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counte
 		}
 	}
 	if f.Timeout != p.timeout {
-		to, ok := t.profiles.turn(number, f.Timeout)
+		want := *p
+		want.timeout = f.Timeout
+		to, ok := t.profiles.turn(number, &want)
 		if !ok {
 			return false
 		}

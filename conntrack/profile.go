@@ -31,7 +31,7 @@ type usedProfile struct {
 	profile
 	records int32
 	resting bool   // it is in idle, though perhaps in use again
-	turned  uint32 // the profile that a record last had after this one, for another timeout; 0 for none
+	turned  uint32 // the profile that a record last had after this one, 0 for none: most that leave it go there
 }
 
 func (p *profiles) init() {
@@ -78,18 +78,18 @@ func (p *profiles) put(n uint32) {
 	}
 }
 
-// turn returns the number of the profile that differs from n in the timeout, for a record that goes over from n to it.
-func (p *profiles) turn(n uint32, timeout time.Duration) (uint32, bool) {
-	want := p.list[n].profile
-	want.timeout = timeout
+// turn returns the number of a profile for a record that has profile n, 0 for none, and goes over to it.
+func (p *profiles) turn(n uint32, want *profile) (uint32, bool) {
 	to, ok := p.list[n].turned, true
-	if to != 0 && p.list[to].profile == want && (p.list[to].records > 0 || p.list[to].resting) {
-		p.list[to].records++
-	} else if to, ok = p.take(&want); !ok {
+	if u := &p.list[to]; to != 0 && (u.records > 0 || u.resting) && u.profile == *want {
+		u.records++
+	} else if to, ok = p.take(want); !ok {
 		return 0, false
 	}
 	p.list[n].turned = to
-	p.put(n)
+	if n != 0 {
+		p.put(n)
+	}
 	return to, true
 }
 
@@ -108,16 +108,17 @@ func (p *profile) of(e *Entry) bool {
 // fileProfile enters the profile of e, and reports whether it could.
 func (t *Table) fileProfile(r *record, e *Entry) bool {
 	was := r.profile & low20
-	if was != 0 {
-		if t.profiles.list[was].of(e) {
-			return true
-		}
-		t.profiles.put(was)
+	if was != 0 && t.profiles.list[was].of(e) {
+		return true
 	}
 	is := e.profiled()
-	n, ok := t.profiles.take(&is)
+	n, ok := t.profiles.turn(was, &is)
+	if !ok {
+		t.dropProfile(r)
+		return false
+	}
 	r.profile = r.profile&^low20 | n
-	return ok
+	return true
 }
 
 // dropProfile lets go of the profile of a record that has none.
