@@ -21,6 +21,7 @@ type BenchOptions struct {
 	Binary  string  // the halfopen program that the gateway runs; "" = this one
 
 	modes []benchMode // nil = benchModes
+	mss   int         // of the small segments; 0 = smallMSS
 	// observe, where it is not nil, is called when a load's figure begins to count, and what it returns when it is over. The figures are
 	// worth little then.
 	observe func(mode, load string, pid int) (stop func())
@@ -123,6 +124,9 @@ func newBench(o BenchOptions) (*bench, error) {
 	}
 	if o.Policy == "" {
 		o.Policy = DefaultPolicy
+	}
+	if o.mss == 0 {
+		o.mss = smallMSS
 	}
 	if o.modes == nil {
 		o.modes = benchModes()

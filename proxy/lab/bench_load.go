@@ -28,7 +28,7 @@ type streaming struct {
 	load    string
 	streams int
 	down    bool // the server sends
-	small   bool // segments of smallMSS bytes, each a packet of its own
+	small   bool // segments of the bench's mss, each a packet of its own
 	span    time.Duration
 	pid     int // of the gateway's process; 0 for none
 }
@@ -236,7 +236,7 @@ func (r *connected) setup() error {
 
 // short is one connection, made on a thread in the client's namespace.
 func short(port uint16) error {
-	fd, err := dialFD(port, false)
+	fd, err := dialFD(port, 0)
 	if err != nil {
 		return err
 	}
@@ -327,7 +327,11 @@ func (b *bench) listen(load string) (fd int, port uint16, err error) {
 
 // pair is a connection's two ends.
 func (b *bench) pair(l int, port uint16, small bool) (client, server int, err error) {
-	err = b.top.Client.Do(func() (err error) { client, err = dialFD(port, small); return err })
+	mss := 0
+	if small {
+		mss = b.mss
+	}
+	err = b.top.Client.Do(func() (err error) { client, err = dialFD(port, mss); return err })
 	if err != nil {
 		return 0, 0, fmt.Errorf("lab: %w", err)
 	}
@@ -338,13 +342,14 @@ func (b *bench) pair(l int, port uint16, small bool) (client, server int, err er
 	return client, server, nil
 }
 
-func dialFD(port uint16, small bool) (int, error) {
+// dialFD connects; mss is the largest segment that the socket sends, 0 for what the path takes.
+func dialFD(port uint16, mss int) (int, error) {
 	fd, err := socketFD()
 	if err != nil {
 		return 0, err
 	}
-	if small {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, smallMSS)
+	if mss > 0 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, mss)
 	}
 	if err == nil {
 		err = connectFD(fd, port)

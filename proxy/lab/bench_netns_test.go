@@ -21,6 +21,7 @@ var (
 	benchRounds  = flag.Int("bench-rounds", 1, "rounds of TestBench")
 	benchOther   = flag.String("bench-other", "", "another halfopen program that TestBench measures in the same rounds, as mode other")
 	benchModesOf = flag.String("bench-modes", "", "modes that TestBench measures, with commas between; the first is what others are compared with (default: all)")
+	benchMSS     = flag.Int("bench-mss", 0, "MSS of TestBench's small segments (0: the least that Linux takes)")
 	benchProfile = flag.String("bench-profile", "", "directory for profiles of TestBench's loads in each mode; the figures are worth little then")
 	benchSeconds = flag.Float64("bench-seconds", 0.3, "seconds of each figure of TestBench")
 )
@@ -135,6 +136,7 @@ func TestBench(t *testing.T) {
 			o.modes = append(o.modes, all[i])
 		}
 	}
+	o.mss = *benchMSS
 	if *benchProfile != "" {
 		o.observe = profiler(t, *benchProfile)
 	}
