@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,7 @@ var (
 	benchOther   = flag.String("bench-other", "", "another halfopen program that TestBench measures in the same rounds, as mode other")
 	benchModesOf = flag.String("bench-modes", "", "modes that TestBench measures, with commas between; the first is what others are compared with (default: all)")
 	benchMSS     = flag.Int("bench-mss", 0, "MSS of TestBench's small segments (0: the least that Linux takes)")
+	benchJSON    = flag.String("bench-json", "", "file for TestBench's report in JSON")
 	benchProfile = flag.String("bench-profile", "", "directory for profiles of TestBench's loads in each mode; the figures are worth little then")
 	benchSeconds = flag.Float64("bench-seconds", 0.3, "seconds of each figure of TestBench")
 )
@@ -149,6 +151,11 @@ func TestBench(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("\n%s", &text)
+	if *benchJSON != "" {
+		if err := os.WriteFile(*benchJSON, []byte(data.String()), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
 	checkBenchJSON(t, data.String(), names, o.Rounds)
 	for _, m := range r.modes {
 		f := r.Modes[m.name]
