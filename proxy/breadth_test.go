@@ -3,4 +3,4 @@
 package proxy
 
 // breadth is of how many cases a wide test takes one in the fast tier; the full tier takes them all.
-const breadth = 8
+const breadth = 12
