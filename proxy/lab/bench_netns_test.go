@@ -184,7 +184,7 @@ func TestBench(t *testing.T) {
 	}
 	for _, name := range []string{"fastpath", "redirect"} {
 		f := r.Modes[name].Fast
-		if f == nil || slices.Min(f.Packets) < 100 || slices.Min(f.Share["small"]) < 0.5 || slices.Max(f.Share["connections"]) > 0.5 ||
+		if f == nil || slices.Min(f.Packets) < 100 || slices.Min(f.Share["bulk"]) < 0.5 || slices.Min(f.Share["small"]) < 0.1 || slices.Max(f.Share["connections"]) > 0.5 ||
 			(name == "redirect") != (slices.Max(f.Redirected) > 100) {
 			t.Errorf("%s: %+v", name, f)
 		}
