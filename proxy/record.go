@@ -68,8 +68,16 @@ func (j *journal) decision(from origin, s *conntrack.Segment, out *policy.Outcom
 
 // record appends an empty record to the pending ones.
 func (j *journal) record(ev decisionlog.EventType) *decisionlog.Record {
-	j.records = append(j.records, decisionlog.Record{Time: j.wall(j.now), Event: ev, PcapCnt: j.frame})
-	return &j.records[len(j.records)-1]
+	n := len(j.records)
+	if n < cap(j.records) { // a record is long: it is made in its place
+		j.records = j.records[:n+1]
+		clear(j.records[n:])
+	} else {
+		j.records = append(j.records, decisionlog.Record{})
+	}
+	r := &j.records[n]
+	r.Time, r.Event, r.PcapCnt = j.wall(j.now), ev, j.frame
+	return r
 }
 
 // publish hands the pending records to the log. The log never blocks: what its ring cannot take it counts.

@@ -60,6 +60,7 @@ type Worker struct {
 	waiter    *nfqueue.Waiter
 	waited    bool              // the present turn has waited for its batch
 	lastBatch conntrack.Instant // when packets came last
+	followAt  conntrack.Instant // when the wall clock is to be read again
 	beat      atomic.Int64      // Instant of the last turn, any goroutine reads
 	received  atomic.Uint64     // counts.Received, any goroutine reads
 	abandoned atomic.Bool       // set by the supervisor

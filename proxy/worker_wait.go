@@ -13,6 +13,8 @@ const (
 	// alertFor is how long after a packet the next one is expected soon. Until then a worker makes a turn every alertWait, and the
 	// packet that ends the wait finds a thread that needs nothing of Go's scheduler. After that an idle gateway sleeps.
 	alertFor = 250 * time.Millisecond
+	// followEvery is how long a worker may take the wall clock to be what it was, after somebody has set it.
+	followEvery = 10 * time.Millisecond
 )
 
 // receive takes the next batch of the main queue and reads the clock. Where the worker has nothing else to look after it waits in
@@ -60,10 +62,13 @@ func (w *Worker) wait() {
 	}
 }
 
-// tick reads the clock: once per turn.
+// tick reads the clock: once per turn, and the wall clock every followEvery.
 func (w *Worker) tick() {
 	w.now = w.shared.clock.Now()
-	w.offset = w.shared.clock.Follow(w.offset)
+	if w.now >= w.followAt {
+		w.followAt = w.now.Add(followEvery)
+		w.offset = w.shared.clock.Follow(w.offset)
+	}
 }
 
 // makePlaces gives Go's scheduler one place (GOMAXPROCS) more for each worker, because a worker that is alert keeps its place while it

@@ -20,7 +20,9 @@ type Producer struct {
 
 // newProducer makes a ring of at least size records.
 func newProducer(size int, runHi uint64, worker uint16, wake chan<- struct{}) *Producer {
-	return &Producer{ring: spool.NewRing[Record](size, wake), hi: runHi, seq: uint64(worker) << 48,
+	ring := spool.NewRing[Record](size, wake)
+	ring.Touch()
+	return &Producer{ring: ring, hi: runHi, seq: uint64(worker) << 48,
 		side: uint64(worker)<<48 | sideIDs}
 }
 

@@ -26,6 +26,9 @@ func NewRing[T any](size int, wake chan<- struct{}) *Ring[T] {
 	return &Ring[T]{slots: make([]T, n), mask: n - 1, wake: wake}
 }
 
+// Touch has the kernel lay out the ring's memory, while nobody uses it, so that the producer need not wait for that at the first use of a place.
+func (r *Ring[T]) Touch() { clear(r.slots) }
+
 // Slot returns the place of the next value, nil where the ring is full. It holds an old value, to be overwritten as a whole. Without a
 // Stage or Push the next Slot is the same.
 func (r *Ring[T]) Slot() *T {
