@@ -12,7 +12,7 @@ const (
 	alertWait = 4 * time.Millisecond
 	// alertFor is how long after a packet the next one is expected soon. Until then a worker makes a turn every alertWait, and the
 	// packet that ends the wait finds a thread that needs nothing of Go's scheduler. After that an idle gateway sleeps.
-	alertFor = 250 * time.Millisecond
+	alertFor = 2 * time.Second
 	// followEvery is how long a worker may take the wall clock to be what it was, after somebody has set it.
 	followEvery = 10 * time.Millisecond
 )
