@@ -89,6 +89,7 @@ func (e *Engine) stepPlain(now conntrack.Instant, s *conntrack.Segment) bool {
 	if p.last != a {
 		out.Action, out.By, out.Rule, p.last = *a, r.by, r.name, a
 	}
+	out.Flows = out.Flows[:0]
 	out.Arm, out.Flow, out.Previous, out.Dir, out.Counted = g.Arm, was.ID, was.Previous, dir, p.counts
 	out.Settled, out.Packets = p.counts && r.settles, was.Packets
 	p.counted = p.counts
