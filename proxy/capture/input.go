@@ -12,7 +12,7 @@ type input struct {
 	buf  []byte
 	from int // what was read of the file and not consumed is buf[from:to]
 	to   int
-	err  error // the reader's last word, once there is one
+	err  error // the reader's last word, until it is passed on
 	n    int64 // bytes consumed
 }
 
@@ -45,11 +45,12 @@ func (in *input) fill(n int) error {
 	in.to = copy(in.buf, in.buf[in.from:in.to])
 	in.from = 0
 	for empty := 0; in.to < n; {
-		if in.err != nil {
-			if in.to > 0 && errors.Is(in.err, io.EOF) {
+		if err := in.err; err != nil {
+			in.err = nil // a file that is still written may have more by the next call
+			if in.to > 0 && errors.Is(err, io.EOF) {
 				return io.ErrUnexpectedEOF
 			}
-			return in.err
+			return err
 		}
 		if in.to == len(in.buf) {
 			in.buf = append(in.buf, make([]byte, len(in.buf))...)

@@ -114,3 +114,25 @@ func TestNextBelongsToTheCaller(t *testing.T) {
 		}
 	}
 }
+
+// A file that grows can be read on behind its end.
+func TestReaderGoesOn(t *testing.T) {
+	file := classicFile(100)
+	var grows bytes.Buffer
+	grows.Write(file[:len(file)-116]) // all but the second record
+	r, err := NewReader(&grows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 2 {
+		if f, err := r.Next(); err != nil || f.N != n+1 {
+			t.Fatalf("frame %d, %v", f.N, err)
+		}
+		if _, err := r.Next(); !errors.Is(err, io.EOF) {
+			t.Fatalf("behind the end: %v", err)
+		}
+		if n == 0 {
+			grows.Write(file[len(file)-116:])
+		}
+	}
+}
