@@ -280,6 +280,7 @@ func TestLeftAlone(t *testing.T) {
 	change("a later fragment", func(b []byte) { b[21] = 1; sum(b) })
 	change("longer than what came", func(b []byte) { b[17]++; sum(b) })
 	change("shorter than its header", func(b []byte) { b[16], b[17] = 0, 19; sum(b) })
+	change("no length, and no super-packet", func(b []byte) { b[16], b[17] = 0, 0; sum(b) })
 	change("no ports", func(b []byte) { b[16], b[17] = 0, 23; sum(b) })
 	change("a header of 16 bytes", func(b []byte) { b[14] = 0x44; sum(b) })
 	change("version 5", func(b []byte) { b[14] = 0x55; sum(b) })

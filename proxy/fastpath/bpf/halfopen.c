@@ -39,11 +39,10 @@ static __always_inline u32 standing(struct flow *f, struct arm *a, const struct 
 	if (now - READ_ONCE(w->beat) > BEAT_LIMIT)
 		return PUNT_BEAT;
 	if (f->loaded != armed) {
-		/* An atomic addition that returns a value is a full barrier: what was written before armed is seen from here on. Where
-		 * the state was taken over by another processor, the lock's hand-over does the same. */
-		__sync_fetch_and_add(&f->loaded, 0);
+		/* An atomic exchange is a full barrier: what was written before armed is seen from here on. Where the state was taken
+		 * over by another processor, the lock's hand-over does the same. */
+		__sync_lock_test_and_set(&f->loaded, armed);
 		f->state = a->start;
-		f->loaded = armed;
 	}
 	return FAST_PASSED;
 }

@@ -101,7 +101,7 @@ static __always_inline bool network4(struct __sk_buff *skb, struct layout *l, st
 	if ((void *)(ip + 1) > packet_end(skb) || ip->version_ihl >> 4 != 4 || ip->protocol != IPPROTO_TCP || ip->ttl <= 1)
 		return false;
 	total = bswap16(ip->tot_len);
-	if (total == 0) /* a super-packet, large or not (iph_totlen in linux/ip.h) */
+	if (total == 0 && skb->gso_size) /* a super-packet, large or not (iph_totlen in linux/ip.h) */
 		total = skb->len - l->network;
 	header = (ip->version_ihl & 0xf) * 4;
 	if (header < sizeof(*ip) || total < header || total > skb->len - l->network)
@@ -188,7 +188,7 @@ static __always_inline bool network6(struct __sk_buff *skb, struct layout *l, st
 		return false;
 	next = ip->nexthdr;
 	total = bswap16(ip->payload_len) + IPV6_LEN;
-	if (total == IPV6_LEN && skb->len - l->network > 0xffff + IPV6_LEN)
+	if (total == IPV6_LEN && skb->gso_size && skb->len - l->network > 0xffff + IPV6_LEN)
 		total = skb->len - l->network; /* BIG TCP */
 	l->tcp = l->network + IPV6_LEN;
 	l->bytes = total;
