@@ -40,6 +40,7 @@ func BenchmarkProgram(b *testing.B) {
 		{"pass-kernel-ack", conntrack.SeqKernel, true, true, 0, f.options},
 		{"pass-strict-sack", conntrack.SeqStrict, true, true, 0, append(append([]byte{}, f.options...), 1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2)},
 		{"punt-frozen", conntrack.SeqStrict, false, true, 0, f.options},
+		{"nothing", conntrack.SeqStrict, true, false, 0, f.options}, // what a turn costs that leaves at once
 		{"unknown", conntrack.SeqStrict, true, false, 0, f.options},
 	} {
 		b.Run(c.name, func(b *testing.B) {
@@ -59,6 +60,9 @@ func BenchmarkProgram(b *testing.B) {
 			}
 			flows.Beat(conntrack.Never / 2)
 			run := fastpath.Run{Frame: f.build(), Ifindex: 1}
+			if c.name == "nothing" {
+				run.Frame[12], run.Frame[13] = 8, 6
+			}
 			took, err := bench.Time(&run, b.N)
 			if err != nil {
 				b.Fatal(err)
