@@ -49,9 +49,9 @@ enum {
 	IPV6_LEN = 40,
 	TCP_LEN = 20,
 	OPTIONS_MAX = 40,
-	/* Extension headers that are walked to find the ports of a packet that takes the queue anyway. More than fit into the 256
-	 * bytes that the queue copies, beside the headers. */
-	CHAIN_MAX = 24,
+	/* Extension headers that are walked to find the ports of a packet that takes the queue anyway: as many of the shortest as
+	 * leave the ports within the 256 bytes that the queue copies. */
+	CHAIN_MAX = 26,
 };
 
 /* where a packet's parts are, and what its network header says */
