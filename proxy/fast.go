@@ -24,6 +24,7 @@ const (
 	fastPage      = 1 << 10   // slots that are kept in one piece
 	fastUnfit     = 1 << 12   // connections remembered that the fast path is not for
 	fastStrays    = 64        // segments without a mark after which a connection's keys are believed not to match
+	fastLossy     = 16        // of so many connections one may lose marks before the fast path is given up
 	fastUnsettled = 16        // batches in a row that bring of a connection what policy has an interest in, after which it leaves the fast path
 	fastRelease   = batchSize // connections that one turn takes off the fast path when it is given up
 	fastFullRest  = 10 * 1e6  // nanoseconds between two searches for room
@@ -85,6 +86,7 @@ type fastSlot struct {
 	seen           uint8            // bit 1<<dir: a punted segment of that direction has come
 	unsettled      uint8            // batches in a row that left it unsettled
 	used           bool
+	lossy          bool // segments of it came without their marks
 	armed          bool // as far as we know: the program may have punted since
 	listed         bool
 	settled        bool // the last step says that policy has no interest in the next segment
@@ -107,7 +109,7 @@ type fastCounts struct {
 	Absorbed  uint64 // packets taken over
 	Full      uint64 // connections that found no room
 	Evicted   uint64 // connections that made room
-	Lost      uint64 // segments that had been let pass and came by the queue without their mark
+	Lost      uint64 // segments that came by the queue without the mark that the program gives
 }
 
 // add adds another worker's.
@@ -177,6 +179,9 @@ func (f *fastWorker) beat(now conntrack.Instant) {
 		return
 	}
 	f.flows.Beat(now)
+	if f.w.abandoned.Load() { // the thread hung, and its queue is another's: nothing of its table may be let pass any more
+		f.flows.Bump()
+	}
 	if f.gate.down.Load() {
 		f.clear()
 	}

@@ -70,6 +70,9 @@ func (f *fastWorker) rearm(n uint32, sl *fastSlot) {
 	case sl.over:
 		f.release(n)
 		return
+	case sl.lossy:
+		f.reject(n, sl)
+		return
 	case sl.armed, f.gate.down.Load():
 		return
 	case sl.seen != 3:
@@ -138,9 +141,13 @@ func (f *fastWorker) doubt(n uint32, sl *fastSlot) {
 		return
 	}
 	if sl.seen == 0 && snap.Punt > sl.newest {
-		f.gate.standDown(fastOffMarks, "marks do not come from ingress to the queue: some rule of the host's overwrites them")
-		return
+		f.gate.suspect("marks do not come from ingress to the queue: some rule of the host's overwrites them")
 	}
+	f.reject(n, sl)
+}
+
+// reject takes a connection off the fast path for good.
+func (f *fastWorker) reject(n uint32, sl *fastSlot) {
 	if e := f.w.engine.Find(f.w.now, &sl.tuple); e != nil {
 		f.unfit.Add(e.ID, struct{}{})
 	}
@@ -193,6 +200,7 @@ func (f *fastWorker) install(want *fastWant) {
 		sl.dev[dir] = keys[dir].Ifindex
 	}
 	f.counts.Installed++
+	f.gate.trust()
 	if !f.w.engine.SetSlot(&tuple, n) {
 		f.forget(n)
 	}

@@ -84,6 +84,10 @@ func (f *fastWorker) progress(sl *fastSlot, snap *fastpath.Snapshot) (p conntrac
 // the latter is possible; nothing is armed before both have. Of segments that lost their mark those that were let pass come first: no more than
 // the program has counted, and nothing beyond the numbers that it had seen. Their count is taken back, because they are decided here and
 // counted as what the queue brought.
+//
+// A peer may know how to make a segment that looks like that: where the host translates addresses, one that takes another way past the
+// translation to the same connection. So the connection leaves the fast path, and that is given up only where many show the same. What cannot
+// be read is no evidence: the program may have found no ports where the queue's copy shows them, or the other way round.
 func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Progress) (changed bool) {
 	switch {
 	case f.kind == fastpath.MarkPunt:
@@ -91,7 +95,7 @@ func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Pro
 		sl.punt = f.marks.Number(sl.mark, sl.punt)
 		sl.seen |= 1 << dir
 		return false
-	case f.kind == fastpath.MarkInjected, f.packet.InDev != sl.dev[dir]:
+	case f.kind == fastpath.MarkInjected, f.packet.InDev != sl.dev[dir], f.segment.Defect != conntrack.DefectNone:
 		return false
 	case f.kind == fastpath.MarkNone && sl.seen&(1<<dir) == 0:
 		if f.drains > sl.drains+1 { // what waited when it was installed has been received
@@ -100,13 +104,13 @@ func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Pro
 		return false
 	}
 	f.counts.Lost++
+	if !sl.lossy {
+		sl.lossy = true
+		f.gate.suspect(lostOnTheWay)
+	}
 	if sl.loose[dir] == 0 || !f.segment.End().LessEq(sl.end[dir]) || !f.segment.Ack.LessEq(sl.ack[dir]) { // a punted one, which was not counted
-		if f.counts.Lost%fastStrays == 0 { // a few may have overtaken each other on their way here
-			f.gate.standDown(fastOffMarks, lostOnTheWay)
-		}
 		return false
 	}
-	f.gate.standDown(fastOffMarks, lostOnTheWay)
 	sl.loose[dir]--
 	f.counts.Absorbed--
 	p.Packets[dir]--

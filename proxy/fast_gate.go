@@ -120,6 +120,8 @@ type fastGate struct {
 	last   fastpath.Stats // the program's counters when it was taken off
 	closed bool
 	lent   []bool // a worker has them, be it one that hangs
+	// Of the last connections, a few thousand at most: how many were installed, and how many of them lost marks.
+	trusted, suspects int
 
 	// Of lookAtFast, the supervisor's: what our rule had counted at the last look and at the first, and what the program had then.
 	past, fromPast, fromLet uint64
@@ -262,6 +264,26 @@ func (f *fastGate) standDown(why fastOff, detail string) {
 		level = slog.LevelError
 	}
 	f.log.Log(nil, level, "the fast path is given up; every segment takes the queue", "because", detail)
+}
+
+// trust takes note of a connection that was given to the fast path.
+func (f *fastGate) trust() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.trusted++; f.trusted == 4096 {
+		f.trusted, f.suspects = f.trusted/2, f.suspects/2
+	}
+}
+
+// suspect takes note of a connection whose segments come without their marks. The fast path is given up once that is no exception.
+func (f *fastGate) suspect(detail string) {
+	f.mu.Lock()
+	f.suspects++
+	enough := f.suspects*fastLossy >= f.trusted
+	f.mu.Unlock()
+	if enough {
+		f.standDown(fastOffMarks, detail)
+	}
 }
 
 // sayFull says once that there are more settled connections than room for them.

@@ -103,8 +103,8 @@ func (g *Gateway) trouble(w *Worker) string {
 
 // retire takes a worker out of service. The old thread, should it ever wake, finds itself abandoned. Its numbers are kept.
 func (g *Gateway) retire(i int, old *Worker) {
-	old.fast.bump()
 	old.abandon()
+	old.fast.bump() // after that: a thread that beats on has missed this epoch, or sees that it is abandoned
 	var c Counts
 	select {
 	case <-old.done:
