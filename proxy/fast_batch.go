@@ -106,11 +106,11 @@ func (f *fastWorker) rearm(n uint32, sl *fastSlot) {
 
 // numbered sees to it that the last number handled is right, and reports whether it can tell. A mark has only the low bits of a number; the
 // rest follows from the number before, unless so many in a row were lost on their way (in a queue that was full) that the bits came
-// round. Then the program's own number settles it: once everything that the queue held is handled, the last one handled is the newest of
-// that program with these bits.
+// half round. Then the program's own number settles it: once everything that the queue held is handled, the last one handled is the newest
+// of that program with these bits.
 func (f *fastWorker) numbered(n uint32, sl *fastSlot) bool {
 	span := f.marks.Span()
-	if sl.punt >= sl.newest && sl.punt-sl.newest < span/2 || sl.punt < sl.newest && sl.newest-sl.punt < span {
+	if sl.punt >= sl.newest && sl.punt-sl.newest < span/2 || sl.punt < sl.newest && sl.newest-sl.punt < span/2 {
 		return true
 	}
 	snap, err := f.flows.Read(n)
@@ -119,7 +119,7 @@ func (f *fastWorker) numbered(n uint32, sl *fastSlot) bool {
 		return false
 	}
 	sl.newest = snap.Punt
-	if sl.punt <= sl.newest && sl.newest-sl.punt < span {
+	if sl.punt <= sl.newest && sl.newest-sl.punt < span/2 {
 		return true
 	}
 	if !f.drained { // so many may wait

@@ -84,3 +84,23 @@ func TestFastGhostArmsNothing(t *testing.T) {
 		t.Errorf("after the batch of an abandoned worker a segment went by the %s path", how)
 	}
 }
+
+// Punted segments that overtake each other on their way to the queue keep their connection off the fast path no longer than until both are
+// handled.
+func TestFastSwappedPunts(t *testing.T) {
+	b := newFastBench(t, plainPolicy, 16)
+	c := b.open(721)
+	c.say(10)
+	for range 300 {
+		// a repetition freezes the connection, an ACK of the other direction overtakes it on its way to the queue (another processor)
+		b.in(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-10, c.server, "0123456789"))
+		b.in(seg(t, serverEnd, c.end(), conntrack.ACK, c.server, c.client, ""))
+		q := b.main.queued
+		q[0], q[1] = q[1], q[0]
+		b.step()
+		if s, _ := b.kernel.Read(1); !s.Armed {
+			t.Fatalf("not armed after number %d, of which %d was handled", s.Punt, c.slot().punt)
+		}
+		c.say(1)
+	}
+}

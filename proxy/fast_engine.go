@@ -92,7 +92,11 @@ func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Pro
 	switch {
 	case f.kind == fastpath.MarkPunt:
 		sl.mark = f.packet.Mark
-		sl.punt = f.marks.Number(sl.mark, sl.punt)
+		// Two processors may bring the segments of both directions to the queue in another order than they punted them: a number that
+		// seems far ahead is a little behind, and the connection is armed after the greatest.
+		if n := f.marks.Number(sl.mark, sl.punt); n-sl.punt <= f.marks.Span()/2 {
+			sl.punt = n
+		}
 		sl.seen |= 1 << dir
 		return false
 	case f.kind == fastpath.MarkInjected, f.packet.InDev != sl.dev[dir], f.segment.Defect != conntrack.DefectNone:

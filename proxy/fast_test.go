@@ -283,7 +283,7 @@ func TestFastOrder(t *testing.T) {
 
 // Punts that were lost on their way, however many, keep a connection off the fast path no longer than until the queue has caught up.
 func TestFastLostPunts(t *testing.T) {
-	for _, lost := range []int{1, 100, 252, 253, 254, 300, 506, 1000} {
+	for _, lost := range []int{1, 100, 126, 127, 128, 200, 252, 253, 254, 300, 506, 1000} {
 		b := newFastBench(t, plainPolicy, 16)
 		c := b.open(721)
 		c.say(10)
