@@ -39,6 +39,7 @@ func Probe() []Answer {
 		p.helpers()
 		p.program()
 		p.hook()
+		p.ways()
 	}
 	p.present()
 	return p.answers
@@ -159,6 +160,15 @@ func tryHooks() (hook, error) {
 
 // loopback is the index of lo in every namespace.
 const loopback = 1
+
+// ways asks for what --fastpath redirect would go past.
+func (p *probe) ways() {
+	past, err := goesPast()
+	if err == nil && past != "" {
+		err = errors.New("there is " + past)
+	}
+	p.ask("short way out", "nothing that it would go past", err, "with --fastpath redirect what passes goes the normal way all the same")
+}
 
 // present looks for fast paths in the namespace: who has one, and filters that nobody has.
 func (p *probe) present() {

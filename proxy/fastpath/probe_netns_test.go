@@ -58,7 +58,8 @@ func TestProbe(t *testing.T) {
 	before := tc(t, "qdisc show") + run(t, "ip", "link")
 	got := answers(t, "doctor")
 	good := []string{"true bpf(): allowed", "true bpf maps: all kinds", "true BTF: accepted", "true bpf helpers: all there",
-		"true bpf helpers of redirect: all there", "true fast path's program: accepted by the verifier", "true fast path's hook: TCX", "true fast path: none runs"}
+		"true bpf helpers of redirect: all there", "true fast path's program: accepted by the verifier", "true fast path's hook: TCX", "true short way out: nothing that it would go past",
+		"true fast path: none runs"}
 	if !slices.Equal(got, good) {
 		t.Errorf("answers\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(good, "\n"))
 	}
@@ -76,6 +77,8 @@ func TestProbe(t *testing.T) {
 	}
 	has("doctor where it is forbidden", "false bpf(): fast path: making a map: "+ErrPrivilege.Error(), "true fast path: none runs")
 	has("doctor without BTF", "true bpf(): allowed", "false BTF: ", "false fast path's program: ", "true fast path's hook: TCX")
+	ip(t, "rule add fwmark 1 lookup 100")
+	has("doctor", "false short way out: there is a routing rule by mark")
 	cmd := child(t, "tcx")
 	has("doctor", fmt.Sprintf("(pid %d), on inside (TCX)", cmd.Process.Pid))
 	kill(cmd)

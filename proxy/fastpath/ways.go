@@ -82,7 +82,7 @@ func goesPast() (string, error) {
 	}
 	for _, p := range policies {
 		if p.Dir == route.XFRM_DIR_OUT || p.Dir == route.XFRM_DIR_FWD {
-			return "IPsec policies (ip xfrm policy)", nil
+			return "an IPsec policy (ip xfrm policy)", nil
 		}
 	}
 	return "", nil

@@ -30,8 +30,8 @@ func TestWaysSuspended(t *testing.T) {
 	for _, c := range []struct{ add, del, said string }{
 		{"rule add fwmark 1 lookup 100", "rule del fwmark 1 lookup 100", "ip rule fwmark"},
 		{"-6 rule add fwmark 0/1 lookup 100", "-6 rule del fwmark 0/1 lookup 100", "ip rule fwmark"},
-		{"xfrm policy add dir out src 10.0.0.0/8 dst 10.2.0.0/16" + template, "xfrm policy flush", "IPsec policies"},
-		{"xfrm policy add dir fwd src fd00::/8 dst fd02::/16 tmpl src fd09::1 dst fd09::2 proto esp mode tunnel", "xfrm policy flush", "IPsec policies"},
+		{"xfrm policy add dir out src 10.0.0.0/8 dst 10.2.0.0/16" + template, "xfrm policy flush", "an IPsec policy"},
+		{"xfrm policy add dir fwd src fd00::/8 dst fd02::/16 tmpl src fd09::1 dst fd09::2 proto esp mode tunnel", "xfrm policy flush", "an IPsec policy"},
 	} {
 		log.text.Reset()
 		ip(t, c.add)
