@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -102,8 +103,11 @@ type Queue struct {
 	sendErr error // of a send in between, for the next Flush
 
 	patience time.Duration // SO_RCVTIMEO
-	woken    bool          // by Wake, in the present Recv
+	woken    bool          // by Wake's message, in the present Recv
 	closed   bool          // the owner's
+
+	waits  atomic.Bool // the owner waits in Recv, or is about to
+	called atomic.Bool // Wake was called since the last wait
 
 	gate sync.RWMutex // of others' calls against Close: the descriptor's number may soon be another's
 	shut bool

@@ -27,11 +27,19 @@ func (q *Queue) Recv(batch []Packet, timeout time.Duration) (int, error) {
 	if err := q.setPatience(timeout); err != nil {
 		return 0, err
 	}
+	q.waits.Store(true)
+	defer q.waits.Store(false)
+	if q.called.Swap(false) {
+		return q.recvReady(batch)
+	}
 	short := timeout > 0 && timeout <= ShortWait
 	q.woken = false
 	for range maxReceives {
 		n, errno := q.recvmmsg(min(len(batch), q.cfg.Batch), unix.MSG_WAITFORONE, short)
 		n, more, err := q.received(batch, n, errno)
+		if q.woken {
+			q.called.Store(false)
+		}
 		if n > 0 || !more || q.woken || errno == unix.EINTR || err != nil {
 			return n, err
 		}
@@ -133,9 +141,13 @@ func (q *Queue) recvmmsg(want, flags int, short bool) (int, unix.Errno) {
 	return int(n), errno
 }
 
-// Wake ends a Recv that waits, the present one or the next that finds no packet first. Every goroutine may call it. The
-// kernel answers an empty request on the queue's own socket.
+// Wake ends a Recv that waits, the present one or the next. Every goroutine may call it. The kernel answers an empty
+// request on the queue's own socket; only while somebody waits there, so that no answer takes a packet's room in its buffer.
 func (q *Queue) Wake() {
+	q.called.Store(true) // either Recv sees this before it waits, or the next line sees it waiting
+	if !q.waits.Load() {
+		return
+	}
 	q.gate.RLock()
 	defer q.gate.RUnlock()
 	if !q.shut {
