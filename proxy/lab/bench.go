@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -22,6 +23,7 @@ type BenchOptions struct {
 
 	modes []benchMode // nil = benchModes
 	mss   int         // of the small segments; 0 = smallMSS
+	pairs int         // addresses of the client that connections are spread over, so that they come by several queues; 0 = 1
 	// observe, where it is not nil, is called when a load's figure begins to count, and what it returns when it is over. The figures are
 	// worth little then.
 	observe func(mode, load string, pid int) (stop func())
@@ -83,8 +85,24 @@ type bench struct {
 	scratch string
 	port    uint16            // of the next listener; none is used twice, so that no connection meets an old one's TIME-WAIT
 	loads   map[uint16]string // what each listener's port was for
+	sources []netip.Addr      // of the client
 	report  *BenchReport
 	mode    string // at hand
+}
+
+// spread gives the client its addresses: its own, and as many more in the same net as are asked for.
+func (b *bench) spread() error {
+	b.sources = []netip.Addr{client4}
+	for i := 1; i < b.pairs; i++ {
+		a := client4.As4()
+		a[3] += uint8(i)
+		more := netip.AddrFrom4(a)
+		if err := b.top.Client.address(linkInside, more.String()+"/24"); err != nil {
+			return err
+		}
+		b.sources = append(b.sources, more)
+	}
+	return nil
 }
 
 // watched begins what observes a load.
@@ -148,6 +166,9 @@ func newBench(o BenchOptions) (*bench, error) {
 			b.top.Server.sysctl(true, map[string]string{"core/somaxconn": "4096"}))
 	}
 	if err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	if err := b.spread(); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
 	kept, left, err := leaveOut(b.modes, b.top.Gateway.Do)

@@ -58,8 +58,8 @@ func (b *bench) stream(s streaming) (r streamed, err error) {
 			unix.Close(fd)
 		}
 	}()
-	for range s.streams {
-		c, a, err := b.pair(l, port, s.small)
+	for i := range s.streams {
+		c, a, err := b.pair(l, port, s.small, b.sources[i%len(b.sources)])
 		if err != nil {
 			return r, err
 		}
@@ -181,7 +181,8 @@ func (b *bench) connections(span time.Duration, pid int) (r connected, err error
 		err = errors.Join(err, r.setup())
 		m.Unlock()
 	}()
-	for range connectors {
+	for i := range connectors {
+		from := b.sources[i%len(b.sources)]
 		l, port, err := b.listen("connections")
 		if err != nil {
 			return r, err
@@ -191,7 +192,7 @@ func (b *bench) connections(span time.Duration, pid int) (r connected, err error
 		dialing.Go(func() {
 			err := b.top.Client.Do(func() error {
 				for !ending.Load() {
-					switch err := short(port); {
+					switch err := short(from, port); {
 					case err != nil:
 						m.Lock()
 						r.failed++
@@ -235,8 +236,8 @@ func (r *connected) setup() error {
 }
 
 // short is one connection, made on a thread in the client's namespace.
-func short(port uint16) error {
-	fd, err := dialFD(port, 0)
+func short(from netip.Addr, port uint16) error {
+	fd, err := dialFD(from, port, 0)
 	if err != nil {
 		return err
 	}
@@ -326,12 +327,12 @@ func (b *bench) listen(load string) (fd int, port uint16, err error) {
 }
 
 // pair is a connection's two ends.
-func (b *bench) pair(l int, port uint16, small bool) (client, server int, err error) {
+func (b *bench) pair(l int, port uint16, small bool, from netip.Addr) (client, server int, err error) {
 	mss := 0
 	if small {
 		mss = b.mss
 	}
-	err = b.top.Client.Do(func() (err error) { client, err = dialFD(port, mss); return err })
+	err = b.top.Client.Do(func() (err error) { client, err = dialFD(from, port, mss); return err })
 	if err != nil {
 		return 0, 0, fmt.Errorf("lab: %w", err)
 	}
@@ -342,14 +343,20 @@ func (b *bench) pair(l int, port uint16, small bool) (client, server int, err er
 	return client, server, nil
 }
 
-// dialFD connects; mss is the largest segment that the socket sends, 0 for what the path takes.
-func dialFD(port uint16, mss int) (int, error) {
+// dialFD connects from an address; mss is the largest segment that the socket sends, 0 for what the path takes.
+func dialFD(from netip.Addr, port uint16, mss int) (int, error) {
 	fd, err := socketFD()
 	if err != nil {
 		return 0, err
 	}
 	if mss > 0 {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, mss)
+	}
+	if err == nil { // the port is chosen by connect, when it knows the other end
+		err = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	}
+	if err == nil {
+		err = unix.Bind(fd, addrOf(from, 0))
 	}
 	if err == nil {
 		err = connectFD(fd, port)

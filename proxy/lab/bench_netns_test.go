@@ -23,6 +23,7 @@ var (
 	benchOther   = flag.String("bench-other", "", "another halfopen program that TestBench measures in the same rounds, as mode other")
 	benchModesOf = flag.String("bench-modes", "", "modes that TestBench measures, with commas between; the first is what others are compared with (default: all)")
 	benchMSS     = flag.Int("bench-mss", 0, "MSS of TestBench's small segments (0: the least that Linux takes)")
+	benchPairs   = flag.Int("bench-pairs", 1, "addresses of TestBench's client, at most 200: the kernel spreads address pairs over the queues")
 	benchJSON    = flag.String("bench-json", "", "file for TestBench's report in JSON")
 	benchProfile = flag.String("bench-profile", "", "directory for profiles of TestBench's loads in each mode; the figures are worth little then")
 	benchSeconds = flag.Float64("bench-seconds", 0.3, "seconds of each figure of TestBench")
@@ -138,7 +139,7 @@ func TestBench(t *testing.T) {
 			o.modes = append(o.modes, all[i])
 		}
 	}
-	o.mss = *benchMSS
+	o.mss, o.pairs = *benchMSS, *benchPairs
 	if *benchProfile != "" {
 		o.observe = profiler(t, *benchProfile)
 	}
