@@ -3,7 +3,7 @@
 //
 // # One packet
 //
-// A [Worker] owns one main queue, that queue's second queue and one engine, on one goroutine, without locks. In order:
+// A [Worker] owns one main queue, that queue's second queue and one engine, on one OS thread, without locks. In order:
 //
 //  1. receive  a batch from the kernel queue; the clock is read once for the batch           worker.go
 //  2. decode   bytes -> conntrack.Segment; what cannot be decoded is a finding                decode.go

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 
@@ -24,7 +25,7 @@ const (
 // errAbandoned ends a worker whose queue was given to another.
 var errAbandoned = errors.New("proxy: worker abandoned by its supervisor")
 
-// Worker serves one main queue and its second queue with one engine, on one goroutine. All fields without a comment that
+// Worker serves one main queue and its second queue with one engine, on one OS thread. All fields without a comment that
 // says otherwise belong to it.
 type Worker struct {
 	queue  uint16
@@ -108,10 +109,11 @@ func (w *Worker) ended() bool {
 	}
 }
 
-// run serves the queues until the worker is stopped and everything received has its verdict. Its calls to the kernel do not give up
-// the thread, so it stays where it is without being bound to it; bound (LockOSThread), each of the scheduler's preemptions, a hundred
-// a second, would cost two changes of threads and as many wake-ups, with packets waiting.
+// run serves the queues until the worker is stopped and everything received has its verdict. It is bound to its thread: on an idle
+// machine a goroutine that each of the scheduler's preemptions, a hundred a second, may move to another thread costs more.
 func (w *Worker) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	defer close(w.done)
 	defer func() {
 		if r := recover(); r != nil {
