@@ -59,6 +59,7 @@ func TestMarksOfOthers(t *testing.T) {
 		{"inet host in ct state new meta mark set ct mark", "inet host in"},
 		{"inet host in meta mark set meta mark & 0xff or 0x100", "inet host in"},
 		{"inet host in meta mark set meta mark or 0x01000000", "inet host in"},
+		{"inet host in meta mark set meta mark xor 0x01000000", "inet host in"},
 		{"inet host in meta mark set numgen inc mod 2", "inet host in"},
 		{"inet host in meta mark set tcp dport map { 80 : 1, 443 : 2 }", "inet host in"},
 		{"inet host front meta mark set 0x1", "inet host front"},
