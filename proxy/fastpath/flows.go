@@ -104,19 +104,22 @@ func (f *Flows) Install(keys [2]Key) (uint32, error) {
 			atomic.StoreUint32(&a.Tag, tag+1)
 			err = errors.Join(err, f.objects.bpf.Keys.Delete(&s.keys[0]))
 		}
-		switch {
-		case errors.Is(err, ebpf.ErrKeyExist):
-			err = fmt.Errorf("%w (%s on interface %d)", ErrKnown, keys[dir].Tuple, keys[dir].Ifindex)
-		case errors.Is(err, unix.E2BIG):
-			err = fmt.Errorf("%w: %w", ErrFull, err)
-		default:
-			err = fmt.Errorf("install %s: %w", keys[dir].Tuple, err)
-		}
-		return 0, err
+		return 0, keys[dir].refused(err)
 	}
 	f.free = f.free[:len(f.free)-1]
 	s.used = true
 	return n, nil
+}
+
+// refused puts into words why the kernel did not take a key. That it has no memory for one at the moment passes, as a full map does.
+func (k *Key) refused(err error) error {
+	switch {
+	case errors.Is(err, ebpf.ErrKeyExist):
+		return fmt.Errorf("%w (%s on interface %d)", ErrKnown, k.Tuple, k.Ifindex)
+	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOMEM):
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return fmt.Errorf("install %s: %w", k.Tuple, err)
 }
 
 // at returns the two halves of a slot.
