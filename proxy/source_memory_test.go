@@ -26,8 +26,9 @@ type memorySource struct {
 	nextID   uint32
 	open     map[uint32]bool
 	reroute  func(packet []byte)
-	flushing func() // nil: nothing is to be done when verdicts leave
-	hook     uint8  // of all packets where it is not 0
+	flushed  func(packet []byte) // what an accepted packet sets off, nil for nothing
+	flushing func()              // nil: nothing is to be done when verdicts leave
+	hook     uint8               // of all packets where it is not 0
 	packets  map[uint32][]byte
 }
 
@@ -84,7 +85,17 @@ func (m *memorySource) Flush() error {
 		m.flushing()
 	}
 	m.wire.events = append(m.wire.events, m.waiting...)
+	left := m.waiting
 	m.waiting = nil
+	if m.flushed != nil {
+		for _, v := range left {
+			var name, word string
+			var id uint32
+			if _, err := fmt.Sscanf(v, "%s %s %d", &name, &word, &id); err == nil && word == "accept" {
+				m.flushed(m.packets[id])
+			}
+		}
+	}
 	return nil
 }
 func (m *memorySource) Stats() nfqueue.Stats { return nfqueue.Stats{} }

@@ -74,30 +74,36 @@ func (p patient) Write(b []byte) (int, error) {
 func (w *world) serve() {
 	w.t.Helper()
 	for _, at := range []netip.AddrPort{station4, station6} {
-		var l net.Listener
-		err := w.Server.Do(func() (err error) {
-			lc := net.ListenConfig{KeepAlive: -1}
-			lc.SetMultipathTCP(false)
-			l, err = lc.Listen(context.Background(), "tcp", at.String())
-			return err
-		})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer c.Close()
-					obey(patient{c.(*net.TCPConn)})
-				}()
-			}
-		}()
+		w.serveAt(at)
 	}
+}
+
+// serveAt starts the server on one address.
+func (w *world) serveAt(at netip.AddrPort) {
+	w.t.Helper()
+	var l net.Listener
+	err := w.Server.Do(func() (err error) {
+		lc := net.ListenConfig{KeepAlive: -1}
+		lc.SetMultipathTCP(false)
+		l, err = lc.Listen(context.Background(), "tcp", at.String())
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				obey(patient{c.(*net.TCPConn)})
+			}()
+		}
+	}()
 }
 
 // obey does what the client orders. Errors are the client's to notice.
