@@ -104,3 +104,18 @@ func TestFastSwappedPunts(t *testing.T) {
 		c.say(1)
 	}
 }
+
+// Nothing passes by the fast path of a worker that has ended, whatever ended it.
+func TestFastEndsWithItsWorker(t *testing.T) {
+	b := newFastBench(t, plainPolicy, 16)
+	c := b.open(721)
+	c.say(10)
+	b.calls <- call{fn: func(conntrack.Instant, *Worker) { panic("out of order") }, done: make(chan struct{})}
+	b.run()
+	if b.err == nil {
+		t.Fatal("the worker did not end by the panic")
+	}
+	if how := b.in(seg(t, c.end(), serverEnd, conntrack.ACK, c.client, c.server, "")); how != "queue" {
+		t.Errorf("a segment went by the %s path", how)
+	}
+}

@@ -116,6 +116,7 @@ func (w *Worker) run() {
 	defer runtime.UnlockOSThread()
 	defer close(w.done)
 	defer func() {
+		w.fast.bump() // however it ends: nobody takes over any more what would pass until the beat is missed
 		if r := recover(); r != nil {
 			w.err = fmt.Errorf("proxy: worker of queue %d: panic: %v\n%s", w.queue, r, debug.Stack())
 		}
