@@ -94,13 +94,15 @@ func TestForeignMarks(t *testing.T) {
 		for _, c := range []struct {
 			mark    int64
 			met     string
-			counted uint64
-		}{{0x02abcdef, "foreign", 1}, {0x7fabcdef, "foreign", 2}, {0x01abcdef, "injected", 2}, {0x00abcdef, "foreign", 2}} {
+			counted bool
+		}{{0x02abcdef, "foreign", true}, {0x7fabcdef, "foreign", true}, {0x01abcdef, "injected", false}, {0x00abcdef, "foreign", false}} {
 			t.Run(fmt.Sprintf("%#x", c.mark), func(t *testing.T) {
 				check(t, enterGateway(w))
 				before, err := marker("foreign", c.mark, -1)
 				check(t, err)
 				defer before.Close()
+				was, err := p.Stats()
+				check(t, err)
 				if h == hookTCX {
 					l, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: before, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()})
 					check(t, err)
@@ -115,8 +117,8 @@ func TestForeignMarks(t *testing.T) {
 					t.Errorf("met %s", got)
 				}
 				stats, err := p.Stats()
-				if check(t, err); stats.Foreign != c.counted {
-					t.Errorf("%d counted as foreign, want %d", stats.Foreign, c.counted)
+				if check(t, err); stats.Foreign > was.Foreign != c.counted { // the ends' own discovery of neighbours may be marked too
+					t.Errorf("%d counted as foreign, %d before", stats.Foreign, was.Foreign)
 				}
 			})
 		}
