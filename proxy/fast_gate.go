@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -263,7 +264,7 @@ func (f *fastGate) standDown(why fastOff, detail string) {
 	if f.mode != FastPathAuto {
 		level = slog.LevelError
 	}
-	f.log.Log(nil, level, "the fast path is given up; every segment takes the queue", "because", detail)
+	f.log.Log(context.Background(), level, "the fast path is given up; every segment takes the queue", "because", detail)
 }
 
 // trust takes note of a connection that was given to the fast path.

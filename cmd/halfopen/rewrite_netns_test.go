@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/netip"
@@ -135,17 +134,7 @@ func (w *world) listenFast() <-chan ended {
 	w.t.Helper()
 	came := make(chan ended)
 	for _, at := range fastStations {
-		var l net.Listener
-		err := w.Server.Do(func() (err error) {
-			lc := net.ListenConfig{KeepAlive: -1}
-			lc.SetMultipathTCP(false)
-			l, err = lc.Listen(context.Background(), "tcp", at.String())
-			return err
-		})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.t.Cleanup(func() { l.Close() })
+		l := w.listen(at)
 		go func() {
 			for {
 				c, err := l.Accept()

@@ -78,8 +78,8 @@ func (w *world) serve() {
 	}
 }
 
-// serveAt starts the server on one address.
-func (w *world) serveAt(at netip.AddrPort) {
+// listen listens on one of the server's addresses until the test ends.
+func (w *world) listen(at netip.AddrPort) net.Listener {
 	w.t.Helper()
 	var l net.Listener
 	err := w.Server.Do(func() (err error) {
@@ -92,6 +92,13 @@ func (w *world) serveAt(at netip.AddrPort) {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// serveAt starts the server on one address.
+func (w *world) serveAt(at netip.AddrPort) {
+	w.t.Helper()
+	l := w.listen(at)
 	go func() {
 		for {
 			c, err := l.Accept()
