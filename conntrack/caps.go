@@ -9,7 +9,7 @@ type Caps struct {
 	Unacknowledged time.Duration // data was not acknowledged yet (nf_conntrack_tcp_timeout_unacknowledged)
 	ZeroWindow     time.Duration // the last segment advertised no window
 	OneWay         time.Duration // taken up in its middle, and nothing was heard from the other end
-	Retransmits    uint8         // 0 means 3 (nf_conntrack_tcp_max_retrans)
+	Retransmits    uint8         // 0 means 3 (nf_conntrack_tcp_max_retrans); a fast path takes that of the [Rules] for both
 }
 
 // capped returns a timeout with the caps that apply to e. Under [SeqKernel] they apply by the kernel's own marks.

@@ -6,7 +6,7 @@ import "time"
 // segments of settled connections pass without a word of the engine. They are the model: the program is a transcription of
 // [Fast.Pass], and [Table.Absorb] makes of an entry exactly what the engine would have made of it, had it stepped those segments.
 
-// Fast is what a plain in-window segment moves of an established entry. It is also the layout of the program's copy (struct fast): 104
+// Fast is what a plain in-window segment moves of an established entry. It is also the layout of the program's copy (struct fast): 120
 // bytes, fields in this order, no padding, the machine's byte order.
 type Fast struct {
 	LastSeen Instant       // when the last segment came, in nanoseconds; where one has passed, the timer was set then too
@@ -15,6 +15,10 @@ type Fast struct {
 	Side     [2]FastSide   // by Direction of the entry: 0 is the originator
 	Last     FastLast
 	LastDir  uint32 // Direction of the last segment, 0 or 1
+	Stalled  uint32 // 1: an end waits, see EntryStalled
+	// Stall and Retransmits are those of [Entry]: what its users feel, whoever lets the segments pass.
+	Stall       Micros
+	Retransmits [2]uint32
 }
 
 // FastSide is one end: the fields of [Side] of the same names. 28 bytes (struct fast_side).
@@ -49,7 +53,7 @@ type FastRules struct {
 
 	Check       SeqCheck // 8 bits: SeqStrict 0, SeqLiberal 1, SeqOff 2, SeqKernel 3
 	ACK         ACKRule  // 8 bits: ACKLinux 0, ACKPF 1, ACKRFC5961 2
-	Retransmits uint8    // repetitions from which on Retransmitted holds, at least 1
+	Retransmits uint8    // repetitions without an answer from which on segments are half-dead and Retransmitted holds, at least 1
 	// First says which segments the engine has to see because they are the first of their kind; see the FastFirst bits.
 	First uint8
 	// MSS is the most data that a segment of each direction may carry, in bytes, 0 for any amount; a GSO segment is not held to it.
@@ -80,9 +84,9 @@ const (
 	FastTSMissing            // no timestamp, although both SYNs carried one
 	FastTSNull               // a timestamp of 0
 	FastPAWS                 // a timestamp older than the last
+	FastHalfDead             // its sender has repeated itself often without an answer
 	FastMSSExceeded          // more data than the receiver's maximum segment size
-	FastRepeat               // data from below what its sender has reached
-	FastKeepalive            // no data, and the number before the next
+	FastKeepalive            // no data or one byte, and the number before the next
 	FastZeroProbe            // a byte of new data at a closed window
 	FastWindow               // its number does not fit
 	FastACK                  // its acknowledgment does not fit
@@ -91,7 +95,7 @@ const (
 )
 
 var fastPuntWords = [NumFastPunts]string{"", "malformed", "fragment", "syn", "rst", "fin", "flags", "urgent", "expired", "first", "timestamp-missing",
-	"timestamp-null", "paws", "mss-exceeded", "repeat", "keepalive", "zero-window-probe", "window", "ack", "window-shrunk"}
+	"timestamp-null", "paws", "half-dead", "mss-exceeded", "keepalive", "zero-window-probe", "window", "ack", "window-shrunk"}
 
 // String returns the reason's word, "" for FastPassed.
 func (p FastPunt) String() string { return fastPuntWords[p] }
@@ -111,7 +115,6 @@ const (
 	FastLiberal            // segments went past the gateway, and not both ends have progressed since
 	FastShortened          // its timer was shortened
 	FastProbed             // its ends are asked before its timer ends it, or are being asked
-	FastStalled            // an end waits
 	FastFragmented         // an end may acknowledge more than was seen
 	FastReloaded           // the policy changed since its last segment
 	FastPolicy             // the policy has an interest in its in-window segments
@@ -120,7 +123,7 @@ const (
 )
 
 var fastWhyWords = [NumFastWhys]string{"", "gone", "state", "unassured", "one-sided", "candidate", "closing", "liberal", "shortened", "probed",
-	"stalled", "fragmented", "reloaded", "policy", "held"}
+	"fragmented", "reloaded", "policy", "held"}
 
 // String returns the reason's word, "" for FastReady.
 func (w FastWhy) String() string { return fastWhyWords[w] }

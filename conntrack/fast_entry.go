@@ -17,7 +17,11 @@ func (e *Entry) Fast(r *Rules, p *Params) (f Fast, fr FastRules, why FastWhy) {
 	if why = e.fastWhy(r, p); why != FastReady {
 		return f, fr, why
 	}
-	f = Fast{LastSeen: e.LastSeen, Deadline: e.Deadline, Timeout: e.Timeout, LastDir: uint32(e.LastDir)}
+	f = Fast{LastSeen: e.LastSeen, Deadline: e.Deadline, Timeout: e.Timeout, LastDir: uint32(e.LastDir),
+		Stall: e.Stall, Retransmits: e.Retransmits}
+	if e.Flags&EntryStalled != 0 {
+		f.Stalled = 1
+	}
 	for n := range e.Side {
 		s := &e.Side[n]
 		f.Side[n] = FastSide{End: s.End, MaxEnd: s.MaxEnd, MaxAck: s.MaxAck, MaxWin: s.MaxWin, Win: s.Win, TSRecent: s.TSRecent,
@@ -25,13 +29,10 @@ func (e *Entry) Fast(r *Rules, p *Params) (f Fast, fr FastRules, why FastWhy) {
 	}
 	l := &e.last
 	f.Last = FastLast{Seq: l.seq, Ack: l.ack, End: l.end, Win: l.win, Dir: l.dir, Kind: l.kind, Retrans: uint32(l.retrans)}
-	fr = FastRules{Timeout: p.Timeouts[Established], Check: r.Check, ACK: r.ACK, Retransmits: defaultRetransmits, First: e.fastFirst(),
+	fr = FastRules{Timeout: p.Timeouts[Established], Check: r.Check, ACK: r.ACK, Retransmits: uint8(r.retransmits()), First: e.fastFirst(),
 		MSS: [2]uint16{e.MSS[1], e.MSS[0]}}
 	if c := p.Caps; c != nil {
 		fr.Retransmitted, fr.Unacknowledged, fr.ZeroWindow = c.Retransmitted, c.Unacknowledged, c.ZeroWindow
-		if c.Retransmits != 0 {
-			fr.Retransmits = c.Retransmits
-		}
 	}
 	return f, fr, FastReady
 }
@@ -58,8 +59,6 @@ func (e *Entry) fastWhy(r *Rules, p *Params) FastWhy {
 		return FastShortened
 	case p.Lead != 0 || p.Grace != 0 || !e.Probe.none():
 		return FastProbed
-	case e.Flags&EntryStalled != 0:
-		return FastStalled
 	case either&sideNear != 0:
 		return FastFragmented
 	}
@@ -177,6 +176,11 @@ func (t *Table) absorb(e *Entry, p *Progress) {
 	f := &p.Fast
 	if f.LastSeen == 0 {
 		return
+	}
+	e.Stall, e.Retransmits = f.Stall, f.Retransmits
+	e.Flags &^= EntryStalled
+	if f.Stalled != 0 {
+		e.Flags |= EntryStalled
 	}
 	for n := range e.Side {
 		s, q := &e.Side[n], &f.Side[n]

@@ -14,7 +14,7 @@ func TestFastLayout(t *testing.T) {
 		fields []string
 		at     []uintptr
 	}{
-		{Fast{}, 104, []string{"LastSeen", "Deadline", "Timeout", "Side", "Last", "LastDir"}, []uintptr{0, 8, 16, 24, 80, 100}},
+		{Fast{}, 120, []string{"LastSeen", "Deadline", "Timeout", "Side", "Last", "LastDir", "Stalled", "Stall", "Retransmits"}, []uintptr{0, 8, 16, 24, 80, 100, 104, 108, 112}},
 		{FastSide{}, 28, []string{"End", "MaxEnd", "MaxAck", "MaxWin", "Win", "TSRecent", "Flags", "Scale", "Retrans"}, []uintptr{0, 4, 8, 12, 16, 20, 24, 26, 27}},
 		{FastLast{}, 20, []string{"Seq", "Ack", "End", "Win", "Dir", "Kind", "Retrans"}, []uintptr{0, 4, 8, 12, 14, 15, 16}},
 		{FastRules{}, 40, []string{"Timeout", "Retransmitted", "Unacknowledged", "ZeroWindow", "Check", "ACK", "Retransmits", "First", "MSS"}, []uintptr{0, 8, 16, 24, 32, 33, 34, 35, 36}},

@@ -4,9 +4,9 @@ import "time"
 
 // Pass judges segment s, which comes from dir at now, and lets f follow it where it is a plain in-window one: exactly as Commit would
 // let the entry, with [Track] and [TimerRefresh]. It returns 0 then, and else why the engine must see the segment; f has not moved in that
-// case. What passes is in-window for [Classify]. The reverse holds but for what must be measured or counted exactly: data that its sender
-// repeats or that was overtaken, what may be a keepalive, and the first of its kind. An instant before f.LastSeen counts as that: two
-// processors read the clock before they wait for each other.
+// case. What passes is in-window for [Classify]. The reverse holds but for what may be a keepalive and the first of its kind. Data that its
+// sender repeats, or that was overtaken, passes too, and is counted and measured. An instant before f.LastSeen counts as that: two processors
+// read the clock before they wait for each other.
 func (f *Fast) Pass(r *FastRules, now Instant, dir Direction, s *Segment) FastPunt {
 	now = max(now, f.LastSeen)
 	if p := fastShape(s); p != FastPassed {
@@ -44,6 +44,7 @@ func (f *Fast) Pass(r *FastRules, now Instant, dir Direction, s *Segment) FastPu
 	if snd.shrinks(s, win) {
 		return FastShrunk
 	}
+	f.measure(now, dir, s)
 	f.move(r, dir, s, sack, win, lenient)
 	f.LastSeen, f.LastDir = now, uint32(dir)
 	f.Timeout = f.capped(r)
@@ -86,16 +87,21 @@ func (snd *FastSide) odd(rcv *FastSide, r *FastRules, dir Direction, s *Segment)
 		return FastTSMissing
 	}
 	switch most := uint32(r.MSS[dir]); {
-	case s.Len > 0 && s.Seq.Less(snd.End):
-		return FastRepeat
-	case s.Len == 0 && s.Seq.Add(1) == snd.End:
-		return FastKeepalive
+	case snd.repeats(rcv, s) && int(snd.Retrans)+1 >= int(r.Retransmits):
+		return FastHalfDead
 	case most != 0 && s.Len > most && !s.GSO:
 		return FastMSSExceeded
+	case s.Len <= 1 && s.Seq.Add(1) == snd.End:
+		return FastKeepalive
 	case s.Len == 1 && s.Seq == snd.End && rcv.Win == 0:
 		return FastZeroProbe
 	}
 	return FastPassed
+}
+
+// repeats is Entry.repeats, for data.
+func (snd *FastSide) repeats(rcv *FastSide, s *Segment) bool {
+	return s.Len > 0 && rcv.Flags&SideMaxAck != 0 && s.End().LessEq(snd.End) && s.Seq.LessEq(rcv.MaxAck)
 }
 
 // fastNear is what fits returns for a segment a little above the window.
@@ -158,11 +164,34 @@ func (snd *FastSide) shrinks(s *Segment, win uint32) bool {
 	return s.Ack.Add(win).Add(1<<snd.Scale - 1).Less(snd.MaxAck.Add(snd.Win))
 }
 
+// measure is Entry.measure and measureStall.
+func (f *Fast) measure(now Instant, dir Direction, s *Segment) {
+	snd, rcv := &f.Side[dir], &f.Side[dir.Other()]
+	waits := false
+	if s.Len > 0 && s.Seq.Less(snd.End) {
+		f.Retransmits[dir] = count(f.Retransmits[dir])
+		waits = rcv.Flags&SideMaxAck == 0 || rcv.MaxAck.Less(s.End())
+	}
+	if !waits && f.Stalled == 0 {
+		return
+	}
+	f.Stall = f.Stall.add(now.Sub(f.LastSeen))
+	switch {
+	case waits:
+		f.Stalled = 1
+	case snd.End.Less(s.End()), snd.Flags&SideMaxAck == 0, snd.MaxAck.Less(s.Ack):
+		f.Stalled = 0
+	}
+}
+
 // move lets both ends follow the segment.
 func (f *Fast) move(r *FastRules, dir Direction, s *Segment, sack Seq, win uint32, lenient bool) {
 	snd, rcv := &f.Side[dir], &f.Side[dir.Other()]
 	rcv.Retrans = 0
-	if snd.End.Less(s.End()) {
+	switch {
+	case snd.repeats(rcv, s):
+		snd.Retrans = min(snd.Retrans, 254) + 1
+	case snd.End.Less(s.End()):
 		snd.Retrans = 0
 	}
 	snd.stamp(rcv, s)

@@ -52,7 +52,7 @@ func (t *Table) forward(i int32, tu *Tuple) bool {
 func settled(f EntryFlags, a, b SideFlags) bool {
 	const (
 		must  = EntryAssured | EntryReplied
-		never = EntryCandidate | EntryChallenge | EntryShortened | EntryStalled
+		never = EntryCandidate | EntryChallenge | EntryShortened
 		known = SideSeen | SideKnown
 	)
 	return f&(must|never) == must && a&b&known == known && (a|b)&(SideFIN|SideFINAck|SideRST|sideNear) == 0
@@ -101,17 +101,20 @@ func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counte
 		}
 		refreshed, history, was.Created, was.Previous = more.refreshed, more.history, more.created, more.previous
 		f.Side[0].Retrans, f.Side[1].Retrans = more.retrans[0], more.retrans[1]
+		f.Stall, f.Retransmits = more.stall, more.retransmits
 	} else {
 		if rec.id&recordLate != 0 {
 			refreshed -= Instant(t.link(i).refreshed)
 		}
 		was.Created, was.Previous = rec.lastSeen-Instant(rec.born&low48), 0
 		f.Side[0].Retrans, f.Side[1].Retrans = uint8(rec.bits&15), uint8(rec.bits>>4&15)
+		f.Stall, f.Retransmits = 0, [2]uint32{}
 		if (rec.sides[0].maxWin|rec.sides[1].maxWin)>>30 != 0 || now-was.Created >= maxBorn { // an old FIN's number, a long life
 			return false
 		}
 	}
 	f.LastSeen, f.Timeout, f.Deadline, f.LastDir = rec.lastSeen, p.timeout, refreshed.Add(p.timeout), uint32(rec.id>>lastDirAt&1)
+	f.Stalled = uint32(rec.flags / EntryStalled & 1)
 	f.unfileSides(rec, p)
 	lasts := r.Check == SeqKernel || last != 0
 	if lasts {
@@ -127,6 +130,9 @@ func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counte
 	traffic := rec.sides[dir].traffic
 	if traffic>>40+1 >= maxPackets || traffic&low40+uint64(s.Bytes) >= maxBytes {
 		return false
+	}
+	if more == nil && (f.Stall != 0 || f.Retransmits != [2]uint32{}) {
+		return false // they have their place in extras
 	}
 	var packed packedSides
 	if !packed.pack(f) {
@@ -149,6 +155,7 @@ func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counte
 	}
 	const moves = uint64(1)<<lastDirAt | 7<<kindAt | 3*recordEdge | recordLate
 	rec.id = rec.id&^moves | uint64(dir)<<lastDirAt | uint64(KindACK)<<kindAt | packed.edges
+	rec.flags = rec.flags&^EntryStalled | EntryStalled*EntryFlags(f.Stalled)
 	rec.lastSeen = now
 	rec.bits = rec.bits&^(3*recordScaled) | packed.scaled
 	if counted {
@@ -169,6 +176,7 @@ func (t *Table) Follow(now Instant, g *Glimpse, s *Segment, r *FastRules, counte
 	} else {
 		more.refreshed = now
 		more.retrans = [2]uint8{f.Side[0].Retrans, f.Side[1].Retrans}
+		more.stall, more.retransmits = f.Stall, f.Retransmits
 		if lasts {
 			more.fileLast(&f.Last)
 		}
@@ -313,9 +321,5 @@ func (snd *FastSide) acks(rcv *FastSide, r *FastRules) (oldest, newest Seq) {
 
 // MakeFastRules returns the part of a connection's FastRules that does not depend on it: what r and c say.
 func MakeFastRules(r *Rules, c *Caps) FastRules {
-	fr := FastRules{Check: r.Check, ACK: r.ACK, Retransmits: defaultRetransmits, Retransmitted: c.Retransmitted, Unacknowledged: c.Unacknowledged, ZeroWindow: c.ZeroWindow}
-	if c.Retransmits != 0 {
-		fr.Retransmits = c.Retransmits
-	}
-	return fr
+	return FastRules{Check: r.Check, ACK: r.ACK, Retransmits: uint8(r.retransmits()), Retransmitted: c.Retransmitted, Unacknowledged: c.Unacknowledged, ZeroWindow: c.ZeroWindow}
 }

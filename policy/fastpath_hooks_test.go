@@ -301,7 +301,6 @@ func TestFastRefused(t *testing.T) {
 	}{
 		"a FIN":          {"", "+1s c F. 1201 5101", nil, conntrack.FastState},
 		"a candidate":    {"on: {syn-established: {packet: forward, state: annotate}}", "+1s c S 90000", nil, conntrack.FastCandidate},
-		"stalled":        {"", "+1s c P. 1101:100 5101", nil, conntrack.FastStalled},
 		"shortened":      {"on: {seq-above: {packet: forward, timer: 5s}}", "+1s c P. 9991101:100 5101", nil, conntrack.FastShortened},
 		"near":           {"", "+1s c P. 2500:100 5101", nil, conntrack.FastFragmented},
 		"asked":          {"on: {syn-established: {packet: drop, peer: probe-ack, await: 5s}}", "+1s c S 90000", nil, conntrack.FastProbed},

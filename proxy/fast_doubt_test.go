@@ -28,7 +28,7 @@ func TestFastPeerTakesNothingDown(t *testing.T) {
 		talks = append(talks, c)
 	}
 	for i, c := range talks[:3] {
-		c.past(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-10, c.server, "0123456789")) // the program has passed one like it
+		c.past(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-1, c.server, "9")) // the program has passed one like it
 		if down := b.gate.down.Load(); down != (i == 2) {
 			t.Fatalf("after %d of %d connections: given up %v: %s", i+1, len(talks), down, b.words)
 		}
@@ -48,7 +48,7 @@ func TestFastUnreadableIsNoEvidence(t *testing.T) {
 	c := b.open(721)
 	c.say(20)
 	for range 2 * fastStrays {
-		cut := seg(t, c.end(), serverEnd, conntrack.ACK, c.client-10, c.server, "0123456789")
+		cut := seg(t, c.end(), serverEnd, conntrack.ACK, c.client-1, c.server, "9")
 		cut = cut[:20+8] // ports and the sequence number
 		cut[3] = byte(len(cut))
 		c.past(cut)
@@ -93,7 +93,7 @@ func TestFastSwappedPunts(t *testing.T) {
 	c.say(10)
 	for range 300 {
 		// a repetition freezes the connection, an ACK of the other direction overtakes it on its way to the queue (another processor)
-		b.in(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-10, c.server, "0123456789"))
+		b.in(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-1, c.server, "9"))
 		b.in(seg(t, serverEnd, c.end(), conntrack.ACK, c.server, c.client, ""))
 		q := b.main.queued
 		q[0], q[1] = q[1], q[0]

@@ -166,14 +166,19 @@ func TestFastConversation(t *testing.T) {
 func TestFastThenOdd(t *testing.T) {
 	type ending func(c *talk)
 	for name, end := range map[string]ending{
-		"RST":          func(c *talk) { c.send(true, conntrack.RST, c.client, 0, "") },
-		"RST inexact":  func(c *talk) { c.send(true, conntrack.RST, c.client+7, 0, "") },
-		"RST outside":  func(c *talk) { c.send(false, conntrack.RST, c.server+1<<20, 0, "") },
-		"SYN":          func(c *talk) { c.send(true, conntrack.SYN, 90000, 0, "") },
-		"above":        func(c *talk) { c.send(true, conntrack.ACK, c.client+1<<20, c.server, "x") },
-		"below":        func(c *talk) { c.send(true, conntrack.ACK, c.client-1<<20, c.server, "x") },
-		"ack above":    func(c *talk) { c.send(true, conntrack.ACK, c.client, c.server+1000, "") },
-		"repeat":       func(c *talk) { c.send(true, conntrack.ACK, c.client-10, c.server, "0123456789") },
+		"RST":         func(c *talk) { c.send(true, conntrack.RST, c.client, 0, "") },
+		"RST inexact": func(c *talk) { c.send(true, conntrack.RST, c.client+7, 0, "") },
+		"RST outside": func(c *talk) { c.send(false, conntrack.RST, c.server+1<<20, 0, "") },
+		"SYN":         func(c *talk) { c.send(true, conntrack.SYN, 90000, 0, "") },
+		"above":       func(c *talk) { c.send(true, conntrack.ACK, c.client+1<<20, c.server, "x") },
+		"below":       func(c *talk) { c.send(true, conntrack.ACK, c.client-1<<20, c.server, "x") },
+		"ack above":   func(c *talk) { c.send(true, conntrack.ACK, c.client, c.server+1000, "") },
+		"repeat":      func(c *talk) { c.send(true, conntrack.ACK, c.client-10, c.server, "0123456789") },
+		"half-dead": func(c *talk) {
+			for range 5 { // once, and what is not acknowledged again
+				c.send(true, conntrack.ACK, c.client, c.server, "0123456789")
+			}
+		},
 		"keepalive":    func(c *talk) { c.send(false, conntrack.ACK, c.server-1, c.client, "") },
 		"FIN outside":  func(c *talk) { c.send(true, conntrack.FIN|conntrack.ACK, c.client+1<<20, c.server, "") },
 		"FIN":          func(c *talk) { c.send(true, conntrack.FIN|conntrack.ACK, c.client, c.server, "") },
@@ -232,7 +237,7 @@ func TestFastSaturated(t *testing.T) {
 		t.Fatal("not on the fast path")
 	}
 	// A repetition is punted, and what comes behind it before the worker turns is punted too, in both directions.
-	b.in(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-10, c.server, "0123456789"))
+	b.in(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-1, c.server, "9"))
 	for i := range 300 { // more than a batch
 		if how := b.in(seg(t, c.end(), serverEnd, conntrack.ACK, c.client, c.server, "0123456789")); how != "queue" {
 			t.Fatalf("packet %d behind a punted one went by the %s path", i, how)
@@ -274,7 +279,7 @@ func TestFastOrder(t *testing.T) {
 	}
 	at = nil
 	b.main.flushing = func() { at = append(at, armed()) }
-	c.send(true, conntrack.ACK, c.client-10, c.server, "0123456789") // repeated data
+	c.send(true, conntrack.ACK, c.client-1, c.server, "9") // repeated data
 	b.main.flushing = nil
 	if len(at) == 0 || at[0] || !armed() {
 		t.Errorf("armed when the verdict of data leaves: %v; afterwards: %v", at, armed())
@@ -287,10 +292,10 @@ func TestFastLostPunts(t *testing.T) {
 		b := newFastBench(t, plainPolicy, 16)
 		c := b.open(721)
 		c.say(10)
-		c.send(true, conntrack.ACK, c.client-10, c.server, "0123456789")
+		c.send(true, conntrack.ACK, c.client-1, c.server, "9")
 		queued := b.main.queued
 		for range lost {
-			b.in(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-10, c.server, "0123456789"))
+			b.in(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-1, c.server, "9"))
 		}
 		b.main.queued = queued // the queue was full
 		before := c.counts["queue"]

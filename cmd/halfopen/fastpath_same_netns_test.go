@@ -75,6 +75,11 @@ var endings = []struct {
 	{"repeated", func(c *dialogue) {
 		c.say(true, conntrack.ACK|conntrack.PSH, c.up-26, c.down, "a question of the client's")
 	}},
+	{"repeated in vain", func(c *dialogue) {
+		for range 5 {
+			c.say(true, conntrack.ACK|conntrack.PSH, c.up, c.down, "a question without an answer")
+		}
+	}},
 	{"keepalive", func(c *dialogue) { c.say(false, conntrack.ACK, c.down-1, c.up, "") }},
 	{"idle", func(c *dialogue) {}},
 }

@@ -4,6 +4,7 @@ package fastpath_test
 
 import (
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -141,6 +142,12 @@ func (w *world) open() {
 		s.MaxEnd = s.End.Add(uint32(w.IntN(70000)))
 		s.MaxAck = o.End.Add(-uint32(w.IntN(3) * w.IntN(60000)))
 	}
+	if w.chance(3) {
+		w.state.Stalled, w.state.Stall, w.state.Retransmits = uint32(w.IntN(2)), conntrack.Micros(w.Uint32()), [2]uint32{w.Uint32(), uint32(w.IntN(3))}
+		if w.chance(4) {
+			w.state.Stall, w.state.Retransmits[0] = math.MaxUint32-conntrack.Micros(w.IntN(1e6)), math.MaxUint32-uint32(w.IntN(2))
+		}
+	}
 	w.f.tuple = w.tuple()
 }
 
@@ -161,7 +168,7 @@ func (w *world) next(tuple conntrack.Tuple) []byte {
 	snd, rcv := &w.state.Side[w.dir], &w.state.Side[1-w.dir]
 	f.tuple, f.ttl = tuple, 64
 	f.payload = []int{0, 0, 1, 2, 100, int(w.rules.MSS[w.dir]), int(w.rules.MSS[w.dir]) + 1, 1448, w.IntN(room)}[w.IntN(9)]
-	f.seq = w.near(snd.End, snd.End, snd.MaxEnd, snd.End.Add(-rcv.MaxWin), snd.End.Add(-rcv.MaxWin-uint32(f.payload)), snd.End.Add(-uint32(f.payload)), rcv.MaxAck, snd.MaxEnd.Add(rcv.MaxWin-uint32(f.payload)))
+	f.seq = w.near(snd.End, snd.End, snd.MaxEnd, snd.End.Add(-rcv.MaxWin), snd.End.Add(-rcv.MaxWin-uint32(f.payload)), snd.End.Add(-uint32(f.payload)), rcv.MaxAck, rcv.MaxAck.Add(-uint32(f.payload)), snd.MaxEnd.Add(rcv.MaxWin-uint32(f.payload)))
 	back, skew := max(snd.MaxWin, 66000), uint32(67035)
 	f.ack = w.near(rcv.End, snd.MaxAck, rcv.End.Add(-back), rcv.End.Add(67035), rcv.End.Add(-(skew << snd.Scale)), snd.MaxAck.Add(-snd.MaxWin), rcv.End)
 	f.flags = conntrack.ACK

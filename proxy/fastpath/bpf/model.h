@@ -36,6 +36,9 @@ struct fast {
 	struct fast_side side[2];
 	struct fast_last last;
 	u32 last_dir;
+	u32 stalled;
+	u32 stall; /* microseconds */
+	u32 retransmits[2];
 };
 
 struct fast_rules {
@@ -87,8 +90,8 @@ enum {
 	FAST_TS_MISSING,
 	FAST_TS_NULL,
 	FAST_PAWS,
+	FAST_HALF_DEAD,
 	FAST_MSS_EXCEEDED,
-	FAST_REPEAT,
 	FAST_KEEPALIVE,
 	FAST_ZERO_PROBE,
 	FAST_WINDOW,

@@ -41,6 +41,12 @@ static __always_inline u32 fast_shape(const struct segment *s)
 	return FAST_PASSED;
 }
 
+/* With data only: the rest of Entry.repeats is punted. */
+static __always_inline bool repeats(const struct fast_side *snd, const struct fast_side *rcv, const struct segment *s)
+{
+	return s->len > 0 && rcv->flags & SIDE_MAX_ACK && less_eq(end_of(s), snd->end) && less_eq(s->seq, rcv->max_ack);
+}
+
 static __always_inline u32 odd(const struct fast_side *snd, const struct fast_side *rcv, const struct fast_rules *r, u32 dir,
 			       const struct segment *s)
 {
@@ -57,12 +63,12 @@ static __always_inline u32 odd(const struct fast_side *snd, const struct fast_si
 	} else if ((snd->flags & rcv->flags & (SIDE_SYN | SIDE_TIMESTAMP)) == (SIDE_SYN | SIDE_TIMESTAMP)) {
 		return FAST_TS_MISSING;
 	}
-	if (s->len > 0 && less(s->seq, snd->end))
-		return FAST_REPEAT;
-	if (s->len == 0 && s->seq + 1 == snd->end)
-		return FAST_KEEPALIVE;
+	if (repeats(snd, rcv, s) && snd->retrans + 1U >= r->retransmits)
+		return FAST_HALF_DEAD;
 	if (most != 0 && s->len > most && !s->gso)
 		return FAST_MSS_EXCEEDED;
+	if (s->len <= 1 && s->seq + 1 == snd->end)
+		return FAST_KEEPALIVE;
 	if (s->len == 1 && s->seq == snd->end && rcv->win == 0)
 		return FAST_ZERO_PROBE;
 	return FAST_PASSED;
@@ -210,13 +216,38 @@ static __always_inline void took(struct fast_last *l, u32 dir, const struct segm
 		l->retrans++;
 }
 
+static __always_inline void measure(struct fast *f, s64 now, u32 dir, const struct segment *s)
+{
+	const struct fast_side *snd = &f->side[dir], *rcv = &f->side[!dir];
+	bool waits = false;
+	u64 stall;
+
+	if (s->len > 0 && less(s->seq, snd->end)) {
+		if (f->retransmits[dir] != ~0U)
+			f->retransmits[dir]++;
+		waits = !(rcv->flags & SIDE_MAX_ACK) || less(rcv->max_ack, end_of(s));
+	}
+	if (likely(!waits && !f->stalled))
+		return;
+	stall = f->stall + (u64)(now - f->last_seen) / 1000;
+	f->stall = min(stall, (u64)~0U);
+	if (waits)
+		f->stalled = 1;
+	else if (less(snd->end, end_of(s)) || !(snd->flags & SIDE_MAX_ACK) || less(snd->max_ack, s->ack))
+		f->stalled = 0;
+}
+
 static __always_inline void move(struct fast *f, const struct fast_rules *r, u32 dir, const struct segment *s, u32 sack, u32 win, bool lenient)
 {
 	struct fast_side *snd = &f->side[dir], *rcv = &f->side[!dir];
 
 	rcv->retrans = 0;
-	if (less(snd->end, end_of(s)))
+	if (repeats(snd, rcv, s)) {
+		if (snd->retrans < 255)
+			snd->retrans++;
+	} else if (less(snd->end, end_of(s))) {
 		snd->retrans = 0;
+	}
 	stamp(snd, rcv, s);
 	if (r->check != SEQ_KERNEL) {
 		follow(snd, rcv, s, sack, win);
@@ -295,6 +326,7 @@ static __always_inline u32 pass(struct fast *f, const struct fast_rules *r, s64 
 	}
 	if (shrinks(snd, s, win))
 		return FAST_SHRUNK;
+	measure(f, now, dir, s);
 	move(f, r, dir, s, sack, win, lenient);
 	f->last_seen = now;
 	f->last_dir = dir;
