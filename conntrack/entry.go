@@ -145,7 +145,10 @@ type Entry struct {
 	// FastPackets and FastBytes are how much of the sides' Packets and Bytes a fast path let pass. FastSlot is where it keeps the
 	// connection, for the owner's use: 0 for nowhere, and the table asks the fast path about no entry without one.
 	FastPackets, FastBytes [2]uint64
-	FastSlot               uint32
+	// FastUntold is how many packets and bytes of these, of both directions together, no flow record has told of. It is below zero where
+	// some that were told of are taken back. With EntryFastUntold, which says that it may be other than zero, the engine's owner resets it.
+	FastUntold [2]int64
+	FastSlot   uint32
 	// FastLook is when the table asks the fast path at the latest, 0 for not before the deadline, and FastEvery how long after that again:
 	// the least timeout that a segment may set there, so that no deadline passes unseen.
 	FastLook  Instant

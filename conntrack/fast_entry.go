@@ -171,6 +171,8 @@ func (t *Table) absorb(e *Entry, p *Progress) {
 		e.Side[n].Bytes += p.Bytes[n]
 		e.FastPackets[n] += p.Packets[n]
 		e.FastBytes[n] += p.Bytes[n]
+		e.FastUntold[0] += int64(p.Packets[n])
+		e.FastUntold[1] += int64(p.Bytes[n])
 	}
 	e.Flags |= EntryFastUntold
 	f := &p.Fast

@@ -265,7 +265,8 @@ func (x *fastPair) absorb(reverse bool) {
 		x.t.Fatalf("looked at in %d, due in %d", absorbed.queued, absorbed.due())
 	}
 	for i, s := range absorbed.Side {
-		if absorbed.FastPackets[i] > s.Packets || absorbed.FastBytes[i] > s.Bytes || untold && absorbed.FastPackets[0]+absorbed.FastPackets[1] == 0 {
+		if absorbed.FastPackets[i] > s.Packets || absorbed.FastBytes[i] > s.Bytes || untold && absorbed.FastPackets[0]+absorbed.FastPackets[1] == 0 ||
+			absorbed.FastUntold != [2]int64{int64(absorbed.FastPackets[0] + absorbed.FastPackets[1]), int64(absorbed.FastBytes[0] + absorbed.FastBytes[1])} {
 			x.t.Fatalf("%+v", absorbed)
 		}
 	}
@@ -274,7 +275,7 @@ func (x *fastPair) absorb(reverse bool) {
 // unfast is an entry without what only a fast path's has.
 func unfast(e Entry) Entry {
 	e.Flags &^= EntryFastUntold
-	e.FastPackets, e.FastBytes, e.FastSlot = [2]uint64{}, [2]uint64{}, 0
+	e.FastPackets, e.FastBytes, e.FastUntold, e.FastSlot = [2]uint64{}, [2]uint64{}, [2]int64{}, 0
 	return e
 }
 

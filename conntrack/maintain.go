@@ -30,7 +30,7 @@ func (t *Table) KillAt(now Instant, cursor, limit int, why EndReason, match func
 // Walk visits the entries among at most limit places from cursor on (0 at first) and returns where to go on, below 0 at
 // the end. An entry stays at its place for life, so a walk in chunks meets each entry that lives throughout exactly once;
 // entries that expired and were not swept are met too, and what a fast path has seen is not taken over unless fn does it (Peek or
-// TakeOver). fn must not change the table otherwise, keep the entry, or write anything of it but Counted, Timers and [EntryFastUntold];
+// TakeOver). fn must not change the table otherwise, keep the entry, or write anything of it but Counted, Timers and FastUntold with [EntryFastUntold];
 // false stops the walk after this entry.
 func (t *Table) Walk(cursor, limit int, fn func(*Entry) bool) (next int) {
 	for i := max(cursor, 0); i < t.top; i++ {

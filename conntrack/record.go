@@ -198,7 +198,7 @@ func (t *Table) filePlain(i int32, r *record, e *Entry, id *uint64) bool {
 	born := uint64(e.LastSeen - e.Created)
 	if born >= maxBorn || e.Handshake >= maxHandshake || e.Previous|uint64(e.Answered) != 0 ||
 		uint32(e.Challenge)|uint32(e.Stall)|uint32(e.Interventions|e.Resets)|e.Retransmits[0]|e.Retransmits[1]|e.OutOfWindow[0]|e.OutOfWindow[1] != 0 || e.Side[0].near|e.Side[1].near != 0 ||
-		e.Side[0].Retrans|e.Side[1].Retrans|e.SYNRetransmits >= maxFewBits || uint64(e.FastSlot)|uint64(e.FastLook)|uint64(e.FastEvery)|e.FastPackets[0]|e.FastPackets[1]|e.FastBytes[0]|e.FastBytes[1] != 0 {
+		e.Side[0].Retrans|e.Side[1].Retrans|e.SYNRetransmits >= maxFewBits || uint64(e.FastSlot)|uint64(e.FastLook)|uint64(e.FastEvery)|e.FastPackets[0]|e.FastPackets[1]|e.FastBytes[0]|e.FastBytes[1]|uint64(e.FastUntold[0]|e.FastUntold[1]) != 0 {
 		return false
 	}
 	var fin [2]uint32
@@ -356,7 +356,7 @@ func (t *Table) unfilePlain(i int32, r *record, e *Entry) {
 	}
 	e.Previous, e.Answered, e.Challenge, e.Stall, e.Interventions, e.Resets = 0, 0, 0, 0, 0, 0
 	e.Retransmits, e.OutOfWindow = [2]uint32{}, [2]uint32{}
-	e.FastSlot, e.FastLook, e.FastEvery, e.FastPackets, e.FastBytes = 0, 0, 0, [2]uint64{}, [2]uint64{}
+	e.FastSlot, e.FastLook, e.FastEvery, e.FastPackets, e.FastBytes, e.FastUntold = 0, 0, 0, [2]uint64{}, [2]uint64{}, [2]int64{}
 	e.unpackLast(r.last)
 }
 

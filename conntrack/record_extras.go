@@ -17,6 +17,7 @@ type extras struct {
 	history                             uint16
 	fastSlot                            uint32
 	fastPackets, fastBytes              [2]uint64
+	fastUntold                          [2]int64
 	fastLook                            Instant
 	fastEvery                           time.Duration
 }
@@ -26,7 +27,7 @@ func (e *Entry) toExtras(x *extras) {
 		response: e.Response, stall: e.Stall, retransmits: e.Retransmits, outOfWindow: e.OutOfWindow, challenge: e.Challenge,
 		finEnd: [2]Seq{e.Side[0].FINEnd, e.Side[1].FINEnd}, near: [2]Seq{e.Side[0].near, e.Side[1].near}, last: e.last,
 		retrans: [2]uint8{e.Side[0].Retrans, e.Side[1].Retrans}, synRetransmits: e.SYNRetransmits, interventions: e.Interventions, resets: e.Resets, history: e.history,
-		fastSlot: e.FastSlot, fastPackets: e.FastPackets, fastBytes: e.FastBytes, fastLook: e.FastLook, fastEvery: e.FastEvery}
+		fastSlot: e.FastSlot, fastPackets: e.FastPackets, fastBytes: e.FastBytes, fastUntold: e.FastUntold, fastLook: e.FastLook, fastEvery: e.FastEvery}
 }
 
 func (e *Entry) fromExtras(x *extras) {
@@ -37,5 +38,5 @@ func (e *Entry) fromExtras(x *extras) {
 		e.Side[n].FINEnd, e.Side[n].near, e.Side[n].Retrans = x.finEnd[n], x.near[n], x.retrans[n]
 	}
 	e.SYNRetransmits, e.Interventions, e.Resets, e.history = x.synRetransmits, x.interventions, x.resets, x.history
-	e.FastSlot, e.FastPackets, e.FastBytes, e.FastLook, e.FastEvery = x.fastSlot, x.fastPackets, x.fastBytes, x.fastLook, x.fastEvery
+	e.FastSlot, e.FastPackets, e.FastBytes, e.FastUntold, e.FastLook, e.FastEvery = x.fastSlot, x.fastPackets, x.fastBytes, x.fastUntold, x.fastLook, x.fastEvery
 }

@@ -44,6 +44,7 @@ func (e *Engine) FlushCounted(now conntrack.Instant, limit int, emit func(*FlowE
 		if ent.Counted > 0 || ent.Flags&conntrack.EntryFastUntold != 0 {
 			ev := FlowEvent{Kind: FlowUpdate, At: now, By: e.of(ent.Arm), Rule: e.RuleOf(ent), Entry: *ent}
 			ent.Counted = 0
+			ent.FastUntold = [2]int64{}
 			ent.Flags &^= conntrack.EntryFastUntold
 			emit(&ev)
 		}
@@ -76,6 +77,7 @@ func (e *Engine) Save(now conntrack.Instant, cursor, limit int, fn func(*Saved) 
 		}
 		s := Saved{Entry: *ent, Timeouts: *e.timers.set(ent.Timers)}
 		s.Entry.Counted, s.Entry.FastSlot, s.Entry.FastLook, s.Entry.FastEvery = 0, 0, 0, 0
+		s.Entry.FastUntold = [2]int64{}
 		s.Entry.Flags &^= conntrack.EntryFastUntold
 		s.Entry.Wake, s.Entry.Lead, s.Entry.Answered, s.Entry.Probe = 0, 0, 0, conntrack.Probe{} // asked anew after a restore
 		s.Entry.Move(-time.Duration(now))

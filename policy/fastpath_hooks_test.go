@@ -256,7 +256,7 @@ func TestFastSaved(t *testing.T) {
 	x.late(x.now, "c . 1201 5201")
 	var saved []Saved
 	x.e.Save(x.now, 0, 10, func(s *Saved) bool { saved = append(saved, *s); return true })
-	if len(saved) != 1 || saved[0].Entry.FastPackets != [2]uint64{1, 1} || saved[0].Entry.LastSeen != 0 || saved[0].Entry.FastSlot != 0 || saved[0].Entry.Flags&conntrack.EntryFastUntold != 0 {
+	if len(saved) != 1 || saved[0].Entry.FastPackets != [2]uint64{1, 1} || saved[0].Entry.LastSeen != 0 || saved[0].Entry.FastSlot != 0 || saved[0].Entry.Flags&conntrack.EntryFastUntold != 0 || saved[0].Entry.FastUntold != [2]int64{} {
 		t.Fatalf("%+v", saved)
 	}
 	if x.path.slots[1].armed != 0 {

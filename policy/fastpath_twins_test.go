@@ -28,14 +28,15 @@ type fastTwins struct {
 	queue  []waitingSegment
 	events [2]map[uint64][]FlowEvent // told since the last comparison, by flow
 	timed  [2][]string
-	told   [2]uint64 // forwards in flow events
-	gone   [2]uint64 // packets and bytes that had passed of connections which ended
+	told   [2]uint64           // forwards in flow events
+	gone   [2]uint64           // packets and bytes that had passed of connections which ended
+	parts  map[uint64][2]int64 // what flow events told of as passed since the one before, by flow
 	steps  int
 	whys   [conntrack.NumFastWhys]int
 }
 
 func newFastTwins(t *testing.T, w *network, cfg EngineConfig) *fastTwins {
-	x := &fastTwins{t: t, w: w, path: &simPath{flows: map[conntrack.Tuple]uint32{}, slots: make([]simFlow, 1), epoch: 1}}
+	x := &fastTwins{t: t, w: w, parts: map[uint64][2]int64{}, path: &simPath{flows: map[conntrack.Tuple]uint32{}, slots: make([]simFlow, 1), epoch: 1}}
 	cfg.Fast = nil
 	x.all = NewEngine(cfg)
 	cfg.Fast = x.path
@@ -178,6 +179,9 @@ func (x *fastTwins) timeEvent(i int, ev *TimeEvent) {
 func (x *fastTwins) flow(i int, ev *FlowEvent) {
 	id := ev.Entry.ID
 	x.told[i] += ev.Entry.Counted
+	if i == 0 {
+		x.passed(ev)
+	}
 	if ev.Kind == FlowEnd {
 		x.gone[0] += ev.Entry.FastPackets[0] + ev.Entry.FastPackets[1]
 		x.gone[1] += ev.Entry.FastBytes[0] + ev.Entry.FastBytes[1]
@@ -185,10 +189,27 @@ func (x *fastTwins) flow(i int, ev *FlowEvent) {
 	x.events[i][id] = append(x.events[i][id], *ev)
 }
 
+// passed holds what flow events tell of as passed, each for itself, against what they tell in all.
+func (x *fastTwins) passed(ev *FlowEvent) {
+	f := &ev.Entry
+	parts := x.parts[f.ID]
+	for n, now := range f.FastUntold {
+		parts[n] += now
+	}
+	x.parts[f.ID] = parts
+	if parts != [2]int64{int64(f.FastPackets[0] + f.FastPackets[1]), int64(f.FastBytes[0] + f.FastBytes[1])} {
+		x.fatal("flow events told of %v packets and bytes that passed, of %v and %v", parts, f.FastPackets, f.FastBytes)
+	}
+	if ev.Kind == FlowEnd {
+		delete(x.parts, f.ID)
+	}
+}
+
 // core returns all of an entry that does not tell whether a fast path let something pass, nor where the table keeps it.
 func core(e *conntrack.Entry) string {
 	c := *e
 	c.Counted, c.FastPackets, c.FastBytes, c.FastSlot, c.FastLook, c.FastEvery = 0, [2]uint64{}, [2]uint64{}, 0, 0, 0
+	c.FastUntold = [2]int64{}
 	c.Flags &^= conntrack.EntryFastUntold
 	v := reflect.ValueOf(&c).Elem()
 	text := ""

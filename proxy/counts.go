@@ -12,8 +12,9 @@ const verdicts = 4
 // Counts is what a worker has counted since it began. A worker bumps plain numbers; others read a copy that the worker
 // made between two batches.
 type Counts struct {
-	Received      uint64 // queue messages read from the main queue
-	Explained     uint64 // messages that records handed to the log account for
+	Received      uint64   // queue messages read from the main queue
+	Explained     uint64   // messages that records handed to the log account for
+	FastTold      [2]int64 // packets and bytes of the fast path that these records tell of
 	Decided       [conntrack.NumFindings][verdicts]uint64
 	Suppressed    [conntrack.NumFindings]uint64 // records held back by a rate
 	Injected      uint64
@@ -40,6 +41,8 @@ func (c *Counts) verdict(f conntrack.Finding, v policy.PacketAction) { c.Decided
 func (c *Counts) add(o *Counts) {
 	c.Received += o.Received
 	c.Explained += o.Explained
+	c.FastTold[0] += o.FastTold[0]
+	c.FastTold[1] += o.FastTold[1]
 	for f := range c.Decided {
 		for v := range c.Decided[f] {
 			c.Decided[f][v] += o.Decided[f][v]

@@ -106,10 +106,13 @@ type fastCounts struct {
 	Flows     uint64 // installed now
 	Installed uint64
 	Armed     uint64 // connections armed
-	Absorbed  uint64 // packets taken over
+	Absorbed  uint64 // packets taken over, without those taken back
 	Full      uint64 // connections that found no room
 	Evicted   uint64 // connections that made room
 	Lost      uint64 // segments that came by the queue without the mark that the program gives
+	// What conservation needs beside: the bytes of Absorbed, and the packets and bytes that were counted as passed but came by the queue.
+	AbsorbedBytes uint64
+	Returned      [2]uint64
 }
 
 // add adds another worker's.
@@ -121,6 +124,9 @@ func (c *fastCounts) add(o *fastCounts) {
 	c.Full += o.Full
 	c.Evicted += o.Evicted
 	c.Lost += o.Lost
+	c.AbsorbedBytes += o.AbsorbedBytes
+	c.Returned[0] += o.Returned[0]
+	c.Returned[1] += o.Returned[1]
 }
 
 // newFastWorker gives the worker a fast path. It must come before the engine is made.

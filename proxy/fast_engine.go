@@ -35,7 +35,7 @@ func (f *fastWorker) Freeze(e *conntrack.Entry) (p conntrack.Progress, ok bool) 
 		snap, err := f.flows.Freeze(n)
 		sl.armed = false
 		if err != nil {
-			f.gate.standDown(fastOffBroken, err.Error())
+			f.gate.lose(err)
 			return p, false
 		}
 		sl.newest = snap.Punt
@@ -70,6 +70,7 @@ func (f *fastWorker) progress(sl *fastSlot, snap *fastpath.Snapshot) (p conntrac
 	for dir := range p.Packets {
 		p.Packets[dir], p.Bytes[dir] = snap.Packets[dir]-sl.packets[dir], snap.Bytes[dir]-sl.bytes[dir]
 		f.counts.Absorbed += p.Packets[dir]
+		f.counts.AbsorbedBytes += p.Bytes[dir]
 	}
 	sl.packets, sl.bytes = snap.Packets, snap.Bytes
 	p.Fast = snap.Fast
@@ -116,9 +117,13 @@ func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Pro
 		return false
 	}
 	sl.loose[dir]--
+	n := uint64(f.segment.Bytes)
 	f.counts.Absorbed--
+	f.counts.AbsorbedBytes -= n
+	f.counts.Returned[0]++
+	f.counts.Returned[1] += n
 	p.Packets[dir]--
-	p.Bytes[dir] -= uint64(f.segment.Bytes)
+	p.Bytes[dir] -= n
 	return true
 }
 

@@ -118,7 +118,9 @@ type fastGate struct {
 	why    fastOff
 	detail string
 	flows  []fastFlows    // by the worker's place
-	last   fastpath.Stats // the program's counters when it was taken off
+	last   fastpath.Stats // the program's counters as last read; when it was closed they were final
+	blind  string         // why they and what the records tell cannot be held against each other: what a slot held is lost
+	unread string         // likewise: why they could not be read when that was last tried
 	closed bool
 	lent   []bool // a worker has them, be it one that hangs
 	// Of the last connections, a few thousand at most: how many were installed, and how many of them lost marks.
@@ -233,19 +235,6 @@ func (f *fastGate) lend(place int, w *Worker) {
 	w.fast = newFastWorker(w, f.flows[place], f.marks, f)
 }
 
-// recover takes back what a worker had whose thread has ended.
-func (f *fastGate) recover(place int, w *Worker) {
-	if w.fast == nil {
-		return
-	}
-	for len(w.fast.live) > 0 {
-		w.fast.forget(w.fast.live[len(w.fast.live)-1])
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lent[place] = false
-}
-
 // attached reports whether the program is on an interface.
 func (f *fastGate) attached(ifindex uint32) bool { return f.on(ifindex) }
 
@@ -312,12 +301,13 @@ func (f *fastGate) close(free bool) error {
 	if f.path == nil {
 		return nil
 	}
+	err := f.path.Detach() // what the program has counted is final now
+	f.kernel()
 	if !free {
-		return f.path.Detach()
+		return err
 	}
-	last, err := f.path.Stats()
 	f.mu.Lock()
-	f.last, f.closed = last, true
+	f.closed = true
 	f.mu.Unlock()
 	return errors.Join(err, f.path.Close())
 }

@@ -17,6 +17,7 @@ type fastKernel struct {
 	seen   uint64            // epoch as of the last Beat
 	beat   conntrack.Instant // the last
 	passed uint64
+	bytes  uint64 // of these
 	punts  int
 	reads  int
 }
@@ -111,6 +112,7 @@ func (k *fastKernel) ingress(now conntrack.Instant, ifindex uint32, s *conntrack
 			f.packets[place.dir]++
 			f.bytes[place.dir] += uint64(s.Bytes)
 			k.passed++
+			k.bytes += uint64(s.Bytes)
 			return k.marks.FastMark()
 		}
 	}

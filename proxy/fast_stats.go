@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"cmp"
+
 	"halfopen/conntrack"
 	"halfopen/proxy/decisionlog"
 	"halfopen/proxy/fastpath"
@@ -12,7 +14,8 @@ type FastPathCounters struct {
 	Why    string // a word for why it is off
 	Detail string // the same in words
 	fastCounts
-	Kernel fastpath.Stats // what the program counted
+	Kernel   fastpath.Stats // what the program counted
+	Unproven string         // why that cannot be held against what the log's records tell, "" for nothing
 }
 
 // counters returns the fast path's numbers; c is what the workers counted.
@@ -20,6 +23,9 @@ func (f *fastGate) counters(c *fastCounts) FastPathCounters {
 	state, why, detail := f.state()
 	n := FastPathCounters{State: state, Why: why.String(), Detail: detail, fastCounts: *c}
 	n.Kernel = f.kernel()
+	f.mu.Lock()
+	n.Unproven = cmp.Or(f.blind, f.unread)
+	f.mu.Unlock()
 	return n
 }
 
@@ -33,8 +39,10 @@ func (f *fastGate) kernel() fastpath.Stats {
 	now, err := f.path.Stats()
 	if err != nil {
 		f.log.Debug("the fast path's counters", "err", err)
+		f.unread = err.Error()
 		return f.last
 	}
+	f.last, f.unread = now, ""
 	return now
 }
 
@@ -42,7 +50,7 @@ func (f *fastGate) kernel() fastpath.Stats {
 func (n *FastPathCounters) record() decisionlog.FastPathStats {
 	k := &n.Kernel
 	s := decisionlog.FastPathStats{State: n.State, Why: n.Detail, Flows: n.Flows, Packets: k.Packets, Bytes: k.Bytes, Installed: n.Installed,
-		Full: n.Full, Evicted: n.Evicted, Foreign: k.Foreign, Lost: n.Lost, Redirected: k.Redirected}
+		Full: n.Full, Evicted: n.Evicted, Foreign: k.Foreign, Lost: n.Lost, Returned: n.Returned, Unproven: n.Unproven, Redirected: k.Redirected}
 	for r, m := range k.Punts {
 		if m > 0 {
 			s.Punts = append(s.Punts, decisionlog.Count{Word: fastpath.Reason(r).String(), N: m})
@@ -58,5 +66,5 @@ func (n *FastPathCounters) record() decisionlog.FastPathStats {
 
 // fastOf fills in what of an entry's packets the fast path let pass.
 func fastOf(f *decisionlog.Flow, e *conntrack.Entry) {
-	f.Fast, f.FastBytes = e.FastPackets, e.FastBytes
+	f.Fast, f.FastBytes, f.FastCounted = e.FastPackets, e.FastBytes, e.FastUntold
 }

@@ -34,7 +34,7 @@ type Gateway struct {
 	mu        sync.Mutex    // what follows, up to the next blank line
 	workers   []*Worker     // by place; a retired one keeps its place until another is bound to its queues
 	retired   []Counts      // of workers that were retired, by their place in the list
-	ghosts    []*Worker     // abandoned and not ended when they were replaced; the supervisor's
+	ghosts    []ghost       // abandoned and not ended when they were replaced; the supervisor's
 	lookEvery time.Duration // between the supervisor's looks
 	stopLimit time.Duration // for workers to settle what they received
 	pol       *policy.Policy

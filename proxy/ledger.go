@@ -26,6 +26,7 @@ type ledger struct {
 	offset     uint64        // what must be added to the kernel's number since that began anew
 	from       int64         // wall clock of the last look, Unix nanoseconds
 	producers  uint16
+	fastGaps   [2]int64 // packets and bytes that the fast path let pass, admitted by gap records so far
 }
 
 // producerNumber numbers the log's producers; a replaced worker's number is never used again.

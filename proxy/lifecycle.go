@@ -61,7 +61,8 @@ func (w *Worker) bound() bool {
 // without having written it down is not explained.
 func (w *Worker) writeOff() Counts {
 	c := *w.copied.Load()
-	c.Received, c.Explained = w.received.Load(), uint64(w.explained.Swap(writtenOff))
+	c.Received = w.received.Load()
+	c.Explained, c.FastTold = w.books.close()
 	return c
 }
 

@@ -1,7 +1,7 @@
 package proxy
 
 import (
-	"sync/atomic"
+	"sync"
 
 	"halfopen/conntrack"
 	"halfopen/policy"
@@ -25,7 +25,7 @@ type journal struct {
 	said        []decisionlog.Shadow // what the pending records' shadows point to
 	shadowLimit *decisionlog.Limiter // of records that are there for shadows alone
 
-	explained atomic.Int64 // counts.Explained, any goroutine reads; writtenOff once the supervisor has given the thread up
+	books books
 }
 
 // origin says where a segment came from.
@@ -82,32 +82,54 @@ func (j *journal) record(ev decisionlog.EventType) *decisionlog.Record {
 
 // publish hands the pending records to the log. The log never blocks: what its ring cannot take it counts.
 func (j *journal) publish() {
-	for i := range j.records {
-		n := j.records[i].Explains() // a record that is lost now becomes a gap that explains as much
-		if !j.account(n) {
-			break
+	if len(j.records) > 0 && j.account() {
+		for i := range j.records {
+			j.producer.Put(&j.records[i]) // one that is lost now becomes a gap that explains as much
 		}
-		j.producer.Put(&j.records[i])
 	}
 	j.records, j.said = j.records[:0], j.said[:0]
 }
 
-// writtenOff stands in a journal's explained count when its books were closed for it.
-const writtenOff = -1
+// books are what a journal's records account for. The supervisor closes them for a thread that it has given up, and admits as a gap what they do
+// not explain; so nothing may be added afterwards.
+type books struct {
+	mu        sync.Mutex
+	closed    bool
+	explained uint64   // counts.Explained
+	fast      [2]int64 // counts.FastTold
+}
 
-// account adds to what the worker's records explain. It is false for a thread that was given up: the supervisor has closed its books
-// and admits as a gap what they do not explain, so nothing may be added.
-func (j *journal) account(n uint64) bool {
-	for {
-		old := j.explained.Load()
-		if old == writtenOff {
-			return false
-		}
-		if j.explained.CompareAndSwap(old, old+int64(n)) {
-			j.counts.Explained += n
-			return true
+// account enters the pending records, and reports whether they may be handed over.
+func (j *journal) account() bool {
+	var explained uint64
+	var fast [2]int64
+	for i := range j.records {
+		r := &j.records[i]
+		explained += r.Explains()
+		if r.Event == decisionlog.EventFlow {
+			fast[0] += r.Flow.FastCounted[0]
+			fast[1] += r.Flow.FastCounted[1]
 		}
 	}
+	b := &j.books
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.explained += explained
+	b.fast[0] += fast[0]
+	b.fast[1] += fast[1]
+	j.counts.Explained, j.counts.FastTold = b.explained, b.fast
+	return true
+}
+
+// close closes the books, and returns what they say.
+func (b *books) close() (explained uint64, fast [2]int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return b.explained, b.fast
 }
 
 // fillSegment writes the segment's own facts.

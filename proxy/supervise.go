@@ -110,10 +110,10 @@ func (g *Gateway) retire(i int, old *Worker) {
 	case <-old.done:
 		old.close()
 		c = old.finalCounts()
-		g.fast.recover(i, old)
+		g.putFastGap(g.fast.recover(i, old, &c), "the worker of queue %d ended", old.queue)
 	case <-time.After(idleWait): // it may never end
 		c = old.writeOff()
-		g.ghosts = append(g.ghosts, old)
+		g.ghosts = append(g.ghosts, ghost{old, c})
 	}
 	c.Flows, c.Tombstones, c.Fast.Flows = [conntrack.NumStates]uint64{}, 0, 0 // its table is gone
 	g.mu.Lock()
@@ -140,14 +140,20 @@ func (g *Gateway) refill(i int) error {
 
 // reap gives back what abandoned threads held that have ended after all.
 func (g *Gateway) reap() {
-	g.ghosts = slices.DeleteFunc(g.ghosts, func(w *Worker) bool {
+	g.ghosts = slices.DeleteFunc(g.ghosts, func(w ghost) bool {
 		if !w.ended() {
 			return false
 		}
 		w.close()
-		g.fast.recover(int(w.queue-g.cfg.Queues[0]), w)
+		g.putFastGap(g.fast.recover(int(w.queue-g.cfg.Queues[0]), w.Worker, &w.booked), "the worker of queue %d hung, and was replaced", w.queue)
 		return true
 	})
+}
+
+// ghost is a worker that was given up while its thread hung.
+type ghost struct {
+	*Worker
+	booked Counts // what the books have of it
 }
 
 // places is a copy of the list of workers, retired ones and all.
@@ -230,10 +236,11 @@ func (g *Gateway) stop() error {
 		var last Counts
 		select {
 		case <-w.done:
-			if w.err != nil {
-				errs = append(errs, w.err)
-			}
 			last = w.finalCounts()
+			if w.err != nil { // it may have ended before it has told everything
+				errs = append(errs, w.err)
+				g.putFastGap(g.fast.recover(int(w.queue-g.cfg.Queues[0]), w, &last), "the worker of queue %d ended", w.queue)
+			}
 		case <-deadline.Done():
 			errs = append(errs, fmt.Errorf("proxy: the worker of queue %d did not settle within %v", w.queue, g.stopLimit))
 			settled = false
@@ -246,7 +253,11 @@ func (g *Gateway) stop() error {
 	for _, w := range g.workerList() {
 		w.close()
 	}
-	errs = append(errs, g.fast.close(len(g.ghosts) == 0 && settled))
+	free := len(g.ghosts) == 0 && settled
+	errs = append(errs, g.fast.close(free))
+	if !free {
+		g.settleFast(&c)
+	}
 	if g.recorder != nil {
 		errs = append(errs, g.recorder.Close())
 	}

@@ -130,10 +130,39 @@ func TestFastPathKilled(t *testing.T) {
 			w.until("it is on the new one's fast path", endLimit, func() bool { return g.fastPath().Packets > 100 })
 			s.finish()
 			g.stop()
-			if got := w.verify().statuses(); got != "crash/bounded final/balanced" && got != "crash/balanced final/balanced" {
+			p := w.verify()
+			if got := p.statuses(); got != "crash/bounded final/balanced" && got != "crash/balanced final/balanced" {
 				t.Errorf("runs ended %s", got)
 			}
+			if p.Runs[1].FastPath.Status != "balanced" {
+				t.Errorf("%+v", p.Runs)
+			}
 		})
+	}
+}
+
+// Connections that a gateway has saved go on by the fast path of the next. Each run's log tells of what passed by its own.
+func TestFastPathRestart(t *testing.T) {
+	w := newWorld(t)
+	w.serve()
+	g := w.start("linux-default", "--fastpath", "on", "--state", w.state)
+	s := w.startStream(g, clientAddr, doTake)
+	for range 2 {
+		g.stop()
+		s.goesOn("without a gateway")
+		g = w.start("linux-default", "--fastpath", "on", "--state", w.state)
+		w.until("it is on the new one's fast path", endLimit, func() bool { return g.fastPath().Packets > 100 })
+	}
+	s.finish()
+	g.stop()
+	told := uint64(0)
+	for _, r := range w.verify().Runs {
+		if told += r.FastPath.Told; r.Status != "balanced" || r.FastPath.Status != "balanced" || r.FastPath.Told < 100 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if f := most(w.lastFlows()); f.FastToServer+f.FastToClient != told {
+		t.Errorf("three runs tell of %d packets of the fast path, the connection's last record of %d", told, f.FastToServer+f.FastToClient)
 	}
 }
 

@@ -220,6 +220,10 @@ type proof struct {
 		Messages                uint64
 		Explained               struct{ Decisions, Counted, Suppressed, Gaps, Upper uint64 }
 		CrashGap                uint64 `json:"crash_gap"`
+		FastPath                struct {
+			Status string
+			Told   uint64 `json:"told_pkts"`
+		}
 	}
 }
 

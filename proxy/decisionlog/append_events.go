@@ -143,6 +143,8 @@ func (f *Flow) encode(e *enc) {
 	e.numIf("fastpath_bytes_toserver", f.FastBytes[0])
 	e.numIf("fastpath_bytes_toclient", f.FastBytes[1])
 	e.num("counted", f.Counted)
+	e.intIf("fastpath_counted", f.FastCounted[0])
+	e.intIf("fastpath_counted_bytes", f.FastCounted[1])
 	e.strIf("state", f.State)
 	e.strIf("conn_state", f.ConnState)
 	e.history(&f.History)
@@ -263,6 +265,8 @@ func (g *Gap) encode(e *enc) {
 		}
 		e.counts("records", g.Records)
 		e.counts("reasons", g.Reasons)
+		e.intIf("fastpath_pkts", g.Fast[0])
+		e.intIf("fastpath_bytes", g.Fast[1])
 		e.strIf("detail", g.Detail)
 	}
 	e.close()

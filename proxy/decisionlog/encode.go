@@ -58,6 +58,14 @@ func (e *enc) numIf(k string, v uint64) {
 }
 
 // flowID writes a flow id, masked, unless it is zero.
+// intIf writes a number that may be below zero, unless it is zero.
+func (e *enc) intIf(k string, v int64) {
+	if v != 0 {
+		e.key(k)
+		e.b = strconv.AppendInt(e.b, max(min(v, maxNumber), -maxNumber), 10)
+	}
+}
+
 func (e *enc) flowID(k string, v uint64) { e.numIf(k, v&flowIDMask) }
 
 func (e *enc) bool(k string, v bool) {

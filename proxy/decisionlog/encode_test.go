@@ -43,7 +43,7 @@ func fullRecords() []Record {
 		{Event: EventHeader, header: &Header{Schema: SchemaVersion, Version: "v", Run: "R", BootID: "b", FileSeq: 1, Kernel: Kernel{Set: true}}},
 		{Event: EventTrailer, header: &Header{Schema: SchemaVersion, Run: "R", FileSeq: 1}},
 		{Event: EventFlow, Src: src, Dst: dst, FlowID: math.MaxUint64, Flow: Flow{Kind: FlowEnd, Pkts: [2]uint64{3, 4}, Bytes: [2]uint64{5, 6},
-			Fast: [2]uint64{1, 1}, FastBytes: [2]uint64{2, 3}, Counted: 4, State: "CLOSE", ConnState: "SF", History: History{'S', 'h', 0}, Start: 1e9, Last: 3e9,
+			Fast: [2]uint64{1, 1}, FastBytes: [2]uint64{2, 3}, Counted: 4, FastCounted: [2]int64{2, -5}, State: "CLOSE", ConnState: "SF", History: History{'S', 'h', 0}, Start: 1e9, Last: 3e9,
 			EndReason: "closed", Outcome: "ok", Predecessor: 7, Adopted: true, Probes: 2, Answered: "both", Rule: "r", Preset: "p", PolicyRev: "x", Arm: "A",
 			Handshake: 1500e3, Response: 2e9, SYNRetransmits: 255, Retransmits: [2]uint32{8, math.MaxUint32}, OutOfWindow: [2]uint32{10, 11},
 			Stall: 4294967295e3, Stalled: true, EndedBy: "client-fin", Interventions: 3, Resets: 2}},
@@ -52,9 +52,9 @@ func fullRecords() []Record {
 		{Event: EventReload, Reload: &Reload{OK: true, Preset: "p", PolicyRev: "b", PreviousRev: "a", Flows: "keep", FlowsTouched: 1, Error: "e"}},
 		{Event: EventStats, Stats: &Stats{Run: "R", Final: true, Uptime: 5e9, Kernel: Kernel{Set: true, Base: 1, Now: 9}, Received: 8,
 			Verdicts: cs, Reasons: cs, Suppressed: cs, FastPath: FastPathStats{State: "off", Why: "w", Flows: 1, Packets: 2, Bytes: 3, Installed: 4,
-				Punts: cs, Full: 5, Evicted: 6, Foreign: 7, Lost: 8, Redirected: 9, Fallbacks: cs}}},
+				Punts: cs, Full: 5, Evicted: 6, Foreign: 7, Lost: 8, Returned: [2]uint64{1, 2}, Unproven: "u", Redirected: 9, Fallbacks: cs}}},
 		{Event: EventGap, Gap: &Gap{Where: GapCrash, Count: 5, Bound: BoundUpper, From: 1, To: 2, Run: "R", Kernel: Kernel{Set: true},
-			Records: cs, Reasons: cs, Detail: "d"}},
+			Records: cs, Reasons: cs, Fast: [2]int64{math.MaxInt64, math.MinInt64}, Detail: "d"}},
 		{Event: EventExperiment, Experiment: &Experiment{Name: "n", Kind: "start", Arm: "A", Unit: "10.0.0.1", Detail: "d", Spec: []byte(`{"name":"n","arms":[1]}`)}},
 	}
 }

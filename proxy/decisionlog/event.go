@@ -208,6 +208,8 @@ type FlowEvent struct {
 	FastBytesToServer uint64  `json:"fastpath_bytes_toserver"`
 	FastBytesToClient uint64  `json:"fastpath_bytes_toclient"`
 	Counted           uint64  `json:"counted"`
+	FastCounted       int64   `json:"fastpath_counted"`
+	FastCountedBytes  int64   `json:"fastpath_counted_bytes"`
 	State             string  `json:"state"`
 	ConnState         string  `json:"conn_state"`
 	History           string  `json:"history"`
@@ -302,17 +304,19 @@ type StatsEvent struct {
 
 // GapEvent is the object gap.
 type GapEvent struct {
-	Where   string            `json:"where"`
-	Count   uint64            `json:"count"`
-	Bound   string            `json:"bound"`
-	From    Time              `json:"from"`
-	To      Time              `json:"to"`
-	Run     string            `json:"run"`
-	Kernel  *KernelEvent      `json:"kernel"`
-	Known   uint64            `json:"known"`
-	Records map[string]uint64 `json:"records"`
-	Reasons map[string]uint64 `json:"reasons"`
-	Detail  string            `json:"detail"`
+	Where     string            `json:"where"`
+	Count     uint64            `json:"count"`
+	Bound     string            `json:"bound"`
+	From      Time              `json:"from"`
+	To        Time              `json:"to"`
+	Run       string            `json:"run"`
+	Kernel    *KernelEvent      `json:"kernel"`
+	Known     uint64            `json:"known"`
+	Records   map[string]uint64 `json:"records"`
+	Reasons   map[string]uint64 `json:"reasons"`
+	Fast      int64             `json:"fastpath_pkts"`
+	FastBytes int64             `json:"fastpath_bytes"`
+	Detail    string            `json:"detail"`
 }
 
 // ExperimentEvent is the object experiment.
@@ -350,6 +354,7 @@ func (e *Event) Tally() Tally {
 		t.Decisions = 1
 	case e.Flow != nil:
 		t.Counted = e.Flow.Counted
+		t.Fast.Packets, t.Fast.Bytes = e.Flow.FastCounted, e.Flow.FastCountedBytes
 	case e.Stats != nil:
 		for _, n := range e.Stats.Suppressed {
 			t.Suppressed += n
@@ -360,6 +365,7 @@ func (e *Event) Tally() Tally {
 		} else {
 			t.Upper = e.Gap.Count
 		}
+		t.Fast.Lost, t.Fast.LostBytes = e.Gap.Fast, e.Gap.FastBytes
 	}
 	return t
 }

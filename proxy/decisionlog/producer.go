@@ -77,6 +77,7 @@ type loss struct {
 	reasons  map[string]uint64 // decisions
 	exact    uint64            // messages that they explained
 	upper    uint64            // messages that lost gap records with an upper bound explained
+	fast     [2]int64          // packets and bytes of a fast path that they told of
 	from, to int64
 }
 
@@ -86,6 +87,12 @@ func (l *loss) add(r *Record) {
 		l.from = r.Time
 	}
 	l.to = max(l.to, r.Time)
+	switch {
+	case r.Event == EventFlow:
+		l.addFast(r.Flow.FastCounted)
+	case r.Event == EventGap && r.Gap != nil:
+		l.addFast(r.Gap.Fast)
+	}
 	if r.Event == EventDecision {
 		if l.reasons == nil {
 			l.reasons = make(map[string]uint64)
@@ -97,6 +104,11 @@ func (l *loss) add(r *Record) {
 		return
 	}
 	l.exact += r.Explains()
+}
+
+func (l *loss) addFast(n [2]int64) {
+	l.fast[0] += n[0]
+	l.fast[1] += n[1]
 }
 
 // total is the number of records lost.
@@ -123,6 +135,7 @@ func (l *loss) merge(o loss) {
 	}
 	l.exact += o.exact
 	l.upper += o.upper
+	l.addFast(o.fast)
 	if l.from == 0 || o.from < l.from {
 		l.from = o.from
 	}
@@ -135,7 +148,7 @@ func (l *loss) gaps(where string, now int64) []Record {
 	if l.total() == 0 {
 		return nil
 	}
-	exact := &Gap{Where: where, Count: l.exact, Bound: BoundExact, From: l.from, To: l.to}
+	exact := &Gap{Where: where, Count: l.exact, Bound: BoundExact, Fast: l.fast, From: l.from, To: l.to}
 	for e, n := range l.records {
 		if n > 0 {
 			exact.Records = append(exact.Records, Count{EventType(e).String(), n})

@@ -257,6 +257,7 @@ type Flow struct {
 	Fast        [2]uint64 // of Pkts, those that the fast path forwarded and the queue never saw
 	FastBytes   [2]uint64 // of Bytes, those of these packets
 	Counted     uint64    // queue messages explained by this record alone: since the flow's last record
+	FastCounted [2]int64  // packets and bytes of Fast and FastBytes that this record alone tells of; below zero where some are taken back
 	State       string
 	ConnState   string // Zeek's conn_state, for example S0, SF, RSTO
 	History     History
@@ -357,6 +358,7 @@ const (
 	GapRing     = "ring"      // record lost: the ring to the writer was full
 	GapDisk     = "disk"      // record lost: the disk refused it
 	GapCrash    = "crash"     // the process died
+	GapWorker   = "worker"    // a worker was replaced, and the records that it owed died with it
 
 	BoundExact   = "exact"
 	BoundUpper   = "upper"   // at most Count
@@ -368,12 +370,13 @@ type Gap struct {
 	Where    string
 	Count    uint64 // queue messages
 	Bound    string
-	From, To int64   // unix nanoseconds
-	Run      string  // the run that it belongs to, where that is not the file's
-	Kernel   Kernel  // crash: the counter of that run
-	Known    uint64  // crash: what that run's log explains
-	Records  []Count // lost records by event type
-	Reasons  []Count // lost decision records by reason
+	From, To int64    // unix nanoseconds
+	Run      string   // the run that it belongs to, where that is not the file's
+	Kernel   Kernel   // crash: the counter of that run
+	Known    uint64   // crash: what that run's log explains
+	Records  []Count  // lost records by event type
+	Reasons  []Count  // lost decision records by reason
+	Fast     [2]int64 // packets and bytes that the fast path let pass and that no flow record tells of
 	Detail   string
 }
 

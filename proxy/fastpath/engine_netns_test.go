@@ -302,7 +302,7 @@ func (w *twins) same() {
 	for i, e := range []*policy.Engine{w.all, w.rest} {
 		if found := e.Find(w.now, &w.tuple); found != nil {
 			c := *found
-			c.FastPackets, c.FastBytes, c.FastSlot, c.Counted = [2]uint64{}, [2]uint64{}, 0, 0
+			c.FastPackets, c.FastBytes, c.FastUntold, c.FastSlot, c.Counted = [2]uint64{}, [2]uint64{}, [2]int64{}, 0, 0
 			c.FastLook, c.FastEvery = 0, 0 // when the table asks the fast path
 			c.Flags &^= conntrack.EntryFastUntold
 			both[i] = &c

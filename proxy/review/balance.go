@@ -18,6 +18,7 @@ func (v *verifier) finish(s *runState) {
 	}
 	s.truth()
 	r.Status = s.status(r == v.rep.Runs[len(v.rep.Runs)-1])
+	r.FastPath = s.proveFast()
 	if len(r.Problems) > 0 {
 		r.Status = Mismatch
 		v.rep.OK = false

@@ -50,6 +50,7 @@ const (
 	DuplicateID  = "duplicate-id"  // two decisions, or two injected segments, with one id
 	NoCause      = "no-cause"      // an injected segment whose decision is not in the log
 	NoStart      = "no-start"      // a flow that ended without having begun
+	FastPath     = "fastpath"      // the fast path's counter, or a flow's, is not what flow records tell
 	maxPerRun    = 100             // problems kept per run; the rest is counted
 )
 
@@ -67,7 +68,8 @@ type Run struct {
 	Counter   uint64            `json:"counter"`
 	Messages  uint64            `json:"messages"` // counter - base
 	Explained decisionlog.Tally `json:"explained"`
-	Crash     uint64            `json:"crash_gap"` // written by a later run
+	Crash     uint64            `json:"crash_gap"`          // written by a later run
+	FastPath  *FastProof        `json:"fastpath,omitempty"` // nil: there was none, or nothing passed by it
 	CutLines  int               `json:"cut_lines"`
 	Problems  []Problem         `json:"problems"`
 	Further   int               `json:"further_problems,omitempty"`
@@ -155,6 +157,7 @@ func (r *Run) text(b *strings.Builder) {
 		line("crash gap", r.Crash, map[bool]string{true: "  (at least)", false: "  (at most)"}[r.state.crashUnknown])
 	}
 	line("explained", r.Explained.Sum()+r.Crash, "  "+string(r.Status))
+	r.FastPath.text(line)
 	if r.CutLines > 0 {
 		line("lines cut by a crash", uint64(r.CutLines), "")
 	}

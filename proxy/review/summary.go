@@ -15,7 +15,7 @@ import (
 
 // Summary is Verify's report as the index knows it, without reading the log: the same sums, and the same status unless a run has one of
 // those problems that only reading every record shows (an id that is there twice, a cause or a flow's beginning that is missing, a last
-// file whose lines are fewer than its trailer knows). It reads each file's first line, and of each run the last stats record.
+// file whose lines are fewer than its trailer knows, packets of the fast path that no flow record tells of). It reads each file's first line, and of each run the last stats record.
 func Summary(ctx context.Context, x *index.Index, dir string) (*Report, error) {
 	files, err := x.Files(ctx)
 	if err != nil {
@@ -77,6 +77,7 @@ func (s *summary) file(f *index.File, last *decisionlog.Event) error {
 	e, err := s.x.Event(s.ctx, index.Cursor{Stem: stem(f.Path)})
 	if err == nil && e.Header != nil {
 		s.header(e)
+		s.cur.unread = true
 	}
 	if s.cur == nil {
 		if f.Lines > 0 {

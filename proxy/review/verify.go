@@ -25,6 +25,10 @@ type runState struct {
 	crashKernel   *decisionlog.KernelEvent
 	lostDecisions bool // some records were lost: a cause may be among them (those of suppressed decisions are not written)
 	lostFlows     bool
+	fast          *decisionlog.FastPathStatsEvent // of the last stats record
+	parts         []Problem                       // of flows whose records do not add up; lost ones excuse them
+	totals        map[uint64]fastTotals           // of flows that go on: what their last record told of it in all
+	unread        bool                            // flow records are not read
 	bad           []Problem
 }
 
@@ -114,7 +118,7 @@ func (v *verifier) header(e *decisionlog.Event) {
 	if s == nil {
 		r := &Run{Run: h.Run, Version: h.Version, Started: h.Started, Last: e.Timestamp, Explained: h.Before, Partial: h.FileSeq > 1,
 			End: "none", Truth: TruthNone, Problems: []Problem{}}
-		s = &runState{run: r, flows: make(map[uint64]struct{})}
+		s = &runState{run: r, flows: make(map[uint64]struct{}), totals: make(map[uint64]fastTotals)}
 		r.state = s
 		v.byID[h.Run] = s
 		v.rep.Runs = append(v.rep.Runs, r)
@@ -135,15 +139,23 @@ func (v *verifier) header(e *decisionlog.Event) {
 // compare holds what was read of the run against what its writer had written.
 func (s *runState) compare(e *decisionlog.Event, want decisionlog.Tally, who string) {
 	got := s.run.Explained
+	if s.unread {
+		got.Fast, want.Fast = decisionlog.FastTally{}, decisionlog.FastTally{}
+	}
 	if got == want {
 		return
 	}
 	detail := fmt.Sprintf("%s knows other sums than its lines give:", who)
 	for _, f := range []struct {
 		name      string
-		got, want uint64
-	}{{"records", got.Records, want.Records}, {"decisions", got.Decisions, want.Decisions}, {"counted", got.Counted, want.Counted},
-		{"suppressed", got.Suppressed, want.Suppressed}, {"gaps", got.Gaps, want.Gaps}, {"upper", got.Upper, want.Upper}} {
+		got, want int64
+	}{
+		{"records", int64(got.Records), int64(want.Records)}, {"decisions", int64(got.Decisions), int64(want.Decisions)},
+		{"counted", int64(got.Counted), int64(want.Counted)}, {"suppressed", int64(got.Suppressed), int64(want.Suppressed)},
+		{"gaps", int64(got.Gaps), int64(want.Gaps)}, {"upper", int64(got.Upper), int64(want.Upper)},
+		{"fast path packets", got.Fast.Packets, want.Fast.Packets}, {"fast path bytes", got.Fast.Bytes, want.Fast.Bytes},
+		{"fast path packets in gaps", got.Fast.Lost, want.Fast.Lost}, {"fast path bytes in gaps", got.Fast.LostBytes, want.Fast.LostBytes},
+	} {
 		if f.got != f.want {
 			detail += fmt.Sprintf(" %s %d instead of %d;", f.name, f.got, f.want)
 		}
@@ -161,6 +173,7 @@ func (s *runState) kernel(k *decisionlog.KernelEvent) {
 func (s *runState) stats(st *decisionlog.StatsEvent) {
 	s.kernel(st.Kernel)
 	s.received, s.hasReceived = st.Received, true
+	s.fast = st.FastPath
 	if st.Final {
 		s.run.End = "final"
 	}
@@ -180,6 +193,7 @@ func (s *runState) inject(e *decisionlog.Event) {
 }
 
 func (s *runState) flow(e *decisionlog.Event) {
+	s.fastOf(e)
 	switch e.Flow.Event {
 	case "new":
 		s.flows[e.FlowID] = struct{}{}
