@@ -15,7 +15,7 @@ const (
 	flowSize     = 2*16 + 2*2 + 2*8 + 5*8 + 2*sideSize + (8 + 2*4 + 2 + 1 + 2 + 1) + measuresSize + 4 + 2 + 2 + 2*2 + 2*2 + 6 + len(conntrack.Entry{}.History)
 )
 
-// appendFlow encodes a saved entry; set is the number of its timeouts in the file. Epoch, Rule, Timers, Counted and FastSlot mean nothing
+// appendFlow encodes a saved entry; set is the number of its timeouts in the file. Epoch, Rule, Timers, Counted, FastUntold and FastSlot mean nothing
 // outside the engine that the entry comes from.
 func appendFlow(b []byte, e *conntrack.Entry, set uint16) []byte {
 	le := binary.LittleEndian

@@ -100,7 +100,7 @@ func TestStateRoundTrip(t *testing.T) {
 	}
 	for i := range flows {
 		want := flows[i]
-		want.Entry.Epoch, want.Entry.Timers, want.Entry.Counted, want.Entry.Rule, want.Entry.FastSlot = 0, 0, 0, -1, 0
+		want.Entry.Epoch, want.Entry.Timers, want.Entry.Counted, want.Entry.Rule, want.Entry.FastSlot, want.Entry.FastUntold = 0, 0, 0, -1, 0, [2]int64{}
 		want.Entry.FastLook, want.Entry.FastEvery = 0, 0
 		want.Entry.Wake, want.Entry.Lead, want.Entry.Answered, want.Entry.Probe = 0, 0, 0, conntrack.Probe{} // asked anew after a restore
 		if !reflect.DeepEqual(st.Flows[i], want) {
