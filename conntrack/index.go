@@ -36,11 +36,13 @@ type index struct {
 	key       [4]uint64
 	depth     uint8    // bits of the hash that the directory goes by
 	directory []uint32 // number of the segment
-	blocks    []*[blockSegments]segment
+	blocks    []*IndexPiece
+	memory    Memory
 	info      []segmentInfo // by number
 }
 
-func (x *index) init(seed uint64) {
+func (x *index) init(seed uint64, m Memory) {
+	x.memory = m
 	for i := range x.key { // splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014)
 		seed += 0x9e3779b97f4a7c15
 		z := (seed ^ seed>>30) * 0xbf58476d1ce4e5b9
@@ -53,7 +55,7 @@ func (x *index) init(seed uint64) {
 func (x *index) newSegment(depth uint8) uint32 {
 	n := uint32(len(x.info))
 	if n%blockSegments == 0 {
-		x.blocks = append(x.blocks, new([blockSegments]segment))
+		x.blocks = append(x.blocks, orHeap(x.memory.Index()))
 	}
 	x.info = append(x.info, segmentInfo{depth: depth})
 	return n
@@ -140,20 +142,34 @@ const (
 	lows4 = 0x7f7f7f7f
 )
 
-// match returns a set of the slots whose tag is tag: bit 7 of a byte each.
-func (b *bucket) match(tag uint8) (first uint64, rest uint32) {
+// match returns the set of the slots whose tag is tag, for slotOf: bit 8n for slot n up to 7, bit 8n+1 for slot 8+n.
+func (b *bucket) match(tag uint8) (set uint64) {
 	x, y := b.tags^ones*uint64(tag), b.more^ones4*uint32(tag)
-	return ^(x&lows + lows | x | lows), ^(y&lows4 + lows4 | y | lows4)
+	return ^(x&lows+lows|x|lows)>>7 | uint64(^(y&lows4+lows4|y|lows4))>>6
 }
 
-// first returns the place in the first slot whose tag is tag.
-func (b *bucket) first(tag uint8) (int32, bool) {
-	if first, rest := b.match(tag); first != 0 {
-		return b.place[bits.TrailingZeros64(first)/8], true
-	} else if rest != 0 {
-		return b.place[8+bits.TrailingZeros32(rest)/8], true
+// slotOf returns the first slot of a set that is not empty.
+func slotOf(set uint64) int {
+	at := bits.TrailingZeros64(set)
+	return at>>3 | at&1<<3
+}
+
+// setTag sets the tag of a slot whose tag is 0.
+func (b *bucket) setTag(slot int, tag uint8) {
+	if slot < 8 {
+		b.tags |= uint64(tag) << (8 * slot)
+	} else {
+		b.more |= uint32(tag) << (8 * (slot - 8))
 	}
-	return none, false
+}
+
+// free makes a slot a free one.
+func (b *bucket) free(slot int) {
+	if slot < 8 {
+		b.tags &^= 0xff << (8 * slot)
+	} else {
+		b.more &^= 0xff << (8 * (slot - 8))
+	}
 }
 
 // find returns the place of the entry of a tuple, whose name is n; none for none.
@@ -163,14 +179,8 @@ func (t *Table) find(tu *Tuple, n *name) int32 {
 	at, tag := home(n.hash)
 	for range segmentBuckets {
 		b := &seg[at]
-		first, rest := b.match(tag)
-		for ; first != 0; first &= first - 1 {
-			if i := b.place[bits.TrailingZeros64(first)/8]; t.is(i, tu, n) {
-				return i
-			}
-		}
-		for ; rest != 0; rest &= rest - 1 {
-			if i := b.place[8+bits.TrailingZeros32(rest)/8]; t.is(i, tu, n) {
+		for set := b.match(tag); set != 0; set &= set - 1 {
+			if i := b.place[slotOf(set)]; t.is(i, tu, n) {
 				return i
 			}
 		}
@@ -199,10 +209,16 @@ func (t *Table) is(i int32, tu *Tuple, n *name) bool {
 	return there && p.src == src && p.dst == dst || back && p.src == dst && p.dst == src
 }
 
-// near reads the bucket of a hash.
-func (x *index) near(hash uint64) uint64 {
+// bucket returns the bucket of a hash.
+func (x *index) bucket(hash uint64) *bucket {
 	at, _ := home(hash)
-	return x.segment(x.number(hash))[at].tags
+	return &x.segment(x.number(hash))[at]
+}
+
+// after returns the bucket in which what does not fit the bucket of a hash is looked for first.
+func (x *index) after(hash uint64) *bucket {
+	at, _ := home(hash)
+	return &x.segment(x.number(hash))[(at+1)%segmentBuckets]
 }
 
 // enter makes the index find entry i, whose tuple is not in it.
@@ -223,15 +239,10 @@ func (x *index) put(n uint32, hash uint64, i int32) {
 	at, tag := home(hash)
 	for {
 		b := &seg[at]
-		if first, rest := b.match(0); first != 0 {
-			slot := bits.TrailingZeros64(first) / 8
-			b.tags |= uint64(tag) << (8 * slot)
+		if set := b.match(0); set != 0 {
+			slot := slotOf(set)
+			b.setTag(slot, tag)
 			b.place[slot] = i
-			return
-		} else if rest != 0 {
-			slot := bits.TrailingZeros32(rest) / 8
-			b.more |= uint32(tag) << (8 * slot)
-			b.place[8+slot] = i
 			return
 		}
 		b.over++
@@ -248,16 +259,9 @@ func (t *Table) withdraw(i int32) {
 	at, tag := home(hash)
 	for range segmentBuckets {
 		b := &seg[at]
-		first, rest := b.match(tag)
-		for ; first != 0; first &= first - 1 {
-			if slot := bits.TrailingZeros64(first) / 8; b.place[slot] == i {
-				b.tags &^= 0xff << (8 * slot)
-				return
-			}
-		}
-		for ; rest != 0; rest &= rest - 1 {
-			if slot := bits.TrailingZeros32(rest) / 8; b.place[8+slot] == i {
-				b.more &^= 0xff << (8 * slot)
+		for set := b.match(tag); set != 0; set &= set - 1 {
+			if slot := slotOf(set); b.place[slot] == i {
+				b.free(slot)
 				return
 			}
 		}

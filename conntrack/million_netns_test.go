@@ -4,15 +4,15 @@ package conntrack
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"halfopen/proxy/hugepage"
 )
 
 // TestTenMillionFlows holds the table to what it promises at ten million connections, each with a finished handshake, data of both ends, and
@@ -23,10 +23,11 @@ func TestTenMillionFlows(t *testing.T) {
 	const flows = 10_000_000
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if *huge {
-		hugePages(t, 2<<30)
+	cfg := Config{Max: flows, MaxEmbryonic: flows, Seed: 99, Ended: func(*Entry, EndReason, Instant) {}}
+	if !*onHeap {
+		cfg.Memory = arenaMemory{hugepage.New(hugepage.Config{Failed: func(err error) { t.Error(err) }})}
 	}
-	tb := NewTable(Config{Max: flows, MaxEmbryonic: flows, Seed: 99, Ended: func(*Entry, EndReason, Instant) {}})
+	tb := NewTable(cfg)
 	p := &Params{Timeouts: testTimeouts(), Rule: -1, Check: SeqKernel}
 	rules := &Rules{Check: SeqKernel}
 	en := ends{"10.0.0.1:1", "10.0.0.2:2", 1000, 5000}
@@ -65,15 +66,14 @@ func TestTenMillionFlows(t *testing.T) {
 		t.Errorf("growth stalled for %v", longest)
 	}
 	runtime.GC()
-	resident, heap := residentBytes(t), liveHeap()
-	t.Logf("%d MB resident, %.1f bytes a flow in the heap; extras %d, whole %d, profiles %d", resident/1e6, float64(heap)/flows, inUse(&tb.extras), inUse(&tb.whole), len(tb.profiles.number))
+	resident, heap := residentBytes(t), int64(liveHeap())
+	t.Logf("%d MB resident, %.1f bytes a flow; %d MB of it outside the heap, %d MB of that on huge pages; extras %d, whole %d, profiles %d", resident/1e6, float64(heap+hugepage.Total())/flows, hugepage.Total()/1e6, hugeBytes(t)/1e6, inUse(&tb.extras), inUse(&tb.whole), len(tb.profiles.number))
 	if resident > 1600e6 {
 		t.Errorf("%d bytes resident", resident)
 	}
 	read := reads(tb)
 	hits, misses, opened := lookups(tb, 0, flows, false), lookups(tb, flows, flows, false), lookups(tb, 0, flows, true)
-	t.Logf("look-up: hit %v, miss %v, with the entry laid open %v; a read of memory %v; huge pages %q, advised: %v", hits, misses, opened, read,
-		hugePagesMode(), *huge)
+	t.Logf("look-up: hit %v, miss %v, with the entry laid open %v; a read of memory %v; huge pages %q", hits, misses, opened, read, hugePagesMode())
 	if hits > 250*time.Nanosecond && hits > 3*read {
 		t.Errorf("a look-up takes %v, a read of memory %v", hits, read)
 	}
@@ -108,20 +108,17 @@ func reads(tb *Table) time.Duration {
 	return (busy() - start) / n
 }
 
-// huge makes the test's heap one of huge pages, as Linux does with each where /sys/kernel/mm/transparent_hugepage/enabled is "always".
-var huge = flag.Bool("huge", false, "TestTenMillionFlows: back the heap with huge pages")
+// onHeap leaves the table in Go's heap, whose pages are small where the kernel gives huge ones only to those who ask.
+var onHeap = flag.Bool("heap", false, "TestTenMillionFlows: the table in Go's heap")
 
-// hugePages maps n bytes of heap that the kernel is asked to back with huge pages, and frees them for what comes.
-func hugePages(t *testing.T, n int) {
-	b := make([]byte, n)
-	page := os.Getpagesize()
-	skip := page - int(uintptr(unsafe.Pointer(&b[0]))%uintptr(page))
-	if err := unix.Madvise(b[skip:skip+(n-skip)/page*page], unix.MADV_HUGEPAGE); err != nil {
-		t.Fatal(err)
-	}
-	b = nil
-	runtime.GC()
-}
+// arenaMemory is a table's memory as a gateway provides it.
+type arenaMemory struct{ *hugepage.Arena }
+
+func (m arenaMemory) Flows() *FlowPiece      { return hugepage.Take[FlowPiece](m.Arena) }
+func (m arenaMemory) Prefixes() *PrefixPiece { return hugepage.Take[PrefixPiece](m.Arena) }
+func (m arenaMemory) Index() *IndexPiece     { return hugepage.Take[IndexPiece](m.Arena) }
+func (m arenaMemory) Timers() *TimerPiece    { return hugepage.Take[TimerPiece](m.Arena) }
+func (m arenaMemory) Extras() *ExtrasPiece   { return hugepage.Take[ExtrasPiece](m.Arena) }
 
 func hugePagesMode() string {
 	b, _ := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -157,6 +154,20 @@ func lookups(tb *Table, from, n int, open bool) time.Duration {
 		spent += busy() - start
 	}
 	return spent / (batches * time.Duration(len(segs)))
+}
+
+// hugeBytes returns how much memory the process has on huge pages.
+func hugeBytes(t *testing.T) (n int) {
+	b, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if _, err := fmt.Sscanf(line, "AnonHugePages: %d kB", &n); err == nil {
+			return n << 10
+		}
+	}
+	return 0
 }
 
 // residentBytes returns the memory that the process holds.

@@ -8,6 +8,7 @@ const (
 // pool holds values by number, without pointers to them, in pieces that never move.
 type pool[T any] struct {
 	pieces []*poolPiece[T]
+	piece  func() *poolPiece[T] // as of a Memory; nil for the heap
 	used   uint32
 	free   uint32 // the last that was put back, plus one; 0 for none
 }
@@ -27,7 +28,11 @@ func (p *pool[T]) take() uint32 {
 		return i
 	}
 	if p.used == uint32(len(p.pieces))*poolSize {
-		p.pieces = append(p.pieces, new(poolPiece[T]))
+		var piece *poolPiece[T]
+		if p.piece != nil {
+			piece = p.piece()
+		}
+		p.pieces = append(p.pieces, orHeap(piece))
 	}
 	p.used++
 	return p.used - 1

@@ -12,8 +12,8 @@ const (
 	chunkSize = 1 << chunkBits
 )
 
-// chunk holds the flows of one family.
-type chunk struct {
+// FlowPiece holds the records of flows of one family.
+type FlowPiece struct {
 	record [chunkSize]record
 	link   [chunkSize]link
 }

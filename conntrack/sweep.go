@@ -51,13 +51,18 @@ func (t *Table) ripe(e *Entry, now Instant) bool {
 // near reads what a sweep through a block of timers is about to need, so that the processor waits for all of it at once and not for one
 // after the other.
 func (t *Table) near(b *timers) {
+	var buckets [blockTimers]*bucket
 	sum := uint64(0)
-	for _, i := range b.place[:b.n] {
+	places := b.place[:b.n]
+	for _, i := range places {
 		r := t.record(i)
 		sum += r.id + uint64(r.sides[1].isn) + uint64(t.link(i).timer)
 	}
-	for _, i := range b.place[:b.n] {
-		sum += t.index.near(t.hashOf(i))
+	for n, i := range places {
+		buckets[n] = t.index.bucket(t.hashOf(i))
+	}
+	for _, b := range buckets[:len(places)] {
+		sum += b.tags
 	}
 	t.sum = sum // so that the reads are not taken for useless
 }

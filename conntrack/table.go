@@ -15,6 +15,8 @@ type Config struct {
 	// or [Never]; or with a reason that the entry ends. It may write the entry's Probe and nothing else, and must not call the
 	// table. A probe whose Until has come is forgotten after the call. Nil: no entry wakes.
 	Woken func(e *Entry, at Instant) (next Instant, end EndReason)
+	// Memory is where the table's large arrays come from. It is this table's alone. Nil: Go's heap.
+	Memory Memory
 	// FirstID is the first flow id; 51 bits are used. A random one keeps the ids of two runs apart. 0 means 1.
 	FirstID uint64
 	// Seed keys the hash by which entries are found. Who can choose tuples and knows it can make look-ups slow, so a gateway's is
@@ -30,11 +32,11 @@ type Table struct {
 	cfg       Config
 	n         int
 	index     index
-	chunks    []*chunk
-	wide      []*[chunkSize]prefix // by chunk; nil for one of IPv4 flows
-	fresh     [2]int32             // the next place that was never taken, by family; none if the last chunk is full
-	free      [2]int32             // free places, chained by link.next, by family
-	top       int                  // places below it were taken at some time
+	chunks    []*FlowPiece
+	wide      []*PrefixPiece // by chunk; nil for one of IPv4 flows
+	fresh     [2]int32       // the next place that was never taken, by family; none if the last chunk is full
+	free      [2]int32       // free places, chained by link.next, by family
+	top       int            // places below it were taken at some time
 	desk      desk
 	profiles  profiles
 	histories histories
@@ -64,7 +66,9 @@ func NewTable(cfg Config) *Table {
 	for i := range t.lists {
 		t.lists[i] = list{none, none}
 	}
-	t.index.init(cfg.Seed)
+	t.index.init(cfg.Seed, cfg.Memory)
+	t.wheel.blocks.piece = cfg.Memory.Timers
+	t.extras.piece = cfg.Memory.Extras
 	t.desk.init(cfg.Max)
 	t.profiles.init()
 	t.histories.init()
@@ -74,13 +78,16 @@ func NewTable(cfg Config) *Table {
 	return t
 }
 
-// normalise puts the bounds on entries into their ranges.
+// normalise puts the bounds on entries into their ranges, and the heap where no other memory is.
 func (c *Config) normalise() {
 	c.Max = min(max(c.Max, 1), 1<<30)
 	if c.MaxEmbryonic < 1 {
 		c.MaxEmbryonic = max(c.Max/2, 1)
 	}
 	c.MaxEmbryonic = min(c.MaxEmbryonic, c.Max)
+	if c.Memory == nil {
+		c.Memory = heap{}
+	}
 }
 
 // Len returns the number of entries, expired ones that were not swept yet included.
@@ -165,10 +172,10 @@ func (t *Table) alloc(tu *Tuple) *Entry {
 
 // grow adds a chunk. What is there stays where it is.
 func (t *Table) grow(family int) {
-	t.chunks = append(t.chunks, new(chunk))
-	var w *[chunkSize]prefix
+	t.chunks = append(t.chunks, orHeap(t.cfg.Memory.Flows()))
+	var w *PrefixPiece
 	if family == 1 {
-		w = new([chunkSize]prefix)
+		w = orHeap(t.cfg.Memory.Prefixes())
 	}
 	t.wide = append(t.wide, w)
 }

@@ -16,6 +16,8 @@ type EngineConfig struct {
 	FirstID uint64
 	// Seed keys the hash by which connections are found; a random one keeps whoever chooses tuples from choosing slow ones.
 	Seed uint64
+	// Memory is where the connection table takes its large arrays from. It is this engine's alone. Nil: Go's heap.
+	Memory conntrack.Memory
 	// MaxHolds bounds the segments held at a time; 0 means [DefaultHolds].
 	MaxHolds int
 	// Fast is asked what it has seen of connections on a fast path. Nil: the engine sees everything itself.
@@ -63,7 +65,7 @@ func NewEngine(cfg EngineConfig) *Engine {
 	e.holds.init(cfg.MaxHolds)
 	l := cfg.Policy.Limits()
 	e.table = conntrack.NewTable(conntrack.Config{Max: l.Flows, MaxEmbryonic: l.Embryonic, Tombstones: l.Tombstones, MaxPerSource: l.PerSource,
-		FirstID: cfg.FirstID, Seed: cfg.Seed, Ended: e.ended, Fast: cfg.Fast, Woken: e.woken})
+		FirstID: cfg.FirstID, Seed: cfg.Seed, Ended: e.ended, Fast: cfg.Fast, Woken: e.woken, Memory: cfg.Memory})
 	return e
 }
 

@@ -259,7 +259,8 @@ const headerBytes = 256
 
 // arm gives the worker its engine, and its shadows: with --dry-run the policy under trial is the first.
 func (g *Gateway) arm(w *Worker, fresh bool) {
-	cfg := policy.EngineConfig{Policy: g.pol, Start: g.clock.Now(), NoAdopt: fresh, FirstID: rand.Uint64() >> 14, Seed: rand.Uint64()}
+	cfg := policy.EngineConfig{Policy: g.pol, Start: g.clock.Now(), NoAdopt: fresh, FirstID: rand.Uint64() >> 14, Seed: rand.Uint64(),
+		Memory: g.shared.tableMemory()}
 	pol, pols := g.pol, g.shadows
 	if g.cfg.DryRun {
 		pols = append([]*policy.Policy{g.pol}, pols...)
@@ -292,6 +293,9 @@ func (w *Worker) equip(pol *policy.Policy, shadows []*policy.Policy, trial bool,
 	names := shadowNames(shadows)
 	for i, p := range shadows {
 		cfg.Policy, cfg.Arms, cfg.Fast = p, policy.Arms{}, nil
+		if cfg.Memory != nil {
+			cfg.Memory = w.shared.tableMemory()
+		}
 		list = append(list, newShadow(i, names[i], trial && i == 0, cfg))
 	}
 	if trial {

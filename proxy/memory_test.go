@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"runtime/debug"
 	"testing"
 )
@@ -34,13 +35,33 @@ func TestCollectorIsTheOperators(t *testing.T) {
 	t.Setenv("GOGC", "77")
 	c := newPacer()
 	c.percent = 0 // whatever is right is a change
-	c.pace()
+	c.pace(0)
 	if c.percent != 0 {
 		t.Errorf("set to %d", c.percent)
 	}
 	c.off = false
-	c.pace()
+	c.pace(0)
 	if p := debug.SetGCPercent(100); p != c.percent || p < minPercent {
 		t.Errorf("set to %d, is %d", c.percent, p)
+	}
+}
+
+// TestLimitIsTheOperators: GOMEMLIMIT is of all memory, the tables' outside the heap included; without one nothing is set.
+func TestLimitIsTheOperators(t *testing.T) {
+	was := debug.SetMemoryLimit(1 << 40)
+	t.Cleanup(func() { debug.SetMemoryLimit(was) })
+	t.Setenv("GOGC", "100")
+	c := newPacer()
+	for _, step := range []struct{ outside, want int64 }{{0, 1 << 40}, {1 << 38, 3 << 38}, {1<<38 + 1<<30, 3 << 38}, {1 << 41, 1 << 38}, {0, 1 << 40}} {
+		c.pace(step.outside)
+		if got := debug.SetMemoryLimit(-1); got != step.want {
+			t.Errorf("%d bytes outside: limit %d, want %d", step.outside, got, step.want)
+		}
+	}
+	debug.SetMemoryLimit(math.MaxInt64)
+	c = newPacer()
+	c.pace(1 << 38)
+	if got := debug.SetMemoryLimit(-1); got != math.MaxInt64 {
+		t.Errorf("no limit was asked for: %d", got)
 	}
 }

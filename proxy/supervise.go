@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"halfopen/conntrack"
+	"halfopen/proxy/hugepage"
 )
 
 const (
@@ -32,7 +33,7 @@ func (g *Gateway) supervise(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		memory.pace()
+		memory.pace(hugepage.Total())
 		g.lookAtFast()
 		served := g.watch()
 		c := g.balance(ctx)

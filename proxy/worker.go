@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 
 	"halfopen/conntrack"
@@ -83,8 +84,9 @@ type shared struct {
 	flowEvents *fanout
 	pending    *Pending
 	slog       *slog.Logger
-	failClosed bool // what is held when the gateway stops is dropped
-	alert      bool // workers may keep their place in Go's scheduler while they wait; set before they start
+	noHuge     sync.Once // says that tables have no memory of their own
+	failClosed bool      // what is held when the gateway stops is dropped
+	alert      bool      // workers may keep their place in Go's scheduler while they wait; set before they start
 }
 
 // call is an administrative function to be run between two batches.

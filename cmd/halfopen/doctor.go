@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"halfopen/proxy/fastpath"
+	"halfopen/proxy/hugepage"
 	"halfopen/proxy/nfqueue"
 )
 
@@ -28,6 +29,7 @@ func newDoctorCmd() *cobra.Command {
 			for _, a := range fastpath.Probe() {
 				report.Add(a.Name, a.OK, a.Found, a.Means)
 			}
+			report.Add(hugepage.Probe())
 			if err := printReport(c, &report, asJSON); err != nil {
 				return err
 			}
