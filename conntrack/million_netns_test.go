@@ -25,7 +25,7 @@ func TestTenMillionFlows(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	cfg := Config{Max: flows, MaxEmbryonic: flows, Seed: 99, Ended: func(*Entry, EndReason, Instant) {}}
 	if !*onHeap {
-		cfg.Memory = arenaMemory{hugepage.New(hugepage.Config{Failed: func(err error) { t.Error(err) }})}
+		cfg.Memory = newArenaMemory(func(err error) { t.Error(err) })
 	}
 	tb := NewTable(cfg)
 	p := &Params{Timeouts: testTimeouts(), Rule: -1, Check: SeqKernel}
@@ -110,15 +110,6 @@ func reads(tb *Table) time.Duration {
 
 // onHeap leaves the table in Go's heap, whose pages are small where the kernel gives huge ones only to those who ask.
 var onHeap = flag.Bool("heap", false, "TestTenMillionFlows: the table in Go's heap")
-
-// arenaMemory is a table's memory as a gateway provides it.
-type arenaMemory struct{ *hugepage.Arena }
-
-func (m arenaMemory) Flows() *FlowPiece      { return hugepage.Take[FlowPiece](m.Arena) }
-func (m arenaMemory) Prefixes() *PrefixPiece { return hugepage.Take[PrefixPiece](m.Arena) }
-func (m arenaMemory) Index() *IndexPiece     { return hugepage.Take[IndexPiece](m.Arena) }
-func (m arenaMemory) Timers() *TimerPiece    { return hugepage.Take[TimerPiece](m.Arena) }
-func (m arenaMemory) Extras() *ExtrasPiece   { return hugepage.Take[ExtrasPiece](m.Arena) }
 
 func hugePagesMode() string {
 	b, _ := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
