@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	pageSize   = 2 << 20  // of a huge page; where they are larger (arm64 with pages of 64 KB) the kernel uses what fits
+	pageSize   = 2 << 20  // of a huge page; where they are larger (arm64 with pages of 64 KB) there are none for us
 	regionSize = 64 << 20 // of address space that is reserved at a time
 	alignment  = 128
 	// minLead and maxLead bound how many bytes are kept ready: a part of what is in use, in whole pages.
