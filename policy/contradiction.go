@@ -147,12 +147,12 @@ func effectsOn(f ct.Finding, a *Action) []ct.Effect {
 	}
 	if !tracked(f) {
 		switch {
-		case dropped(a) && (f.Base() == ct.New || slices.Contains(findingsOf("mid-stream"), f)):
+		case dropped(a) && (f.Base() == ct.New || slices.Contains(midStream, f)):
 			return []ct.Effect{ct.Keep, ct.Deny}
 		case dropped(a):
 		case f.Base() == ct.New:
 			return []ct.Effect{ct.Create, ct.Keep}
-		case f == ct.Adopted || slices.Contains(findingsOf("mid-stream"), f):
+		case f == ct.Adopted || slices.Contains(midStream, f):
 			return []ct.Effect{ct.CreateLiberal, ct.Keep}
 		}
 		return []ct.Effect{ct.Keep}

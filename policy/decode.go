@@ -147,7 +147,7 @@ func (d *decoder) count(n *node, k *key) *int64 {
 // file decodes a whole document.
 func (d *decoder) file(root *node) *Spec {
 	s := &Spec{Name: d.src.name, src: d.src}
-	d.section(root, "the policy", fileKeys(), func(k *key, e *entry) { d.fileKey(s, k, e) })
+	d.section(root, "the policy", keysOfFile, func(k *key, e *entry) { d.fileKey(s, k, e) })
 	return s
 }
 

@@ -370,7 +370,9 @@ func TestInterleaving(t *testing.T) {
 
 func interleaving(t *testing.T, p *Policy, seeds uint64) {
 	t.Helper()
-	p.limits = Limits{Flows: 100, Embryonic: 100, Tombstones: 100}
+	bounded := *p
+	bounded.limits = Limits{Flows: 100, Embryonic: 100, Tombstones: 100}
+	p = &bounded
 	one := func(rng *rand.Rand, port uint16) (segs []conntrack.Segment) {
 		g := traffic{next: func() byte { return byte(rng.Uint32()) }}
 		for range 60 {

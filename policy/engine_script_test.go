@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -263,10 +264,29 @@ func (x *script) advance() string {
 // policyOf compiles the text of a policy file.
 func policyOf(t testing.TB, text string) *Policy {
 	t.Helper()
-	p, problems := Load("test.yaml", []byte(text), os.ReadFile)
-	if p == nil {
-		t.Fatalf("%v in\n%s", problems, text)
+	return once(t, text, func() (*Policy, error) {
+		p, problems := Load("test.yaml", []byte(text), os.ReadFile)
+		if p == nil {
+			return nil, fmt.Errorf("%v in\n%s", problems, text)
+		}
+		return p, nil
+	})
+}
+
+// compiled are the policies that tests have asked for by name or text. Nothing changes a policy once it is made.
+var compiled sync.Map
+
+// once compiles what a test asks for, unless another did already.
+func once(t testing.TB, what string, compile func() (*Policy, error)) *Policy {
+	t.Helper()
+	if p, ok := compiled.Load(what); ok {
+		return p.(*Policy)
 	}
+	p, err := compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled.Store(what, p)
 	return p
 }
 

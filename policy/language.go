@@ -68,6 +68,15 @@ func effectKeywords() []string {
 	return words
 }
 
+// The keys that every file and each of its options is read by, and the findings of groups, are made once.
+var (
+	keysOfFile   = fileKeys()
+	keysOfOption = optionKeys()
+	keysOfPiece  = pieceKeys()
+	allGroups    = groups()
+	midStream    = findingsOf("mid-stream")
+)
+
 // fileKeys returns the keys of a policy file.
 func fileKeys() []key {
 	return []key{
@@ -226,7 +235,7 @@ func findingsOf(word string) []conntrack.Finding {
 	if f, ok := conntrack.FindingByWord(word); ok {
 		return kinds(f)
 	}
-	for _, g := range groups() {
+	for _, g := range allGroups {
 		if g.word == word {
 			return g.findings
 		}

@@ -101,7 +101,7 @@ func (d *decoder) options(n *node, s *Spec) {
 func (d *decoder) option(def *entry) OptionSpec {
 	o := OptionSpec{Name: def.key, at: def.at}
 	var at position // of the default
-	d.section(def.value, "the option "+def.key, optionKeys(), func(k *key, e *entry) {
+	d.section(def.value, "the option "+def.key, keysOfOption, func(k *key, e *entry) {
 		switch k.name {
 		case "meaning":
 			o.Meaning = oneLine(d.text(e.value, "a text"))
@@ -111,7 +111,7 @@ func (d *decoder) option(def *entry) OptionSpec {
 			d.optionValues(e.value, &o)
 		}
 	})
-	for _, k := range optionKeys() {
+	for _, k := range keysOfOption {
 		if def.value.find(k.name) == nil {
 			d.problem(def.at, "the option "+quote(o.Name)+" without "+k.name, k.name+": "+k.meaning)
 		}
@@ -138,7 +138,7 @@ func (d *decoder) optionValues(n *node, o *OptionSpec) {
 			continue
 		}
 		v := OptionValueSpec{Word: e.key, text: d.src.comment(e.at.line), Then: &Spec{Name: d.src.name, src: d.src}}
-		d.section(e.value, fmt.Sprintf("the value %s of the option %s", e.key, o.Name), pieceKeys(), func(k *key, e *entry) { d.fileKey(v.Then, k, e) })
+		d.section(e.value, fmt.Sprintf("the value %s of the option %s", e.key, o.Name), keysOfPiece, func(k *key, e *entry) { d.fileKey(v.Then, k, e) })
 		for key, note := range v.Then.notes {
 			note.Option = o.Name + "=" + v.Word
 			note.Text = strings.TrimPrefix(note.Text+"; option "+note.Option, "; ")

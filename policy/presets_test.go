@@ -12,11 +12,7 @@ import (
 // load compiles a preset.
 func load(t testing.TB, name string) *Policy {
 	t.Helper()
-	p, err := Open(name, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return once(t, name, func() (*Policy, error) { return Open(name, nil) })
 }
 
 // TestPresetValues holds the presets to what their sources say.

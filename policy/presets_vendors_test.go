@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -188,11 +189,13 @@ func TestVendorOptions(t *testing.T) {
 // optioned opens a preset with choices.
 func optioned(t testing.TB, ref string) *Policy {
 	t.Helper()
-	p, problems, ok := OpenPreset(ref)
-	if !ok || p == nil {
-		t.Fatalf("%s: %v", ref, problems)
-	}
-	return p
+	return once(t, "preset "+ref, func() (*Policy, error) {
+		p, problems, ok := OpenPreset(ref)
+		if !ok || p == nil {
+			return nil, fmt.Errorf("%s: %v", ref, problems)
+		}
+		return p, nil
+	})
 }
 
 // TestVendorOptionsBeyondActions: options that change something else than what is done about a finding.

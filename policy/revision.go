@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 
 	"halfopen/conntrack"
 )
@@ -31,13 +32,29 @@ func revision(p *Policy) string {
 		}
 		for dir := conntrack.Original; dir <= conntrack.Reply; dir++ {
 			for f := range conntrack.NumFindings {
-				a := p.Action(int32(i-1), dir, f)
-				fmt.Fprintf(&b, "\n%s %s %s %s %s %s %s %d %t %d %s %d %s %d %s %s %d %d", dir, f, a.Packet, a.Reply, a.Peer, a.State, a.Timer.Op,
-					a.Timer.D, a.TrackedWindow, a.HoldFor, a.HoldThen, a.Await,
-					a.OnlyIf, a.Within, a.Else, a.ElseReply, a.Strip, a.MSS)
+				b.Write(appendAction(b.AvailableBuffer(), dir, f, p.Action(int32(i-1), dir, f)))
 			}
 		}
 	}
 	sum := sha256.Sum256(b.Bytes())
 	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// appendAction appends the line of an action. There are many of them in a policy, and each load hashes all: no formats here.
+func appendAction(b []byte, dir conntrack.Direction, f conntrack.Finding, a *Action) []byte {
+	b = append(append(b, '\n'), dir.String()...)
+	for _, w := range [...]fmt.Stringer{f, a.Packet, a.Reply, a.Peer, a.State, a.Timer.Op} {
+		b = append(append(b, ' '), w.String()...)
+	}
+	b = strconv.AppendInt(append(b, ' '), int64(a.Timer.D), 10)
+	b = strconv.AppendBool(append(b, ' '), a.TrackedWindow)
+	b = strconv.AppendInt(append(b, ' '), int64(a.HoldFor), 10)
+	b = append(append(b, ' '), a.HoldThen.String()...)
+	b = strconv.AppendInt(append(b, ' '), int64(a.Await), 10)
+	b = append(append(b, ' '), a.OnlyIf.String()...)
+	b = strconv.AppendInt(append(b, ' '), int64(a.Within), 10)
+	b = append(append(b, ' '), a.Else.String()...)
+	b = append(append(b, ' '), a.ElseReply.String()...)
+	b = strconv.AppendUint(append(b, ' '), uint64(a.Strip), 10)
+	return strconv.AppendUint(append(b, ' '), uint64(a.MSS), 10)
 }

@@ -221,7 +221,7 @@ func (r *replay) finish() {
 }
 
 // logRing is the ring between the replay and its log's writer, in records. A replay waits where a gateway would lose records.
-const logRing = 1 << 14
+const logRing = 1 << 12
 
 // publish hands records to the log and waits for it well before its ring is full.
 func (r *replay) publish() {

@@ -127,6 +127,7 @@ func TestRetention(t *testing.T) {
 	if len(files) < 6 {
 		t.Fatalf("%d files", len(files))
 	}
+	begunBefore := false // a flow whose first record is gone
 	for _, gone := range []int{0, 1} {
 		if err := os.Remove(files[gone]); err != nil {
 			t.Fatal(err)
@@ -156,12 +157,13 @@ func TestRetention(t *testing.T) {
 		if rows != len(ids) || orphans != 0 || cols == 0 {
 			t.Errorf("%d flows, want %d; %d of %d columns are of no block", rows, len(ids), orphans, cols)
 		}
+		f, err := x.Flows(ctx, Filter{}, SortStart, 0, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begunBefore = begunBefore || slices.ContainsFunc(f.Flows, func(f Flow) bool { return f.First == Cursor{} && f.Last != Cursor{} })
 	}
-	f, err := x.Flows(ctx, Filter{}, SortStart, 0, 1<<30)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.ContainsFunc(f.Flows, func(f Flow) bool { return f.First == Cursor{} && f.Last != Cursor{} }) {
+	if !begunBefore {
 		t.Error("no flow whose first record is gone: the test shows little")
 	}
 }

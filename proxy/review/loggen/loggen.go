@@ -111,7 +111,7 @@ func (q *queue) Pop() any {
 	return f
 }
 
-const ringSize = 1 << 13
+const ringSize = 1 << 10
 
 // run is one life of the gateway.
 func (g *generator) run(number int) error {
