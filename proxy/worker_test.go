@@ -40,7 +40,7 @@ func newBench(t *testing.T, text string, trial bool) *bench {
 	}
 	b := &bench{t: t, wire: &wire{}, lines: &bytes.Buffer{}}
 	var err error
-	if b.log, err = decisionlog.Open(decisionlog.Options{Dir: "-", Stdout: b.lines, RingSize: 1 << 8}); err != nil {
+	if b.log, err = decisionlog.Open(decisionlog.Options{Dir: "-", Stdout: b.lines, RingSize: 1 << 9}); err != nil {
 		t.Fatal(err)
 	}
 	log := b.log
