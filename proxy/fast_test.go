@@ -366,7 +366,7 @@ func TestFastProgressIsSeen(t *testing.T) {
 	c := b.open(721)
 	c.say(10)
 	for range 8 { // 800 ms
-		time.Sleep(100 * time.Millisecond)
+		b.later(100 * time.Millisecond)
 		c.say(1)
 	}
 	if c.slot() == nil {
@@ -377,7 +377,7 @@ func TestFastProgressIsSeen(t *testing.T) {
 	if all := uint64(c.counts["fast"] + c.counts["queue"]); listed != all {
 		t.Errorf("a listing shows %d of %d packets", listed, all)
 	}
-	time.Sleep(400 * time.Millisecond)
+	b.later(400 * time.Millisecond)
 	b.step()
 	if len(b.kernel.flows) != 0 || b.engine.Len() != 0 {
 		t.Error("an idle connection stays")

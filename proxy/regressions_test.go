@@ -49,7 +49,7 @@ rules:
 			push(verdict, seg(t, clientEnd, fmt.Sprintf("192.0.2.9:%d", port), conntrack.SYN, 100, 0, ""))
 		}
 		b.step()
-		time.Sleep(30 * time.Millisecond)
+		b.later(30 * time.Millisecond)
 		b.step()
 		if err := b.settle(); err != nil {
 			t.Fatal(err)

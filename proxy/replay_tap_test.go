@@ -167,7 +167,7 @@ func TestReplayOfWhatTimeDidAtAGateway(t *testing.T) {
 	for text, want := range map[string]int{resets: 0, "preset: observe\n": 1} {
 		b := newTapped(t, text, false)
 		b.handshake()
-		time.Sleep(150 * time.Millisecond)
+		time.Sleep(150 * time.Millisecond) // captures have the time of the wall
 		b.step()
 		b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "late"))
 		b.step()

@@ -78,7 +78,7 @@ func lived(t *testing.T, live string, dry bool, turns [][][]byte, shadows ...str
 			t.Fatal(err)
 		}
 		if turn == nil { // a silence
-			b.shared.clock = b.shared.clock.later(40 * time.Second)
+			b.later(40 * time.Second)
 		}
 	}
 	b.report()

@@ -161,7 +161,7 @@ func TestShadowTimesWhileShed(t *testing.T) {
 	b := shaded(t, short, false, "observe", short)
 	b.handshake()
 	b.shadows.shed(b.now, 1)
-	b.shared.clock = b.shared.clock.later(40 * time.Second)
+	b.later(40 * time.Second)
 	b.tick()
 	b.advance()
 	for _, sh := range b.shadows.list {
@@ -189,7 +189,7 @@ func TestShadowResetsByTime(t *testing.T) {
 	b.handshake()
 	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "x"), seg(t, serverEnd, clientEnd, conntrack.ACK, 501, 102, ""))
 	b.step()
-	b.shared.clock = b.shared.clock.later(40 * time.Second)
+	b.later(40 * time.Second)
 	b.step()
 	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 102, 501, "y"))
 	b.step()
@@ -214,7 +214,7 @@ func TestShadowDoesNotReset(t *testing.T) {
 	b.handshake()
 	b.main.push(seg(t, clientEnd, serverEnd, conntrack.ACK|conntrack.PSH, 101, 501, "x"), seg(t, serverEnd, clientEnd, conntrack.ACK, 501, 102, ""))
 	b.step()
-	b.shared.clock = b.shared.clock.later(40 * time.Second)
+	b.later(40 * time.Second)
 	b.step()
 	r := b.report()
 	b.verified()
@@ -234,7 +234,7 @@ func TestShadowHolds(t *testing.T) {
 	b := shaded(t, hold("forward"), false, hold("drop"), hold("forward"), "observe")
 	b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, 100, 0, ""))
 	b.step()
-	b.shared.clock = b.shared.clock.later(time.Second)
+	b.later(time.Second)
 	b.step()
 	b.expect("main reroute 1", "second accept 1")
 	for i, sh := range b.shadows.list {
@@ -267,7 +267,7 @@ func TestShadowBeginsAfresh(t *testing.T) {
 			seg(t, clientEnd, serverEnd, conntrack.FIN|conntrack.ACK, isn+2, isn+401, ""), seg(t, serverEnd, clientEnd, conntrack.FIN|conntrack.ACK, isn+401, isn+3, ""),
 			seg(t, clientEnd, serverEnd, conntrack.RST, isn+3, 0, ""))
 		b.step()
-		b.shared.clock = b.shared.clock.later(10 * time.Minute)
+		b.later(10 * time.Minute)
 		b.step()
 	}
 	if p := b.report().Shadows[0]; p.Disagreed != 2 {

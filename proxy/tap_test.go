@@ -195,7 +195,7 @@ func TestTapCapturesHowAHoldEnds(t *testing.T) {
 	b := newTapped(t, "preset: observe\non: {new: {packet: hold, hold: 100ms, then: drop, reply: icmp-port}}", false)
 	b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, 100, 0, ""))
 	b.step()
-	time.Sleep(150 * time.Millisecond)
+	b.later(150 * time.Millisecond)
 	b.step()
 	got := b.captured()
 	b.expectLines(got,

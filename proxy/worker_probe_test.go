@@ -25,11 +25,11 @@ func TestProbesAreSentAndLogged(t *testing.T) {
 	b.main.push(seg(t, serverEnd, clientEnd, conntrack.ACK, 501, 101, ""))
 	b.step()
 	b.wire.events = nil
-	time.Sleep(250 * time.Millisecond)
+	b.later(250 * time.Millisecond)
 	b.step()
 	asked := []string{"inject . 192.0.2.9:515 > 10.0.0.1:721 seq 500 ack 101", "inject . 10.0.0.1:721 > 192.0.2.9:515 seq 100 ack 501"}
 	b.expect(asked...)
-	time.Sleep(250 * time.Millisecond)
+	b.later(250 * time.Millisecond)
 	b.step()
 	b.expect(append(asked, "inject R 192.0.2.9:515 > 10.0.0.1:721 seq 501 ack 0", "inject R 10.0.0.1:721 > 192.0.2.9:515 seq 101 ack 0")...)
 	lines := b.records("")
@@ -64,7 +64,7 @@ func TestUnansweredProbeIsToldOnce(t *testing.T) {
 	b.main.push(seg(t, clientEnd, serverEnd, conntrack.SYN, 9000, 0, ""))
 	b.step()
 	b.expect("inject . 10.0.0.1:721 > 192.0.2.9:515 seq 100 ack 501", "main drop 4")
-	time.Sleep(250 * time.Millisecond)
+	b.later(250 * time.Millisecond)
 	b.step()
 	told := 0
 	for _, r := range b.records("decision") {

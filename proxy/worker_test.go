@@ -90,6 +90,9 @@ func (b *bench) handshake() {
 	b.wire.events = nil
 }
 
+// later sets the worker's clock forward.
+func (b *bench) later(d time.Duration) { b.shared.clock = b.shared.clock.later(d) }
+
 // step lets the worker take what is queued.
 func (b *bench) step() {
 	b.t.Helper()
@@ -193,7 +196,7 @@ func TestHoldWaitsInSecondQueue(t *testing.T) {
 	if len(b.second.open) != 1 {
 		t.Fatalf("%d packets wait in the second queue, want 1", len(b.second.open))
 	}
-	time.Sleep(250 * time.Millisecond)
+	b.later(250 * time.Millisecond)
 	b.step()
 	b.expect("main reroute 1", "main accept 2", "second drop 1", "inject icmp 192.0.2.9 > 10.0.0.1")
 	var settled int
