@@ -13,13 +13,16 @@ const smallTable = 4 << 20
 // that hangs keeps what it may yet touch.
 type tableMemory struct{ arena *hugepage.Arena }
 
-// tableMemory returns memory for one table. That there is none is said once, for all tables.
+// tableMemory returns memory for one table.
 func (s *shared) tableMemory() conntrack.Memory {
-	return tableMemory{hugepage.New(hugepage.Config{Small: smallTable, Failed: func(err error) {
-		s.noHuge.Do(func() {
-			s.slog.Warn("no huge pages for the connection table: it grows in Go's heap, where look-ups among millions of connections take longer", "err", err)
-		})
-	}})}
+	return tableMemory{hugepage.New(hugepage.Config{Small: smallTable, Failed: s.noTableMemory})}
+}
+
+// noTableMemory says why there is none, once for all tables. Safe from any goroutine.
+func (s *shared) noTableMemory(err error) {
+	s.noHuge.Do(func() {
+		s.slog.Warn("no huge pages for the connection table: it grows in Go's heap, where look-ups among millions of connections take longer", "err", err)
+	})
 }
 
 func (m tableMemory) Flows() *conntrack.FlowPiece { return hugepage.Take[conntrack.FlowPiece](m.arena) }

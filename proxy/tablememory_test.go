@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -97,5 +99,17 @@ func TestTableOutsideTheHeap(t *testing.T) {
 	}
 	if p := memory.Flows(); p == nil || uintptr(unsafe.Pointer(p))%conntrack.PieceAlign != 0 {
 		t.Errorf("a piece at %p", p)
+	}
+}
+
+// That the kernel refuses memory is said once, however many tables there are.
+func TestNoTableMemoryIsSaidOnce(t *testing.T) {
+	var words bytes.Buffer
+	s := &shared{slog: slog.New(slog.NewTextHandler(&words, nil))}
+	for range 3 {
+		s.noTableMemory(errors.New("mapping 64 bytes: cannot allocate memory"))
+	}
+	if got := words.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "huge pages") || !strings.Contains(got, "cannot allocate memory") {
+		t.Error(got)
 	}
 }
