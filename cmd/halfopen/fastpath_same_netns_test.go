@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -50,6 +51,23 @@ func (c *dialogue) converse(n int) {
 	}
 }
 
+// spoilt sends the next question with another checksum than the right one. It is told what that is, and what the sum of the pseudo header is,
+// as a local sender leaves it there for its card to finish.
+func (c *dialogue) spoilt(sum func(right, pseudo uint16) uint16) {
+	b := c.client.segment(c.from, c.to, conntrack.ACK|conntrack.PSH, c.up, c.down, "a question of the client's")
+	words := func(b []byte) (n uint32) {
+		for ; len(b) > 0; b = b[2:] {
+			n += uint32(binary.BigEndian.Uint16(b))
+		}
+		return n
+	}
+	pseudo := words(b[12:20]) + 6 + uint32(len(b)-20)
+	check := b[20+16 : 20+18]
+	binary.BigEndian.PutUint16(check, sum(binary.BigEndian.Uint16(check), uint16(pseudo)+uint16(pseudo>>16)))
+	c.client.send(b)
+	time.Sleep(time.Millisecond)
+}
+
 // endings are what may become of a connection, and what a gateway must judge by numbers that the fast path has moved.
 var endings = []struct {
 	name string
@@ -80,6 +98,8 @@ var endings = []struct {
 			c.say(true, conntrack.ACK|conntrack.PSH, c.up, c.down, "a question without an answer")
 		}
 	}},
+	{"wrong checksum", func(c *dialogue) { c.spoilt(func(right, _ uint16) uint16 { return right ^ 0x5500 }) }},
+	{"a checksum like an unfinished one", func(c *dialogue) { c.spoilt(func(_, pseudo uint16) uint16 { return pseudo }) }},
 	{"keepalive", func(c *dialogue) { c.say(false, conntrack.ACK, c.down-1, c.up, "") }},
 	{"idle", func(c *dialogue) {}},
 }

@@ -35,13 +35,19 @@ func BenchmarkProgram(b *testing.B) {
 		known bool
 		data  int
 		opts  []byte
+		sums  bool
 	}{
-		{"pass-strict-ack", conntrack.SeqStrict, true, true, 0, f.options},
-		{"pass-kernel-ack", conntrack.SeqKernel, true, true, 0, f.options},
-		{"pass-strict-sack", conntrack.SeqStrict, true, true, 0, append(append([]byte{}, f.options...), 1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2)},
-		{"punt-frozen", conntrack.SeqStrict, false, true, 0, f.options},
-		{"nothing", conntrack.SeqStrict, true, false, 0, f.options}, // what a turn costs that leaves at once
-		{"unknown", conntrack.SeqStrict, true, false, 0, f.options},
+		{"pass-strict-ack", conntrack.SeqStrict, true, true, 0, f.options, false},
+		{"pass-strict-ack-sum", conntrack.SeqStrict, true, true, 0, f.options, true},
+		{"pass-strict-204-sum", conntrack.SeqStrict, true, true, 204, f.options, true},
+		{"pass-strict-204", conntrack.SeqStrict, true, true, 204, f.options, false},
+		{"pass-strict-1448-sum", conntrack.SeqStrict, true, true, 1448, f.options, true},
+		{"pass-strict-1448", conntrack.SeqStrict, true, true, 1448, f.options, false},
+		{"pass-kernel-ack", conntrack.SeqKernel, true, true, 0, f.options, false},
+		{"pass-strict-sack", conntrack.SeqStrict, true, true, 0, append(append([]byte{}, f.options...), 1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2), false},
+		{"punt-frozen", conntrack.SeqStrict, false, true, 0, f.options, false},
+		{"nothing", conntrack.SeqStrict, true, false, 0, f.options, false}, // what a turn costs that leaves at once
+		{"unknown", conntrack.SeqStrict, true, false, 0, f.options, false},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			f.payload, f.options, f.seq, f.ack = c.data, c.opts, 1000, 1000
@@ -55,11 +61,13 @@ func BenchmarkProgram(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			flows.Sums(slot, c.sums)
 			if c.armed {
 				flows.Arm(slot, snap.Punt, &state, &rules)
 			}
 			flows.Beat(conntrack.Never / 2)
 			run := fastpath.Run{Frame: f.build(), Ifindex: 1}
+			f.finish(run.Frame)
 			if c.name == "nothing" {
 				run.Frame[12], run.Frame[13] = 8, 6
 			}

@@ -31,8 +31,11 @@ type mapArm struct {
 	Start                    conntrack.Fast
 }
 
-// armRedirect is in mapArm.Flags of a flow whose segments may be sent out by the program.
-const armRedirect = 1
+// Bits of mapArm.Flags.
+const (
+	armRedirect = 1 << iota // segments may be sent out by the program
+	armSum                  // a wrong checksum is for the engine
+)
 
 type mapFlow struct {
 	Lock, Zero     uint32

@@ -15,10 +15,11 @@ const (
 	ReasonBeat                      // its worker had not given a sign of life for a second
 	ReasonEpoch                     // it was armed before its worker's last [Flows.Bump]
 	ReasonHeader                    // IPv4 options or IPv6 extension headers
+	ReasonChecksum                  // a wrong TCP checksum, where the policy does something about it
 	NumReasons                      // not a reason
 )
 
-var reasonWords = [...]string{"frozen", "beat", "epoch", "header"}
+var reasonWords = [...]string{"frozen", "beat", "epoch", "header", "checksum"}
 
 // String returns the reason's word, "" for numbers that are none.
 func (r Reason) String() string {

@@ -7,6 +7,7 @@
 #include "parse.h"
 #include "pass.h"
 #include "redirect.h"
+#include "sum.h"
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 
@@ -60,7 +61,7 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	struct stats *count;
 	u32 mark = (skb->mark & mark_mask) >> mark_shift, zero = 0, slot, owner, dir, why;
 	u64 punt = 0;
-	bool gone;
+	bool gone, sum_good = false;
 	s64 now;
 
 	if (unlikely(mark)) {
@@ -114,6 +115,11 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 		return TC_ACT_UNSPEC;
 	if (likely(!l.why))
 		l.why = transport(skb, &l, &s);
+	if (READ_ONCE(a->flags) & ARM_SUM) {
+		u32 length = l.bytes - (l.tcp - l.network);
+
+		sum_good = l.why || !judged(skb, &l) || !sum_bad(skb, l.tcp, length, fold32(pseudo(&k, l.family, length)));
+	}
 	s.gso = skb->gso_size != 0;
 	now = clock(skb);
 
@@ -124,6 +130,8 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 		why = standing(f, a, w, now);
 		if (!why)
 			why = l.why;
+		if (!why && unlikely(!sum_good) && READ_ONCE(a->flags) & ARM_SUM) /* or nobody has judged it for want of that */
+			why = PUNT_CHECKSUM;
 		if (!why)
 			why = pass(&f->state, &a->rules, now, dir, &s);
 		if (!why) {

@@ -39,7 +39,10 @@ struct {
 	__type(value, struct place);
 } keys SEC(".maps");
 
-enum { ARM_REDIRECT = 1 << 0 };
+enum {
+	ARM_REDIRECT = 1 << 0,
+	ARM_SUM = 1 << 1, /* the policy does something about a wrong checksum */
+};
 
 /* What user space says of a flow, in memory that it shares with the program. armed comes last when a flow is armed, and goes first when
  * it is frozen; the rest changes only while the program has no use for it. */
@@ -126,10 +129,14 @@ struct {
 /* Where the options of a TCP header and IPv6 extension headers are walked. A power of two, so that a mask keeps an index inside. */
 enum { OPTIONS_ROOM = 64 };
 
+/* What the queue copies of a packet, from the IP header on: headerBytes in proxy/gateway.go. Of what is longer it judges no checksum. */
+enum { SUM_ROOM = 256 };
+
 struct scratch {
 	u8 options[OPTIONS_ROOM];
 	u32 at, stamps, edges, blocks; /* of options */
 	u32 next, fragment;            /* of extension headers */
+	u8 sum[SUM_ROOM];              /* a TCP segment, for its checksum */
 };
 
 struct {
