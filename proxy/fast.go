@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"halfopen/conntrack"
@@ -55,7 +57,9 @@ type fastWorker struct {
 	listed []uint32              // slots that the batch at hand has met and that are to be armed again at its end, each once
 	wants  []fastWant            // connections that may be given to the fast path at its end
 	unfit  *simplelru.LRU[uint64, struct{}]
-	rest   conntrack.Instant // no search for room before this
+	shut   *simplelru.LRU[hosts, struct{}] // hosts between which marks are lost
+	news   uint64                          // of the interfaces, as of when unfit was last emptied
+	rest   conntrack.Instant               // no search for room before this
 
 	// The packet at hand, from arrive on.
 	packet  *nfqueue.Packet
@@ -134,7 +138,18 @@ func (c *fastCounts) add(o *fastCounts) {
 func newFastWorker(w *Worker, flows fastFlows, marks fastpath.Marks, gate *fastGate) *fastWorker {
 	f := &fastWorker{w: w, flows: flows, marks: marks, gate: gate, listed: make([]uint32, 0, batchSize), wants: make([]fastWant, 0, fastWants)}
 	f.unfit, _ = simplelru.NewLRU[uint64, struct{}](fastUnfit, nil) // fails for sizes below 1 only
+	f.shut, _ = simplelru.NewLRU[hosts, struct{}](fastUnfit, nil)
 	return f
+}
+
+// hosts are the two ends of a connection, whichever began it.
+type hosts [2][16]byte
+
+func hostsOf(tu *conntrack.Tuple) hosts {
+	if bytes.Compare(tu.Src[:], tu.Dst[:]) > 0 {
+		return hosts{tu.Dst, tu.Src}
+	}
+	return hosts{tu.Src, tu.Dst}
 }
 
 // slot returns a slot's place.
@@ -197,9 +212,6 @@ func (f *fastWorker) beat(now conntrack.Instant) {
 // arrive takes note of a packet before the engine decides it.
 func (f *fastWorker) arrive(p *nfqueue.Packet, s *conntrack.Segment) {
 	f.packet, f.segment, f.kind = p, s, f.marks.Kind(p.Mark)
-	if f.kind == fastpath.MarkFast {
-		f.gate.standDown(fastOffMarks, "a segment that was let pass came by the queue all the same: the rules in front of the queue do not exempt its mark")
-	}
 }
 
 // stepped takes note of what became of the packet.

@@ -57,6 +57,10 @@ func (f *fastWorker) flushed() {
 		}
 	}
 	f.listed = f.listed[:0]
+	if news := f.gate.news(); news != f.news { // what did not fit the interfaces may fit them now
+		f.news = news
+		f.unfit.Purge()
+	}
 	for i := range f.wants {
 		f.install(&f.wants[i])
 	}
@@ -71,6 +75,7 @@ func (f *fastWorker) rearm(n uint32, sl *fastSlot) {
 		f.release(n)
 		return
 	case sl.lossy:
+		f.shut.Add(hostsOf(&sl.tuple), struct{}{})
 		f.reject(n, sl)
 		return
 	case sl.armed, f.gate.down.Load():
@@ -141,8 +146,11 @@ func (f *fastWorker) doubt(n uint32, sl *fastSlot) {
 		f.gate.standDown(fastOffBroken, err.Error())
 		return
 	}
-	if sl.seen == 0 && snap.Punt > sl.newest {
-		f.gate.suspect("marks do not come from ingress to the queue: some rule of the host's overwrites them")
+	switch whole := f.gate.whole(sl.dev[0]) && f.gate.whole(sl.dev[1]); {
+	case !whole: // no wonder then
+	case sl.seen == 0 && snap.Punt > sl.newest:
+		f.shut.Add(hostsOf(&sl.tuple), struct{}{})
+		f.gate.suspect(hostsOf(&sl.tuple), "marks do not come from ingress to the queue: some rule of the host's overwrites them")
 	}
 	f.reject(n, sl)
 }
@@ -170,7 +178,7 @@ func (f *fastWorker) install(want *fastWant) {
 	}
 	tuple, id := e.Tuple, e.ID
 	keys, fit := f.keys(want, tuple)
-	if !fit {
+	if !fit || f.shut.Len() > 0 && f.shut.Contains(hostsOf(&tuple)) {
 		f.unfit.Add(id, struct{}{})
 		return
 	}

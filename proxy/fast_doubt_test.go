@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"halfopen/conntrack"
@@ -14,24 +16,27 @@ func (c *talk) past(packet []byte) {
 	c.b.step()
 }
 
-// A peer that makes segments of its own connection come to the queue without a mark takes that connection off the fast path, not those of
-// everybody else. Where many connections show it, it is no peer's doing.
+// A peer that makes segments of its own connections come to the queue without a mark takes what is between it and the other host off the fast
+// path, not the connections of everybody else, however many it has. Where many hosts show it, it is no peer's doing.
 func TestFastPeerTakesNothingDown(t *testing.T) {
-	b := newFastBench(t, plainPolicy, 128)
-	var talks []*talk
-	for i := range 3 * fastLossy {
-		c := b.open(2000 + i)
+	b := newFastBench(t, plainPolicy, 256)
+	var talks, peers []*talk
+	open := func(to *[]*talk, port int, from, at string) {
+		c := b.between(port, from, at+":515")
 		c.say(10)
 		if sl := c.slot(); sl == nil || !sl.armed {
 			t.Fatal("not on the fast path")
 		}
-		talks = append(talks, c)
+		*to = append(*to, c)
 	}
-	for i, c := range talks[:3] {
-		c.past(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-1, c.server, "9")) // the program has passed one like it
-		if down := b.gate.down.Load(); down != (i == 2) {
-			t.Fatalf("after %d of %d connections: given up %v: %s", i+1, len(talks), down, b.words)
-		}
+	for i := range 3 * fastLossy {
+		open(&talks, 2000, fmt.Sprintf("10.0.1.%d", i), fmt.Sprintf("192.0.2.%d", 100+i))
+	}
+	for i := range fastLossy {
+		open(&peers, 3000+i, "10.0.0.9", fmt.Sprintf("192.0.2.%d", 50+i/2)) // one host and several others
+	}
+	lose := func(c *talk) {
+		c.past(seg(t, c.end(), c.to, conntrack.ACK, c.client-10, c.server, "0123456789")) // the program has passed one like it
 		if c.slot() != nil {
 			t.Error("the connection is still on the fast path")
 		}
@@ -39,6 +44,81 @@ func TestFastPeerTakesNothingDown(t *testing.T) {
 		if c.slot() != nil {
 			t.Error("the connection is on the fast path again")
 		}
+	}
+	for _, c := range peers[:fastLossy-2] {
+		if lose(c); b.gate.down.Load() {
+			t.Fatalf("one host has made the gateway give up: %s", b.words)
+		}
+	}
+	c := b.between(4000, "10.0.0.9", "192.0.2.50:515")
+	if c.say(20); c.slot() != nil || c.counts["fast"] > 0 {
+		t.Error("another connection between these hosts is on the fast path")
+	}
+	for i, c := range talks[:3] { // with the peer's they are four of 64
+		lose(c)
+		if down := b.gate.down.Load(); down != (i == 2) {
+			t.Fatalf("after %d of %d connections: given up %v: %s", i+1, len(talks), down, b.words)
+		}
+	}
+}
+
+// A segment with the mark of those that were let pass, on the queue: it is decided there, its count is taken back, and its connection leaves
+// the fast path; that is given up where it is no exception.
+func TestFastNotExempt(t *testing.T) {
+	b := newFastBench(t, plainPolicy, 256)
+	var talks []*talk
+	for i := range 2 * fastLossy {
+		c := b.between(2000, fmt.Sprintf("10.0.1.%d", i), fmt.Sprintf("192.0.2.%d", 100+i)+":515")
+		c.say(10)
+		talks = append(talks, c)
+	}
+	for i, c := range talks[:2] {
+		passed := b.kernel.passed
+		b.keep = true
+		if how := c.send(true, conntrack.ACK, c.client, c.server, "0123456789"); how != "queue" || b.kernel.passed != passed+1 {
+			t.Fatalf("by the %s path, %d passed", how, b.kernel.passed-passed)
+		}
+		b.keep = false
+		tu := tuple(c.end(), c.to)
+		e := b.engine.Find(b.shared.clock.Now(), &tu)
+		if all := e.Side[0].Packets + e.Side[1].Packets; all != 3+20+1 || e.FastSlot != 0 || b.Worker.fast.counts.Returned[0] != uint64(i+1) {
+			t.Errorf("%d packets, slot %d, %v returned", all, e.FastSlot, b.Worker.fast.counts.Returned)
+		}
+		if down := b.gate.down.Load(); down != (i == 1) || down != strings.Contains(b.words.String(), "do not exempt") {
+			t.Errorf("after %d of %d connections: given up %v: %s", i+1, len(talks), down, b.words)
+		}
+	}
+	if err := b.settle(); err != nil {
+		t.Fatal(err)
+	}
+	c := b.finalCounts()
+	if n := b.owes(&c); n != [2]int64{} {
+		t.Errorf("%v untold at the end", n)
+	}
+}
+
+// Where the program is missing on an interface, segments without marks say nothing about marks, and nothing is taken back for them.
+func TestFastProgramMissing(t *testing.T) {
+	b := newFastBench(t, plainPolicy, 16)
+	missing := false
+	b.gate.check = func(ifindex uint32) bool { return !missing || ifindex != inside }
+	c := b.open(721)
+	c.say(20)
+	missing = true
+	for range 3 {
+		c.past(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-10, c.server, "0123456789"))
+	}
+	if b.gate.down.Load() || b.Worker.fast.counts.Lost != 0 || b.Worker.fast.counts.Returned[0] != 0 {
+		t.Errorf("given up %v, %+v", b.gate.down.Load(), b.Worker.fast.counts)
+	}
+	missing = false
+	c.say(2)
+	if c.slot() == nil {
+		t.Error("not on the fast path any more")
+	}
+	c.past(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-10, c.server, "0123456789"))
+	if b.Worker.fast.counts.Lost != 1 {
+		t.Error("not suspected with the program in its place")
 	}
 }
 

@@ -86,8 +86,12 @@ func (f *fastWorker) progress(sl *fastSlot, snap *fastpath.Snapshot) (p conntrac
 // the program has counted, and nothing beyond the numbers that it had seen. Their count is taken back, because they are decided here and
 // counted as what the queue brought.
 //
+// One that has the mark of those that were let pass and comes by the queue all the same is another such case: the rules in front of the
+// queue do not exempt it, so that it is decided here.
+//
 // A peer may know how to make a segment that looks like that: where the host translates addresses, one that takes another way past the
-// translation to the same connection. So the connection leaves the fast path, and that is given up only where many show the same. What cannot
+// translation to the same connection. So the connection leaves the fast path, and with it all between these two hosts; that is given up
+// only where many hosts show the same. What cannot
 // be read is no evidence: the program may have found no ports where the queue's copy shows them, or the other way round.
 func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Progress) (changed bool) {
 	switch {
@@ -108,11 +112,18 @@ func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Pro
 		}
 		return false
 	}
-	f.counts.Lost++
 	if !sl.lossy {
+		if !f.gate.whole(sl.dev[dir]) { // the program was not there to put a mark on it, and has not counted it
+			return false
+		}
 		sl.lossy = true
-		f.gate.suspect(lostOnTheWay)
+		why := lostOnTheWay
+		if f.kind == fastpath.MarkFast {
+			why = notExempt
+		}
+		f.gate.suspect(hostsOf(&sl.tuple), why)
 	}
+	f.counts.Lost++
 	if sl.loose[dir] == 0 || !f.segment.End().LessEq(sl.end[dir]) || !f.segment.Ack.LessEq(sl.ack[dir]) { // a punted one, which was not counted
 		return false
 	}
@@ -128,4 +139,7 @@ func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Pro
 }
 
 // lostOnTheWay says why the fast path is given up.
-const lostOnTheWay = "marks do not stay on packets from ingress to the queue: some rule of the host's overwrites them"
+const (
+	lostOnTheWay = "marks do not stay on packets from ingress to the queue: some rule of the host's overwrites them"
+	notExempt    = "segments that were let pass came by the queue all the same: the rules in front of the queue do not exempt their mark"
+)

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"halfopen/policy"
 	"halfopen/proxy/fastpath"
 	"halfopen/proxy/nfqueue"
@@ -109,10 +111,12 @@ type fastGate struct {
 	log  *slog.Logger
 	path *fastpath.Path // nil: there is none; never set anew
 
-	marks fastpath.Marks
-	on    func(ifindex uint32) bool // whether the program is on an interface
-	full  sync.Once
-	down  atomic.Bool // it is given up, or there is none: nothing is armed any more
+	marks   fastpath.Marks
+	on      func(ifindex uint32) bool // whether the program is on an interface
+	check   func(ifindex uint32) bool // the same, asked of the kernel, and all through the last second; nil in tests
+	changes func() uint64             // changes when interfaces get the program or lose it; nil in tests
+	full    sync.Once
+	down    atomic.Bool // it is given up, or there is none: nothing is armed any more
 
 	mu     sync.Mutex // what follows
 	why    fastOff
@@ -123,8 +127,10 @@ type fastGate struct {
 	unread string         // likewise: why they could not be read when that was last tried
 	closed bool
 	lent   []bool // a worker has them, be it one that hangs
-	// Of the last connections, a few thousand at most: how many were installed, and how many of them lost marks.
+	// Of the last connections, a few thousand at most: how many were installed, and between how many pairs of hosts, no host counted twice,
+	// marks were lost.
 	trusted, suspects int
+	accused           *simplelru.LRU[[16]byte, struct{}] // hosts whose connections lost marks
 
 	// Of lookAtFast, the supervisor's: what our rule had counted at the last look and at the first, and what the program had then.
 	past, fromPast, fromLet uint64
@@ -214,7 +220,7 @@ func (f *fastGate) make(c *Config) (err error) {
 	for i := range c.workers() {
 		f.flows = append(f.flows, f.path.Flows(i))
 	}
-	f.on = f.path.Attached
+	f.on, f.check, f.changes = f.path.Attached, f.path.Whole, f.path.Changes
 	f.lent = make([]bool, c.workers())
 	return nil
 }
@@ -233,6 +239,17 @@ func (f *fastGate) lend(place int, w *Worker) {
 	f.lent[place] = true
 	f.flows[place].Beat(w.shared.clock.Now())
 	w.fast = newFastWorker(w, f.flows[place], f.marks, f)
+}
+
+// whole reports whether the program is on an interface, and was all the time that a packet may have waited in the queue.
+func (f *fastGate) whole(ifindex uint32) bool { return f.check == nil || f.check(ifindex) }
+
+// news changes whenever interfaces get the program or lose it.
+func (f *fastGate) news() uint64 {
+	if f.changes == nil {
+		return 0
+	}
+	return f.changes()
 }
 
 // attached reports whether the program is on an interface.
@@ -265,10 +282,21 @@ func (f *fastGate) trust() {
 	}
 }
 
-// suspect takes note of a connection whose segments come without their marks. The fast path is given up once that is no exception.
-func (f *fastGate) suspect(detail string) {
+// suspect takes note of a connection whose segments come without their marks. The fast path is given up once that is no exception: a
+// host counts once, whatever it does and with whomever, so that nobody who knows how to lose marks takes it from all others.
+func (f *fastGate) suspect(ends hosts, detail string) {
 	f.mu.Lock()
-	f.suspects++
+	if f.accused == nil {
+		f.accused, _ = simplelru.NewLRU[[16]byte, struct{}](fastUnfit, nil)
+	}
+	known := false
+	for _, h := range ends {
+		known = known || f.accused.Contains(h)
+		f.accused.Add(h, struct{}{})
+	}
+	if !known {
+		f.suspects++
+	}
 	enough := f.suspects*fastLossy >= f.trusted
 	f.mu.Unlock()
 	if enough {

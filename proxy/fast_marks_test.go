@@ -112,3 +112,23 @@ func TestFastKeysDoNotMatch(t *testing.T) {
 		t.Errorf("%d passed, installed %d times", b.kernel.passed, b.Worker.fast.counts.Installed)
 	}
 }
+
+// A connection that did not fit the interfaces is tried again when they have changed.
+func TestFastInterfacesChange(t *testing.T) {
+	b := newFastBench(t, plainPolicy, 16)
+	ready, changes := false, uint64(0)
+	b.gate.on = func(ifindex uint32) bool { return ready || ifindex == inside }
+	b.gate.changes = func() uint64 { return changes }
+	c := b.open(721)
+	c.say(20)
+	ready = true
+	c.say(20)
+	if c.counts["fast"] > 0 {
+		t.Error("tried again although nothing was said to have changed")
+	}
+	changes++
+	c.say(20)
+	if c.slot() == nil || c.counts["fast"] < 20 {
+		t.Errorf("not on the fast path: %v", c.counts)
+	}
+}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -25,6 +26,7 @@ type fastBench struct {
 	gate   *fastGate
 	words  *syncedWords
 	lose   bool // marks are taken off on the way to the queue
+	keep   bool // the rules in front of the queue do not know the mark of what passed
 	fast   int  // packets that passed
 	byWire func(mark uint32) uint32
 }
@@ -52,14 +54,14 @@ func (b *fastBench) in(packet []byte) string {
 	var s conntrack.Segment
 	NewDecoder().Decode(packet, len(packet), PacketInfo{}, &s)
 	p := nfqueue.Packet{Data: packet, InDev: inside, OutDev: outside, Hook: hookForward}
-	if s.Tuple.From().String() == serverEnd {
+	if s.Tuple.SrcPort == 515 {
 		p.InDev, p.OutDev = outside, inside
 	}
 	p.Mark = b.kernel.ingress(b.shared.clock.Now(), p.InDev, &s)
 	if b.lose {
 		p.Mark = 0
 	}
-	if b.kernel.marks.Kind(p.Mark) == fastpath.MarkFast {
+	if b.kernel.marks.Kind(p.Mark) == fastpath.MarkFast && !b.keep {
 		b.fast++
 		return "fast"
 	}
@@ -74,22 +76,27 @@ type talk struct {
 	client   conntrack.Seq // next numbers
 	server   conntrack.Seq
 	port     int
+	from, to string // the ends, where they are not the usual ones
 	counts   map[string]int
-	betweens func()
 }
 
 func (b *fastBench) open(port int) *talk {
-	c := &talk{b: b, client: 101, server: 501, port: port, counts: map[string]int{}}
+	return b.between(port, "", serverEnd)
+}
+
+// between opens a conversation between other hosts.
+func (b *fastBench) between(port int, from, to string) *talk {
+	c := &talk{b: b, client: 101, server: 501, port: port, from: from, to: to, counts: map[string]int{}}
 	c.send(true, conntrack.SYN, 100, 0, "")
 	c.send(false, conntrack.SYN|conntrack.ACK, 500, 101, "")
 	c.send(true, conntrack.ACK, 101, 501, "")
 	return c
 }
 
-func (c *talk) end() string { return fmt.Sprintf("10.0.0.1:%d", c.port) }
+func (c *talk) end() string { return fmt.Sprintf("%s:%d", cmp.Or(c.from, "10.0.0.1"), c.port) }
 
 func (c *talk) send(up bool, f conntrack.Flags, seq, ack conntrack.Seq, payload string) string {
-	from, to := c.end(), serverEnd
+	from, to := c.end(), c.to
 	if !up {
 		from, to = to, from
 	}
@@ -123,7 +130,7 @@ func (c *talk) listed() (n uint64) {
 
 // slot returns what the worker knows of the connection on the fast path, nil where it is not on it.
 func (c *talk) slot() *fastSlot {
-	tu := tuple(c.end(), serverEnd)
+	tu := tuple(c.end(), c.to)
 	e := c.b.engine.Find(c.b.shared.clock.Now(), &tu)
 	if e == nil || e.FastSlot == 0 {
 		return nil

@@ -135,18 +135,24 @@ func (a *attacher) freePriority(index int) (uint16, error) {
 	return 0, fmt.Errorf("priorities %d to %d are all taken", firstPriority, lastPriority)
 }
 
+// hasFilter asks whether a filter of ours is still there.
+func (a *attacher) hasFilter(f *netlink.BpfFilter) (bool, error) {
+	there, err := a.filters(f.LinkIndex, f.Parent)
+	if err != nil && !noFilter(err) {
+		return false, fmt.Errorf("listing filters: %w", err)
+	}
+	return slices.ContainsFunc(there, func(g netlink.Filter) bool {
+		b, ok := g.(*netlink.BpfFilter)
+		return ok && b.Priority == f.Priority && b.Handle == f.Handle && b.Id == f.Id && b.Name == filterName
+	}), nil
+}
+
 // removeFilter takes a filter of ours off, and the qdisc if it was made for it and has no other. Where it is no more, what is there
 // instead is somebody else's.
 func (a *attacher) removeFilter(f *netlink.BpfFilter) error {
-	there, err := a.filters(f.LinkIndex, f.Parent)
-	if err != nil && !noFilter(err) {
-		return fmt.Errorf("listing filters: %w", err)
-	}
-	if !slices.ContainsFunc(there, func(g netlink.Filter) bool {
-		b, ok := g.(*netlink.BpfFilter)
-		return ok && b.Priority == f.Priority && b.Handle == f.Handle && b.Id == f.Id && b.Name == filterName
-	}) {
-		return nil
+	there, err := a.hasFilter(f)
+	if err != nil || !there {
+		return err
 	}
 	if err := a.nl.FilterDel(f); err != nil && !noFilter(err) {
 		return fmt.Errorf("removing the filter: %w", err)

@@ -41,6 +41,7 @@ type Path struct {
 	held     io.Closer                      // the lock
 	watchers sync.WaitGroup
 	indexes  atomic.Pointer[map[uint32]bool]
+	changes  atomic.Uint64 // how often indexes was written
 
 	mu       sync.Mutex // what follows
 	att      *attacher
@@ -48,6 +49,7 @@ type Path struct {
 	failed   map[int]string // interfaces on which it could not be put, and why
 	feeds    []*feed
 	past     string // what a short way out would go past; see ways.go
+	missed   int64  // when the program was last found missing on an interface, by CLOCK_MONOTONIC; 0 for never
 	detached bool
 	released bool
 }
@@ -76,7 +78,8 @@ func Open(opts Options) (_ *Path, err error) {
 		opts.kernel(p.att)
 	}
 	// Who listens before it looks misses nothing.
-	p.feeds = []*feed{{of: "interfaces", protocol: unix.NETLINK_ROUTE, groups: unix.RTMGRP_LINK, take: p.takeInterfaces, all: p.lookAtAll}}
+	p.feeds = []*feed{{of: "interfaces", protocol: unix.NETLINK_ROUTE, groups: unix.RTMGRP_LINK, take: p.takeInterfaces, all: p.lookAtAll},
+		{of: "filters", protocol: unix.NETLINK_ROUTE, groups: groupFilters, take: p.takeFilters, all: p.lookForOurs}}
 	if opts.Redirect {
 		p.feeds = append(p.feeds, p.wayFeeds()...)
 	}
@@ -225,7 +228,11 @@ func (p *Path) publish() {
 		now[uint32(index)] = true
 	}
 	p.indexes.Store(&now)
+	p.changes.Add(1)
 }
+
+// Changes is another number whenever an interface has got the program or lost it.
+func (p *Path) Changes() uint64 { return p.changes.Load() }
 
 // Attached reports whether the program is on the interface with that index. Of what comes in elsewhere the fast path sees nothing.
 func (p *Path) Attached(ifindex uint32) bool { return (*p.indexes.Load())[ifindex] }

@@ -11,12 +11,12 @@ type Reason uint8
 
 // Reasons that only the program has.
 const (
-	ReasonFrozen Reason = iota + 32 // the flow was not armed, or a newer segment than that which it was armed after had been punted
-	ReasonBeat                      // its worker had not given a sign of life for a second
-	ReasonEpoch                     // it was armed before its worker's last [Flows.Bump]
-	ReasonHeader                    // IPv4 options or IPv6 extension headers
-	ReasonChecksum                  // a wrong TCP checksum, where the policy does something about it
-	NumReasons                      // not a reason
+	ReasonFrozen   Reason = iota + 32 // the flow was not armed, or a newer segment than that which it was armed after had been punted
+	ReasonBeat                        // its worker had not given a sign of life for a second
+	ReasonEpoch                       // it was armed before its worker's last [Flows.Bump]
+	ReasonHeader                      // IPv4 options or IPv6 extension headers
+	ReasonChecksum                    // a wrong TCP checksum, where the policy does something about it
+	NumReasons                        // not a reason
 )
 
 var reasonWords = [...]string{"frozen", "beat", "epoch", "header", "checksum"}

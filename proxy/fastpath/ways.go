@@ -85,7 +85,51 @@ func goesPast() (string, error) {
 			return "an IPsec policy (ip xfrm policy)", nil
 		}
 	}
+	blocks, err := blocksByDefault()
+	if err != nil && !noXFRM(err) {
+		return "", fmt.Errorf("what IPsec policies say by default: %w", err)
+	}
+	if blocks {
+		return "that what no IPsec policy allows is blocked (ip xfrm policy setdefault)", nil
+	}
 	return "", nil
+}
+
+// What linux/xfrm.h has beside golang.org/x/sys/unix.
+const (
+	msgGetDefault = 0x28 // XFRM_MSG_GETDEFAULT, since Linux 5.15
+	policyBlock   = 1    // XFRM_USERPOLICY_BLOCK
+)
+
+// blocksByDefault asks whether what is forwarded or leaves is blocked where no IPsec policy says otherwise. A kernel that does not know the
+// question blocks nothing.
+func blocksByDefault() (bool, error) {
+	c, err := netlink.Dial(unix.NETLINK_XFRM, nil)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	answer, err := c.Execute(netlink.Message{Header: netlink.Header{Type: msgGetDefault, Flags: netlink.Request}, Data: make([]byte, 4)})
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, m := range answer {
+		if blocks, ok := defaultBlocks(m); ok {
+			return blocks, nil
+		}
+	}
+	return false, errors.New("no answer")
+}
+
+// defaultBlocks reads struct xfrm_userpolicy_default: a byte each for what comes in for the host, is forwarded, and leaves.
+func defaultBlocks(m netlink.Message) (blocks, ok bool) {
+	if m.Header.Type != msgGetDefault || len(m.Data) < 3 {
+		return false, false
+	}
+	return m.Data[1] == policyBlock || m.Data[2] == policyBlock, true
 }
 
 // egress tells the program whether it may send segments out of an interface (redirect): one with Ethernet frames, that routing knows, while

@@ -32,6 +32,8 @@ func TestWaysSuspended(t *testing.T) {
 		{"-6 rule add fwmark 0/1 lookup 100", "-6 rule del fwmark 0/1 lookup 100", "ip rule fwmark"},
 		{"xfrm policy add dir out src 10.0.0.0/8 dst 10.2.0.0/16" + template, "xfrm policy flush", "an IPsec policy"},
 		{"xfrm policy add dir fwd src fd00::/8 dst fd02::/16 tmpl src fd09::1 dst fd09::2 proto esp mode tunnel", "xfrm policy flush", "an IPsec policy"},
+		{"xfrm policy setdefault out block", "xfrm policy setdefault out accept", "setdefault"},
+		{"xfrm policy setdefault fwd block", "xfrm policy setdefault fwd accept", "setdefault"},
 	} {
 		log.text.Reset()
 		ip(t, c.add)
@@ -48,7 +50,8 @@ func TestWaysSuspended(t *testing.T) {
 		until(t, "the way is open after "+c.del, func() bool { return way(in) && way(late) })
 		ip(t, "link del late")
 	}
-	for _, harmless := range []string{"rule add from 10.3.0.0/16 lookup 100", "xfrm policy add dir in src 10.0.0.0/8 dst 10.2.0.0/16" + template} {
+	for _, harmless := range []string{"rule add from 10.3.0.0/16 lookup 100", "xfrm policy add dir in src 10.0.0.0/8 dst 10.2.0.0/16" + template,
+		"xfrm policy setdefault in block"} {
 		log.text.Reset()
 		ip(t, harmless)
 		if p = openRedirectAfter(t, p, openRedirect); !way(in) || log.contain("suspended") {

@@ -1,0 +1,104 @@
+package fastpath
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Somebody else may take our program off an interface: who removes a clsact qdisc removes every filter there, and a link of TCX can be
+// detached by force. Segments of connections on the fast path then come by the queue without a mark, which looks as if marks were lost. So
+// the path listens for filters that go, and asks the kernel when marks are missing; it says what has happened, and puts the program back.
+
+// groupFilters is RTNLGRP_TC (linux/rtnetlink.h), as a bit.
+const groupFilters = 1 << (4 - 1)
+
+// missing is how long after the program was found missing packets without marks are no surprise: they may have waited in the queue.
+const missing = time.Second
+
+// takeFilters looks for our program where a filter or a qdisc was removed.
+func (p *Path) takeFilters(msgs []netlink.Message) {
+	for _, m := range msgs {
+		if m.Header.Type == unix.RTM_DELTFILTER || m.Header.Type == unix.RTM_DELQDISC {
+			p.mu.Lock()
+			if !p.detached {
+				p.lookForOurs()
+			}
+			p.mu.Unlock()
+			return
+		}
+	}
+}
+
+// lookForOurs looks whether the program is still where it was put. The caller holds the lock.
+func (p *Path) lookForOurs() {
+	for _, at := range p.attached {
+		p.lookForOne(at)
+	}
+}
+
+// lookForOne says so where somebody has taken the program off, and puts it back. The caller holds the lock.
+func (p *Path) lookForOne(at *attachment) {
+	there, err := p.att.has(at)
+	if err != nil || there {
+		return // one that cannot be asked is gone itself, and the watcher is told of that
+	}
+	if _, err := p.att.device(at.device.index); err != nil {
+		return
+	}
+	p.missed = nanotime()
+	p.log.Warn("somebody has taken the fast path's program off an interface: it is put back", "interface", at.device.name, "hook", p.att.hook)
+	p.detach(at, "taken off by somebody else")
+	p.freezeAll() // what came in meanwhile waits in the queue, and is not to be overtaken
+	if err := p.settle(at.device); err != nil {
+		p.complain(at.device, err)
+	}
+}
+
+// freezeAll freezes the flows of all workers.
+func (p *Path) freezeAll() {
+	if p.obj == nil {
+		return
+	}
+	for i := range p.obj.workers.values {
+		atomic.AddUint64(&p.obj.workers.values[i].Epoch, 1)
+	}
+}
+
+// Whole reports whether the program is on an interface, asked of the kernel, and has been for a second. Where it is not, a packet without a
+// mark says nothing about marks.
+func (p *Path) Whole(ifindex uint32) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := p.attached[int(ifindex)]
+	if at == nil || p.detached || p.missing() {
+		return false
+	}
+	p.lookForOne(at)
+	return !p.missing()
+}
+
+// missing reports whether the program was found missing within the last second. The caller holds the lock.
+func (p *Path) missing() bool { return p.missed != 0 && nanotime()-p.missed < int64(missing) }
+
+// nanotime is CLOCK_MONOTONIC.
+func nanotime() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail
+	return ts.Nano()
+}
+
+// has asks the kernel whether a program is still where it was put.
+func (a *attacher) has(at *attachment) (bool, error) {
+	if at.link != nil {
+		info, err := at.link.Info()
+		if err != nil {
+			return false, err
+		}
+		tcx := info.TCX()
+		return tcx == nil || tcx.Ifindex != 0, nil // 0: detached
+	}
+	return a.hasFilter(at.filter)
+}
