@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"halfopen/proxy/review"
@@ -24,6 +25,7 @@ type BenchOptions struct {
 	modes []benchMode // nil = benchModes
 	mss   int         // of the small segments; 0 = smallMSS
 	pairs int         // addresses of the client that connections are spread over, so that they come by several queues; 0 = 1
+	only  []string    // loads that are measured, names of fastLoads; nil = all
 	// observe, where it is not nil, is called when a load's figure begins to count, and what it returns when it is over. The figures are
 	// worth little then.
 	observe func(mode, load string, pid int) (stop func())
@@ -256,11 +258,16 @@ func (b *bench) play(ctx context.Context, m *benchMode, round int) (err error) {
 func (b *bench) measure(ctx context.Context, f *BenchMode, pid int) error {
 	span := time.Duration(b.Seconds * float64(time.Second))
 	var cpu, gib float64
+	streams := 0
 	for _, bulk := range []struct {
 		name    string
 		streams int
 		to      *[]float64
 	}{{"bulk", 1, &f.Bulk}, {"bulk8", 8, &f.Bulk8}} {
+		if !b.wants(bulk.name) {
+			continue
+		}
+		streams++
 		var bytes, took float64
 		for _, down := range []bool{false, true} {
 			if err := ctx.Err(); err != nil {
@@ -276,43 +283,54 @@ func (b *bench) measure(ctx context.Context, f *BenchMode, pid int) error {
 		*bulk.to = append(*bulk.to, rounded(bytes*8/took/1e9))
 		gib += bytes / (1 << 30)
 	}
-	if gib == 0 {
-		return errors.New("lab: the streams carried nothing")
-	}
-	f.CPU = append(f.CPU, rounded(cpu/gib))
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	r, err := b.stream(streaming{load: "small", streams: 8, small: true, span: span, pid: pid})
-	if err != nil {
-		return err
-	}
-	f.spent("small", r.usage)
-	f.Small = append(f.Small, math.Round(r.segments/r.usage.wall))
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	c, err := b.connections(span, pid)
-	if err != nil {
-		return err
-	}
-	f.spent("connections", c.usage)
-	f.Connections = append(f.Connections, math.Round(c.good/c.usage.wall))
-	f.Failed = append(f.Failed, c.failed)
-	if c.failure != nil && f.Failure == "" {
-		f.Failure = c.failure.Error()
+	if streams > 0 {
+		if gib == 0 {
+			return errors.New("lab: the streams carried nothing")
+		}
+		f.CPU = append(f.CPU, rounded(cpu/gib))
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	took, err := b.latencies(span)
-	if err != nil {
+	if b.wants("small") {
+		r, err := b.stream(streaming{load: "small", streams: 8, small: true, span: span, pid: pid})
+		if err != nil {
+			return err
+		}
+		f.spent("small", r.usage)
+		f.Small = append(f.Small, math.Round(r.segments/r.usage.wall))
+	}
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f.P50 = append(f.P50, rounded(quantile(took, 0.50)))
-	f.P99 = append(f.P99, rounded(quantile(took, 0.99)))
+	if b.wants("connections") {
+		c, err := b.connections(span, pid)
+		if err != nil {
+			return err
+		}
+		f.spent("connections", c.usage)
+		f.Connections = append(f.Connections, math.Round(c.good/c.usage.wall))
+		f.Failed = append(f.Failed, c.failed)
+		if c.failure != nil && f.Failure == "" {
+			f.Failure = c.failure.Error()
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if b.wants("connect") {
+		took, err := b.latencies(span)
+		if err != nil {
+			return err
+		}
+		f.P50 = append(f.P50, rounded(quantile(took, 0.50)))
+		f.P99 = append(f.P99, rounded(quantile(took, 0.99)))
+	}
 	return nil
 }
+
+// wants reports whether a load is measured.
+func (b *bench) wants(load string) bool { return b.only == nil || slices.Contains(b.only, load) }
 
 // judgeLog adds what the round's log lost: messages that only a gap stands for, and whether all of them are explained.
 func (f *BenchMode) judgeLog(dir string) error {
