@@ -71,12 +71,12 @@ func (j *journal) record(ev decisionlog.EventType) *decisionlog.Record {
 	n := len(j.records)
 	if n < cap(j.records) { // a record is long: it is made in its place
 		j.records = j.records[:n+1]
-		clear(j.records[n:])
 	} else {
 		j.records = append(j.records, decisionlog.Record{})
 	}
 	r := &j.records[n]
-	r.Time, r.Event, r.PcapCnt = j.wall(j.now), ev, j.frame
+	r.Begin(ev)
+	r.Time, r.PcapCnt = j.wall(j.now), j.frame
 	return r
 }
 

@@ -55,9 +55,7 @@ func (p *Producer) Put(r *Record) bool {
 		p.lossMu.Unlock()
 		return false
 	}
-	shadows := append(slot.Shadow[:0], r.Shadow...) // the slot's own, kept for its next record
-	*slot = *r
-	slot.Shadow = shadows
+	slot.copy(r)
 	p.ring.Push()
 	return true
 }
