@@ -220,7 +220,7 @@ func (g *Gateway) newWorker(i int, fresh bool) (*Worker, error) {
 	number := g.cfg.Queues[0] + uint16(i)
 	second := g.cfg.Queues[1] + 1 + uint16(i)
 	main, err := nfqueue.Open(nfqueue.Config{Number: number, MaxLen: g.cfg.QueueLen, CopyRange: headerBytes, GSO: true,
-		FailOpen: !g.cfg.FailClosed, ReadBuffer: g.cfg.QueueBuffer, Batch: batchSize})
+		FailOpen: !g.cfg.FailClosed, ReadBuffer: g.cfg.QueueBuffer, Batch: batchSize, Linger: linger()})
 	if err != nil {
 		return nil, err
 	}

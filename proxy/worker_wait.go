@@ -13,9 +13,19 @@ const (
 	// alertFor is how long after a packet the next one is expected soon. Until then a worker makes a turn every alertWait, and the
 	// packet that ends the wait finds a thread that needs nothing of Go's scheduler. After that an idle gateway sleeps.
 	alertFor = 2 * time.Second
+	// lingerFor is how long of a wait an alert worker looks on for packets before it sleeps, while that pays.
+	lingerFor = 40 * time.Microsecond
 	// followEvery is how long a worker may take the wall clock to be what it was, after somebody has set it.
 	followEvery = 10 * time.Millisecond
 )
+
+// linger is lingerFor where there is another processor, on which the packet may come that is looked for.
+func linger() time.Duration {
+	if runtime.NumCPU() < 2 {
+		return 0
+	}
+	return lingerFor
+}
 
 // receive takes the next batch of the main queue and reads the clock. Where the worker has nothing else to look after it waits in
 // the receive call itself, so that a batch costs two system calls, one to receive and one to answer.

@@ -47,6 +47,9 @@ type Config struct {
 	// ReadBuffer is the socket's receive buffer in bytes; 0 = enough for MaxLen messages. The kernel doubles it for its
 	// own bookkeeping (socket(7)) and, with CAP_NET_ADMIN, does not hold it to net.core.rmem_max.
 	ReadBuffer int
+	// Linger is how long a short wait of Recv ([ShortWait]) may go on looking for packets before it sleeps; 0: not at all. It does so
+	// while that pays: one such wait in three or more brings packets.
+	Linger time.Duration
 	// Batch is how many messages one Recv can take; 0 = DefaultBatch.
 	Batch int
 }
@@ -104,6 +107,9 @@ type Queue struct {
 
 	patience time.Duration // SO_RCVTIMEO
 	woken    bool          // by Wake's message, in the present Recv
+	lingered uint64        // packets received before the last wait that could have begun awake
+	luck     int           // how many waits awake may bring nothing before they are left off
+	skipped  uint          // waits that could have begun awake and did not, or were a try
 	closed   bool          // the owner's
 
 	waits  atomic.Bool // the owner waits in Recv, or is about to

@@ -16,7 +16,7 @@ import (
 //
 // A wait of at most [ShortWait] keeps the goroutine's place in Go's scheduler (GOMAXPROCS): it costs one system call and
 // nothing else when a packet comes, but who waits so must leave places for everybody else. A longer wait gives the place
-// up, and getting one again costs some tens of microseconds on a busy machine.
+// up, and getting one again costs some tens of microseconds on a busy machine. With Config.Linger a short wait begins awake.
 func (q *Queue) Recv(batch []Packet, timeout time.Duration) (int, error) {
 	if q.closed {
 		return 0, ErrClosed
@@ -34,6 +34,11 @@ func (q *Queue) Recv(batch []Packet, timeout time.Duration) (int, error) {
 	}
 	short := timeout > 0 && timeout <= ShortWait
 	q.woken = false
+	if short && q.lingers() {
+		if n, err := q.linger(batch); n > 0 || q.woken || err != nil {
+			return n, err
+		}
+	}
 	for range maxReceives {
 		n, errno := q.recvmmsg(min(len(batch), q.cfg.Batch), unix.MSG_WAITFORONE, short)
 		n, more, err := q.received(batch, n, errno)
@@ -45,6 +50,47 @@ func (q *Queue) Recv(batch []Packet, timeout time.Duration) (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+// lingers reports whether the wait to come is to begin awake: where packets came since the last one, and as far as that has paid of late.
+func (q *Queue) lingers() bool {
+	if q.cfg.Linger <= 0 || q.stats.Received == q.lingered {
+		return false
+	}
+	q.lingered = q.stats.Received
+	if q.luck > 0 {
+		return true
+	}
+	q.skipped++
+	return q.skipped%lingerTry == 0
+}
+
+const (
+	lingerLuck = 8  // waits awake in a row that may bring nothing
+	lingerGain = 2  // how many of these one that brings packets makes up for
+	lingerTry  = 16 // of so many waits one begins awake where it has not paid
+)
+
+// linger looks for packets, again and again, for Config.Linger at most. Who sends the next one need not wake anybody then, and an idle
+// processor, which on a virtual machine it takes its host to wake, does not go to sleep in between.
+func (q *Queue) linger(batch []Packet) (int, error) {
+	for begin := time.Now(); ; {
+		n, errno := q.recvmmsg(min(len(batch), q.cfg.Batch), unix.MSG_DONTWAIT, true)
+		n, _, err := q.received(batch, n, errno)
+		if n > 0 {
+			q.luck = min(q.luck+lingerGain, lingerLuck)
+		}
+		if q.woken {
+			q.called.Store(false)
+		}
+		if n > 0 || q.woken || err != nil {
+			return n, err
+		}
+		if time.Since(begin) >= q.cfg.Linger {
+			q.luck = max(q.luck-1, 0)
+			return 0, nil
+		}
+	}
 }
 
 // ShortWait is the longest wait of Recv that keeps the goroutine's place in Go's scheduler. The collector can stop it, by a

@@ -13,6 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TestWakeEndsLinger wakes a receive call that looks on for packets.
+func TestWakeEndsLinger(t *testing.T) {
+	newWorld(t)
+	q := open(t, Config{Number: 3, Linger: time.Minute})
+	batch := make([]Packet, DefaultBatch)
+	q.luck = lingerLuck
+	q.lingered = q.stats.Received + 1 // as if packets had come
+	timer := time.AfterFunc(20*time.Millisecond, q.Wake)
+	defer timer.Stop()
+	if n, err := q.Recv(batch, ShortWait); n != 0 || err != nil || q.luck != lingerLuck {
+		t.Errorf("%d, %v, luck %d", n, err, q.luck)
+	}
+	if q.called.Load() {
+		t.Error("the wake-up counts for the next wait, too")
+	}
+}
+
 // TestWakeEndsRecv wakes a receive call before and while it waits, short and long, and between packets.
 func TestWakeEndsRecv(t *testing.T) {
 	l := newLetters(t, "3")
