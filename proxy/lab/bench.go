@@ -191,7 +191,20 @@ func (b *bench) close() error {
 	return errors.Join(err, removeScratch(b.scratch))
 }
 
-// run plays the rounds. The order of the modes moves on by one each round, so that none always follows the same one.
+// order is that of the modes in a round. Every other round goes backwards, and then it moves on by one, so that none always follows the
+// same one.
+func (b *bench) order(round int) (order []*benchMode) {
+	n := len(b.modes)
+	for i := range n {
+		if round%2 == 1 {
+			i = n - 1 - i
+		}
+		order = append(order, &b.modes[(round/2+i)%n])
+	}
+	return order
+}
+
+// run plays the rounds.
 func (b *bench) run(ctx context.Context) error {
 	for round := range b.Rounds {
 		before, err := readUsage(0)
@@ -206,8 +219,7 @@ func (b *bench) run(ctx context.Context) error {
 			return err
 		}
 		b.report.OtherLoad = append(b.report.OtherLoad, rounded(after.sub(before).busy/otherLoadSpan.Seconds()))
-		for i := range b.modes {
-			m := &b.modes[(round+i)%len(b.modes)]
+		for _, m := range b.order(round) {
 			if err := b.play(ctx, m, round); err != nil {
 				return fmt.Errorf("round %d, %s: %w", round+1, m.name, err)
 			}

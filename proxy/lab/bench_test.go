@@ -138,6 +138,38 @@ func TestBenchReport(t *testing.T) {
 	}
 }
 
+// Each mode is played once a round, at each place equally often, and after each of its neighbours.
+func TestBenchOrder(t *testing.T) {
+	b := &bench{BenchOptions: BenchOptions{modes: benchModes()}}
+	places, after := map[string]int{}, map[string]bool{}
+	rounds := 2 * len(b.modes)
+	for round := range rounds {
+		seen := map[string]bool{}
+		for at, m := range b.order(round) {
+			seen[m.name] = true
+			places[fmt.Sprint(m.name, at)]++
+			if at > 0 {
+				after[b.order(round)[at-1].name+" "+m.name] = true
+			}
+		}
+		if len(seen) != len(b.modes) {
+			t.Errorf("round %d: %v", round, seen)
+		}
+	}
+	for _, m := range b.modes {
+		for at := range b.modes {
+			if n := places[fmt.Sprint(m.name, at)]; n != 2 {
+				t.Errorf("%s is %d times at place %d of %d rounds, want 2", m.name, n, at, rounds)
+			}
+		}
+	}
+	for _, pair := range []string{"queue fastpath", "fastpath queue", "fastpath redirect", "redirect fastpath"} {
+		if !after[pair] {
+			t.Errorf("never in a row: %s", pair)
+		}
+	}
+}
+
 // A mode that the kernel lacks is left out with its reason; what goes wrong otherwise is no reason.
 func TestBenchLeavesOut(t *testing.T) {
 	modes := benchModes()
