@@ -10,7 +10,8 @@ import (
 
 // Somebody else may take our program off an interface: who removes a clsact qdisc removes every filter there, and a link of TCX can be
 // detached by force. Segments of connections on the fast path then come by the queue without a mark, which looks as if marks were lost. So
-// the path listens for filters that go, and asks the kernel when marks are missing; it says what has happened, and puts the program back.
+// the path listens for filters that go, and asks the kernel when marks are missing; it says what has happened, and puts the program back. Who
+// removes a qdisc may be about to make it anew, and would fail where there is one already: so a filter comes back a second later.
 
 // groupFilters is RTNLGRP_TC (linux/rtnetlink.h), as a bit.
 const groupFilters = 1 << (4 - 1)
@@ -39,7 +40,7 @@ func (p *Path) lookForOurs() {
 	}
 }
 
-// lookForOne says so where somebody has taken the program off, and puts it back. The caller holds the lock.
+// lookForOne says so where somebody has taken the program off, and sees to it that it comes back. The caller holds the lock.
 func (p *Path) lookForOne(at *attachment) {
 	there, err := p.att.has(at)
 	if err != nil || there {
@@ -48,13 +49,26 @@ func (p *Path) lookForOne(at *attachment) {
 	if _, err := p.att.device(at.device.index); err != nil {
 		return
 	}
-	p.missed = nanotime()
 	p.log.Warn("somebody has taken the fast path's program off an interface: it is put back", "interface", at.device.name, "hook", p.att.hook)
 	p.detach(at, "taken off by somebody else")
-	p.freezeAll() // what came in meanwhile waits in the queue, and is not to be overtaken
-	if err := p.settle(at.device); err != nil {
-		p.complain(at.device, err)
+	if at.link != nil {
+		p.putBack(at.device.index)
+		return
 	}
+	time.AfterFunc(missing, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.detached {
+			p.putBack(at.device.index)
+		}
+	})
+}
+
+// putBack puts the program on an interface again, if that is to have it. The caller holds the lock.
+func (p *Path) putBack(index int) {
+	p.missed = nanotime()
+	p.freezeAll() // what came in meanwhile waits in the queue, and is not to be overtaken
+	p.lookAt(index)
 }
 
 // freezeAll freezes the flows of all workers.
