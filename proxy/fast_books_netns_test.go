@@ -79,6 +79,11 @@ func TestFastPathOfAHangingWorker(t *testing.T) {
 			if p := s.fastProof(); p.Lost < 20 {
 				t.Errorf("%+v", p)
 			}
+			release() // a gateway whose thread hangs leaves its maps and its lock to the end of the process
+			s.until("the old thread has ended", old.ended)
+			if err := s.fast.path.Close(); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

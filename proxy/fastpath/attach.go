@@ -48,6 +48,7 @@ type attachment struct {
 	header int
 	link   link.Link
 	filter *netlink.BpfFilter
+	since  int64 // when the program came there, by CLOCK_MONOTONIC
 }
 
 // attach puts the program in front of the others where the kernel has TCX: what they take out of the chain we have seen, and what they

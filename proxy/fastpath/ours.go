@@ -16,8 +16,8 @@ import (
 // groupFilters is RTNLGRP_TC (linux/rtnetlink.h), as a bit.
 const groupFilters = 1 << (4 - 1)
 
-// missing is how long after the program was found missing packets without marks are no surprise: they may have waited in the queue.
-const missing = time.Second
+// settling is how long after the program has come to an interface packets without marks are no surprise: they may have waited in the queue.
+const settling = time.Second
 
 // takeFilters looks for our program where a filter or a qdisc was removed.
 func (p *Path) takeFilters(msgs []netlink.Message) {
@@ -52,23 +52,16 @@ func (p *Path) lookForOne(at *attachment) {
 	p.log.Warn("somebody has taken the fast path's program off an interface: it is put back", "interface", at.device.name, "hook", p.att.hook)
 	p.detach(at, "taken off by somebody else")
 	if at.link != nil {
-		p.putBack(at.device.index)
+		p.lookAt(at.device.index)
 		return
 	}
-	time.AfterFunc(missing, func() {
+	time.AfterFunc(settling, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if !p.detached {
-			p.putBack(at.device.index)
+			p.lookAt(at.device.index)
 		}
 	})
-}
-
-// putBack puts the program on an interface again, if that is to have it. The caller holds the lock.
-func (p *Path) putBack(index int) {
-	p.missed = nanotime()
-	p.freezeAll() // what came in meanwhile waits in the queue, and is not to be overtaken
-	p.lookAt(index)
 }
 
 // freezeAll freezes the flows of all workers.
@@ -87,15 +80,12 @@ func (p *Path) Whole(ifindex uint32) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := p.attached[int(ifindex)]
-	if at == nil || p.detached || p.missing() {
+	if at == nil || p.detached || nanotime()-at.since < int64(settling) {
 		return false
 	}
 	p.lookForOne(at)
-	return !p.missing()
+	return p.attached[int(ifindex)] == at
 }
-
-// missing reports whether the program was found missing within the last second. The caller holds the lock.
-func (p *Path) missing() bool { return p.missed != 0 && nanotime()-p.missed < int64(missing) }
 
 // nanotime is CLOCK_MONOTONIC.
 func nanotime() int64 {

@@ -49,7 +49,6 @@ type Path struct {
 	failed   map[int]string // interfaces on which it could not be put, and why
 	feeds    []*feed
 	past     string // what a short way out would go past; see ways.go
-	missed   int64  // when the program was last found missing on an interface, by CLOCK_MONOTONIC; 0 for never
 	detached bool
 	released bool
 }
@@ -194,6 +193,8 @@ func (p *Path) settle(d device) error {
 		return err
 	}
 	delete(p.failed, d.index)
+	at.since = nanotime()
+	p.freezeAll() // what came in before waits in the queue, and is not to be overtaken
 	p.attached[d.index] = at
 	p.egress(at, true)
 	p.publish()

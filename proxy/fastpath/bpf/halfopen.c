@@ -59,9 +59,9 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	struct arm *a;
 	struct worker *w;
 	struct stats *count;
-	u32 mark = (skb->mark & mark_mask) >> mark_shift, zero = 0, slot, owner, dir, why;
+	u32 mark = (skb->mark & mark_mask) >> mark_shift, zero = 0, slot, owner, dir, why, flags;
 	u64 punt = 0;
-	bool gone, sum_good = false;
+	bool gone;
 	s64 now;
 
 	if (unlikely(mark)) {
@@ -115,10 +115,12 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 		return TC_ACT_UNSPEC;
 	if (likely(!l.why))
 		l.why = transport(skb, &l, &s);
-	if (READ_ONCE(a->flags) & ARM_SUM) {
+	flags = READ_ONCE(a->flags);
+	if (flags & ARM_SUM && !l.why) {
 		u32 length = l.bytes - (l.tcp - l.network);
 
-		sum_good = l.why || !judged(skb, &l) || !sum_bad(skb, l.tcp, length, fold32(pseudo(&k, l.family, length)));
+		if (sum_bad(skb, l.tcp, length, fold32(pseudo(&k, length)), l.bytes))
+			l.why = PUNT_CHECKSUM;
 	}
 	s.gso = skb->gso_size != 0;
 	now = clock(skb);
@@ -128,10 +130,10 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	why = 0;
 	if (!gone) {
 		why = standing(f, a, w, now);
+		if (!why && unlikely((READ_ONCE(a->flags) ^ flags) & ARM_SUM)) /* armed meanwhile, otherwise than it was judged */
+			why = PUNT_FROZEN;
 		if (!why)
 			why = l.why;
-		if (!why && unlikely(!sum_good) && READ_ONCE(a->flags) & ARM_SUM) /* or nobody has judged it for want of that */
-			why = PUNT_CHECKSUM;
 		if (!why)
 			why = pass(&f->state, &a->rules, now, dir, &s);
 		if (!why) {

@@ -27,15 +27,11 @@ static __always_inline u32 fold32(u64 sum)
 	return (sum & 0xffffffff) + (sum >> 32);
 }
 
-/* pseudo is the sum of the pseudo header, of words in network order. An IPv4 address is in the last word of its mapped form; what else that
- * has must not count. */
-static __always_inline u64 pseudo(const struct key *k, u8 family, u32 length)
+/* pseudo is the sum of the pseudo header, of words in network order. The prefix of an IPv4 address in its mapped form adds 0xffff, which is
+ * nothing in one's complement; so the families are one way for the verifier. */
+static __always_inline u64 pseudo(const struct key *k, u32 length)
 {
-	u64 sum = (u64)k->src[3] + k->dst[3] + bswap32(length) + bswap32(IPPROTO_TCP);
-
-	if (family == AF_INET6)
-		sum += (u64)k->src[0] + k->src[1] + k->src[2] + k->dst[0] + k->dst[1] + k->dst[2];
-	return sum;
+	return (u64)k->src[0] + k->src[1] + k->src[2] + k->src[3] + k->dst[0] + k->dst[1] + k->dst[2] + k->dst[3] + bswap32(length) + bswap32(IPPROTO_TCP);
 }
 
 /* unfinished tells whether the checksum is one that a local sender has left to the card (CHECKSUM_PARTIAL). Nothing of the packet that a
@@ -53,13 +49,17 @@ static __always_inline bool unfinished(struct __sk_buff *skb, u32 at, u16 sum)
 	return false;
 }
 
-/* sum_bad tells whether the TCP checksum of a segment of length bytes at an offset is wrong; head is the sum of its pseudo header. What
- * cannot be read is wrong too: the queue will see. */
-static __noinline bool sum_bad(struct __sk_buff *skb, u32 at, u32 length, u32 head)
+/* sum_bad tells whether the queue would judge the TCP checksum of a segment of length bytes at an offset, in an IP packet of so many, find it
+ * wrong, and the card has not judged it; head is the sum of its pseudo header. What cannot be read is wrong too: the queue will see. It is a
+ * global function, so that the verifier looks at it once and not on every way through the program. */
+__noinline int sum_bad(struct __sk_buff *skb, u32 at, u32 length, u32 head, u32 bytes)
 {
 	u32 zero = 0, have;
-	struct scratch *b = bpf_map_lookup_elem(&scratch, &zero);
+	struct scratch *b;
 
+	if (bytes > SUM_ROOM || skb->gso_size || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
+		return false;
+	b = bpf_map_lookup_elem(&scratch, &zero);
 	if (!b || length < TCP_LEN || length > SUM_MAX)
 		return true;
 	*(u32 *)&b->sum[length & (SUM_ROOM - 4)] = 0; /* up to a whole word */
@@ -70,12 +70,6 @@ static __noinline bool sum_bad(struct __sk_buff *skb, u32 at, u32 length, u32 he
 	if (have % 0xffff == head % 0xffff && unfinished(skb, at + CHECK_OFFSET, have))
 		return false;
 	return fold((u32)bpf_csum_diff(0, 0, b->sum, (length + 3) & ~3U, head)) != 0xffff;
-}
-
-/* judged tells whether the queue would judge the segment's checksum, and the card has not. */
-static __always_inline bool judged(struct __sk_buff *skb, const struct layout *l)
-{
-	return l->bytes <= SUM_ROOM && !skb->gso_size && bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0;
 }
 
 #endif
