@@ -311,6 +311,7 @@ func (b *bench) measure(ctx context.Context, f *BenchMode, pid int) error {
 		}
 		f.spent("small", r.usage)
 		f.Small = append(f.Small, math.Round(r.segments/r.usage.wall))
+		f.SmallAll = append(f.SmallAll, math.Round(r.packets/r.usage.wall))
 	}
 	if err := ctx.Err(); err != nil {
 		return err

@@ -35,6 +35,7 @@ type streaming struct {
 
 type streamed struct {
 	bytes, segments float64 // received within usage.wall
+	packets         float64 // sent by both ends, each segment counted
 	usage           usage
 }
 
@@ -88,9 +89,11 @@ func (b *bench) stream(s streaming) (r streamed, err error) {
 	time.Sleep(s.span / 10)
 	stop := b.watched(s.load, s.pid)
 	before, err := readUsage(s.pid)
-	fromBytes, fromSegments := bytes.Load(), segmentsOf(receivers)
+	ends := slices.Concat(senders, receivers)
+	fromBytes, fromSegments, fromPackets := bytes.Load(), segmentsOf(receivers), packetsOf(ends)
 	time.Sleep(s.span)
 	r.bytes, r.segments = float64(bytes.Load()-fromBytes), float64(segmentsOf(receivers)-fromSegments)
+	r.packets = float64(packetsOf(ends) - fromPackets)
 	after, err2 := readUsage(s.pid)
 	stop()
 	r.usage = after.sub(before)
@@ -130,6 +133,16 @@ func discard(fd int, total *atomic.Int64) error {
 		}
 		total.Add(int64(max(n, 0)))
 	}
+}
+
+// packetsOf sums the segments that sockets have sent, acknowledgments and the pieces of super-packets counted.
+func packetsOf(fds []int) (n uint64) {
+	for _, fd := range fds {
+		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			n += uint64(info.Segs_out)
+		}
+	}
+	return n
 }
 
 // segmentsOf sums the data segments that sockets have received, the pieces of super-packets counted.

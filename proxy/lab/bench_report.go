@@ -33,6 +33,7 @@ type BenchMode struct {
 	Bulk        []float64 `json:"bulk_gbps"`      // one stream, mean of both directions, payload, Gbit/s
 	Bulk8       []float64 `json:"bulk8_gbps"`     // eight streams
 	Small       []float64 `json:"small_pps"`      // data segments of 76 bytes a second, eight streams to the server
+	SmallAll    []float64 `json:"small_all_pps"`  // with the acknowledgments that these draw: what the gateway forwards
 	Connections []float64 `json:"conn_per_s"`     // good ones
 	P50         []float64 `json:"connect_us_p50"` // until connect returns, one at a time
 	P99         []float64 `json:"connect_us_p99"`
@@ -127,6 +128,7 @@ var benchFigures = []struct {
 	{"bulk", "bulk, 1 stream, Gbit/s", func(m *BenchMode) []float64 { return m.Bulk }},
 	{"bulk8", "bulk, 8 streams, Gbit/s", func(m *BenchMode) []float64 { return m.Bulk8 }},
 	{"small_pps", "small segments /s", func(m *BenchMode) []float64 { return m.Small }},
+	{"small_all_pps", "with their ACKs, packets /s", func(m *BenchMode) []float64 { return m.SmallAll }},
 	{"conn_per_s", "connections /s", func(m *BenchMode) []float64 { return m.Connections }},
 	{"connect_us_p50", "connect, median, us", func(m *BenchMode) []float64 { return m.P50 }},
 	{"connect_us_p99", "connect, p99, us", func(m *BenchMode) []float64 { return m.P99 }},

@@ -76,7 +76,7 @@ func TestBenchReport(t *testing.T) {
 	r := newBenchReport(&BenchOptions{Rounds: 3, Seconds: 1, Policy: "p", modes: benchModes()})
 	plain, queue := r.Modes["plain"], r.Modes["queue"]
 	for _, m := range r.Modes {
-		for _, fig := range []*[]float64{&m.Bulk, &m.Bulk8, &m.Small, &m.Connections, &m.P50, &m.P99, &m.CPU} {
+		for _, fig := range []*[]float64{&m.Bulk, &m.Bulk8, &m.Small, &m.SmallAll, &m.Connections, &m.P50, &m.P99, &m.CPU} {
 			*fig = []float64{10, 1, 20}
 		}
 		m.Failed = []int{0, 0, 0}
@@ -248,13 +248,13 @@ func checkBenchJSON(t *testing.T, text string, modes []string, rounds int) {
 		t.Errorf("modes %v, want %v", got, modes)
 	}
 	for name, m := range r.Modes {
-		for _, key := range []string{"bulk_gbps", "bulk8_gbps", "small_pps", "conn_per_s", "connect_us_p50", "connect_us_p99", "cpu_s_per_gib"} {
+		for _, key := range []string{"bulk_gbps", "bulk8_gbps", "small_pps", "small_all_pps", "conn_per_s", "connect_us_p50", "connect_us_p99", "cpu_s_per_gib"} {
 			if list, ok := m[key].([]any); !ok || len(list) != rounds {
 				t.Errorf("%s: %s is %v, want %d figures", name, key, m[key], rounds)
 			}
 		}
 	}
-	for _, key := range []string{"bulk", "bulk8", "small_pps", "conn_per_s", "connect_us_p50", "connect_us_p99", "cpu_s_per_gib"} {
+	for _, key := range []string{"bulk", "bulk8", "small_pps", "small_all_pps", "conn_per_s", "connect_us_p50", "connect_us_p99", "cpu_s_per_gib"} {
 		for _, m := range modes[1:] {
 			if !(r.Ratios[key][m] > 0) {
 				t.Errorf("ratio %s of %s is %v", key, m, r.Ratios[key][m])
