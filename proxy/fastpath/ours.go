@@ -74,13 +74,13 @@ func (p *Path) freezeAll() {
 	}
 }
 
-// Whole reports whether the program is on an interface, asked of the kernel, and has been for a second. Where it is not, a packet without a
-// mark says nothing about marks.
+// Whole reports whether the program is on an interface, asked of the kernel, and has been for a second, or since the path was opened. Where it
+// is not, a packet without a mark says nothing about marks.
 func (p *Path) Whole(ifindex uint32) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := p.attached[int(ifindex)]
-	if at == nil || p.detached || nanotime()-at.since < int64(settling) {
+	if at == nil || p.detached || at.since != 0 && nanotime()-at.since < int64(settling) {
 		return false
 	}
 	p.lookForOne(at)

@@ -29,10 +29,15 @@ func TestTakenOff(t *testing.T) {
 		in, other := w.cable(t, "inside"), w.cable(t, "other")
 		var log lines
 		p := open(t, Options{hook: h, Logger: log.logger()})
-		if p.Whole(in) { // what waits in a queue came in before
+		if !p.Whole(in) || !p.Whole(other) || p.Whole(other+100) {
+			t.Fatalf("whole: %v %v, and where there is nothing %v", p.Whole(in), p.Whole(other), p.Whole(other+100))
+		}
+		late := w.cable(t, "late")
+		until(t, "a later one has it", func() bool { return p.Attached(late) })
+		if p.Whole(late) { // what waits in a queue came in before
 			t.Error("whole right after it came")
 		}
-		until(t, "it is whole", func() bool { return p.Whole(in) && p.Whole(other) && !p.Whole(other+100) })
+		until(t, "that moment is over", func() bool { return p.Whole(late) })
 		changes := p.Changes()
 		takeAway(t, p, h, "inside")
 		if p.Whole(in) { // it was missing a moment ago, if not now

@@ -97,6 +97,9 @@ func Open(opts Options) (_ *Path, err error) {
 	if err := p.attachFirst(); err != nil {
 		return nil, err
 	}
+	for _, at := range p.attached { // before any connection was known
+		at.since = 0
+	}
 	for _, f := range p.feeds {
 		if f.conn == nil {
 			continue // nothing to tell
