@@ -138,7 +138,7 @@ func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Pro
 	return true
 }
 
-// lostOnTheWay says why the fast path is given up.
+// Why the fast path is given up.
 const (
 	lostOnTheWay = "marks do not stay on packets from ingress to the queue: some rule of the host's overwrites them"
 	notExempt    = "segments that were let pass came by the queue all the same: the rules in front of the queue do not exempt their mark"

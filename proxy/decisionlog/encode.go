@@ -57,7 +57,6 @@ func (e *enc) numIf(k string, v uint64) {
 	}
 }
 
-// flowID writes a flow id, masked, unless it is zero.
 // intIf writes a number that may be below zero, unless it is zero.
 func (e *enc) intIf(k string, v int64) {
 	if v != 0 {
@@ -66,6 +65,7 @@ func (e *enc) intIf(k string, v int64) {
 	}
 }
 
+// flowID writes a flow id, masked, unless it is zero.
 func (e *enc) flowID(k string, v uint64) { e.numIf(k, v&flowIDMask) }
 
 func (e *enc) bool(k string, v bool) {
