@@ -134,16 +134,7 @@ func (w *world) listenFast() <-chan ended {
 	w.t.Helper()
 	came := make(chan ended)
 	for _, at := range fastStations {
-		l := w.listen(at)
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				came <- hear(c.(*net.TCPConn))
-			}
-		}()
+		w.accept(at, func(c *net.TCPConn) { came <- hear(c) })
 	}
 	return came
 }

@@ -98,6 +98,15 @@ func (w *world) listen(at netip.AddrPort) net.Listener {
 // serveAt starts the server on one address.
 func (w *world) serveAt(at netip.AddrPort) {
 	w.t.Helper()
+	w.accept(at, func(c *net.TCPConn) {
+		defer c.Close()
+		obey(patient{c})
+	})
+}
+
+// accept gives each connection to an address to serve, on a goroutine of its own.
+func (w *world) accept(at netip.AddrPort, serve func(*net.TCPConn)) {
+	w.t.Helper()
 	l := w.listen(at)
 	go func() {
 		for {
@@ -105,10 +114,7 @@ func (w *world) serveAt(at netip.AddrPort) {
 			if err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				obey(patient{c.(*net.TCPConn)})
-			}()
+			go serve(c.(*net.TCPConn))
 		}
 	}()
 }
