@@ -88,5 +88,9 @@ func (g *Gateway) settleFast(c *Counts) {
 			return
 		}
 	}
-	g.putFastGap(untold, "a worker of queue %d hung, and was replaced", g.ghosts[0].queue)
+	if len(g.ghosts) > 0 {
+		g.putFastGap(untold, "a worker of queue %d hung, and was replaced", g.ghosts[0].queue)
+		return
+	}
+	g.putFastGap(untold, "a worker of the queues from %d on ended too late", g.cfg.Queues[0])
 }

@@ -3,6 +3,7 @@ package fastpath
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -48,7 +49,7 @@ type attachment struct {
 	header int
 	link   link.Link
 	filter *netlink.BpfFilter
-	since  int64 // when the program came there, by CLOCK_MONOTONIC; 0 for when the path was opened
+	since  time.Time // when the program came there; zero for when the path was opened
 }
 
 // attach puts the program in front of the others where the kernel has TCX: what they take out of the chain we have seen, and what they

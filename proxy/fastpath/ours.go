@@ -80,18 +80,11 @@ func (p *Path) Whole(ifindex uint32) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := p.attached[int(ifindex)]
-	if at == nil || p.detached || at.since != 0 && nanotime()-at.since < int64(settling) {
+	if at == nil || p.detached || !at.since.IsZero() && time.Since(at.since) < settling {
 		return false
 	}
 	p.lookForOne(at)
 	return p.attached[int(ifindex)] == at
-}
-
-// nanotime is CLOCK_MONOTONIC.
-func nanotime() int64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail
-	return ts.Nano()
 }
 
 // has asks the kernel whether a program is still where it was put.

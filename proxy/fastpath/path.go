@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -98,7 +99,7 @@ func Open(opts Options) (_ *Path, err error) {
 		return nil, err
 	}
 	for _, at := range p.attached { // before any connection was known
-		at.since = 0
+		at.since = time.Time{}
 	}
 	for _, f := range p.feeds {
 		if f.conn == nil {
@@ -196,7 +197,7 @@ func (p *Path) settle(d device) error {
 		return err
 	}
 	delete(p.failed, d.index)
-	at.since = nanotime()
+	at.since = time.Now()
 	p.freezeAll() // what came in before waits in the queue, and is not to be overtaken
 	p.attached[d.index] = at
 	p.egress(at, true)
