@@ -18,9 +18,14 @@ import (
 const (
 	writeSize  = 1 << 20
 	socketWait = 10 // seconds until a call on a socket that hears nothing gives up
-	smallMSS   = 88 // the least that Linux takes (TCP_MIN_MSS); timestamps take 12 bytes of it
+	smallMSS   = 88 // the least that Linux takes (TCP_MIN_MSS)
+	stamps     = 12 // bytes of it that timestamps take
+	// smallWindow is how many small segments a connection has under way at most.
+	smallWindow = 64
 	// connectors is how many connections are in the making at a time.
 	connectors = 8
+	// loadThreads is more than a load has threads at a time.
+	loadThreads = 4 * connectors
 )
 
 // streaming says what one transfer is.
@@ -33,9 +38,10 @@ type streaming struct {
 	pid     int // of the gateway's process; 0 for none
 }
 
+// streamed is what a transfer came to.
 type streamed struct {
-	bytes, segments float64 // received within usage.wall
-	packets         float64 // sent by both ends, each segment counted
+	bytes, segments float64 // received, a second
+	packets         float64 // of both ends, each segment counted, a second
 	usage           usage
 }
 
@@ -53,6 +59,11 @@ func (b *bench) stream(s streaming) (r streamed, err error) {
 		return r, err
 	}
 	defer unix.Close(l)
+	if s.small {
+		if err := b.shallow(l); err != nil {
+			return r, err
+		}
+	}
 	var senders, receivers []int
 	defer func() {
 		for _, fd := range slices.Concat(senders, receivers) {
@@ -69,7 +80,6 @@ func (b *bench) stream(s streaming) (r streamed, err error) {
 		}
 		senders, receivers = append(senders, c), append(receivers, a)
 	}
-	var bytes atomic.Int64
 	var wait sync.WaitGroup
 	errs := make(chan error, 2*s.streams)
 	var ending atomic.Bool
@@ -81,33 +91,35 @@ func (b *bench) stream(s streaming) (r streamed, err error) {
 			}
 		})
 		wait.Go(func() {
-			if err := discard(receivers[i], &bytes); err != nil {
+			if err := discard(receivers[i]); err != nil {
 				errs <- fmt.Errorf("lab: receiving: %w", err)
 			}
 		})
 	}
-	time.Sleep(s.span / 10)
-	stop := b.watched(s.load, s.pid)
-	before, err := readUsage(s.pid)
-	ends := slices.Concat(senders, receivers)
-	fromBytes, fromSegments, fromPackets := bytes.Load(), segmentsOf(receivers), packetsOf(ends)
-	time.Sleep(s.span)
-	r.bytes, r.segments = float64(bytes.Load()-fromBytes), float64(segmentsOf(receivers)-fromSegments)
-	r.packets = float64(packetsOf(ends) - fromPackets)
-	after, err2 := readUsage(s.pid)
-	stop()
-	r.usage = after.sub(before)
+	r.usage, err = b.timed(s.load, s.pid, s.span, r.count(receivers))
 	ending.Store(true)
 	for _, fd := range senders {
 		_ = unix.Shutdown(fd, unix.SHUT_WR)
 	}
 	wait.Wait()
 	close(errs)
-	err = errors.Join(err, err2)
 	for e := range errs {
 		err = errors.Join(err, e)
 	}
 	return r, err
+}
+
+// shallow makes the connections that a listener takes from now on keep few segments under way, and wake their reader once for many of
+// them. A veth queues what it carries by processor, a thousand packets (net.core.netdev_max_backlog), and loses what comes beyond; and
+// a reader that wakes for each segment costs many times what forwarding it does.
+func (b *bench) shallow(l int) error {
+	err := errors.Join(unix.SetsockoptInt(l, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<18), // so that the kernel leaves the window as it is
+		unix.SetsockoptInt(l, unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, smallWindow*(b.mss-stamps)),
+		unix.SetsockoptInt(l, unix.SOL_SOCKET, unix.SO_RCVLOWAT, smallWindow/2*(b.mss-stamps)))
+	if err != nil {
+		return fmt.Errorf("lab: listener of small segments: %w", err)
+	}
+	return nil
 }
 
 // send writes until the socket is shut.
@@ -120,7 +132,7 @@ func send(fd int, block []byte) error {
 }
 
 // discard receives until the end, without copying.
-func discard(fd int, total *atomic.Int64) error {
+func discard(fd int) error {
 	buf := make([]byte, writeSize)
 	for {
 		n, _, err := unix.Recvfrom(fd, buf, unix.MSG_TRUNC)
@@ -131,28 +143,7 @@ func discard(fd int, total *atomic.Int64) error {
 		case n == 0:
 			return nil
 		}
-		total.Add(int64(max(n, 0)))
 	}
-}
-
-// packetsOf sums the segments that sockets have sent, acknowledgments and the pieces of super-packets counted.
-func packetsOf(fds []int) (n uint64) {
-	for _, fd := range fds {
-		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			n += uint64(info.Segs_out)
-		}
-	}
-	return n
-}
-
-// segmentsOf sums the data segments that sockets have received, the pieces of super-packets counted.
-func segmentsOf(fds []int) (n uint64) {
-	for _, fd := range fds {
-		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			n += uint64(info.Data_segs_in)
-		}
-	}
-	return n
 }
 
 // segmentEach makes new connections send each segment as a packet of its own over a link.
@@ -165,8 +156,9 @@ func (ns *Namespace) segmentEach(link string) (restore func() error, err error) 
 	return func() error { return ns.link.LinkSetGSOMaxSegs(l, was) }, ns.single(link)
 }
 
+// connected is what short connections came to.
 type connected struct {
-	good    float64
+	good    float64 // a second
 	failed  int
 	failure error // the first
 	usage   usage
@@ -176,7 +168,7 @@ type connected struct {
 // is good when the client has read the server's end.
 func (b *bench) connections(span time.Duration, pid int) (r connected, err error) {
 	var accepting, dialing sync.WaitGroup
-	var counting, ending atomic.Bool
+	var ending atomic.Bool
 	var good atomic.Int64
 	var m sync.Mutex
 	var listeners []int
@@ -205,17 +197,17 @@ func (b *bench) connections(span time.Duration, pid int) (r connected, err error
 		dialing.Go(func() {
 			err := b.top.Client.Do(func() error {
 				for !ending.Load() {
-					switch err := short(from, port); {
-					case err != nil:
-						m.Lock()
-						r.failed++
-						if r.failure == nil {
-							r.failure = err
-						}
-						m.Unlock()
-					case counting.Load():
+					err := short(from, port)
+					if err == nil {
 						good.Add(1)
+						continue
 					}
+					m.Lock()
+					r.failed++
+					if r.failure == nil {
+						r.failure = err
+					}
+					m.Unlock()
 				}
 				return nil
 			})
@@ -226,16 +218,8 @@ func (b *bench) connections(span time.Duration, pid int) (r connected, err error
 			}
 		})
 	}
-	time.Sleep(span / 10)
-	stop := b.watched("connections", pid)
-	before, err := readUsage(pid)
-	counting.Store(true)
-	time.Sleep(span)
-	counting.Store(false)
-	after, err2 := readUsage(pid)
-	stop()
-	r.good, r.usage = float64(good.Load()), after.sub(before)
-	return r, errors.Join(err, err2)
+	r.usage, err = b.timed("connections", pid, span, r.count(&good))
+	return r, err
 }
 
 var errEnter = errors.New("lab: no connections were tried")

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -10,9 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"halfopen/proxy/fastpath"
 	"halfopen/proxy/nfqueue"
@@ -203,6 +207,52 @@ func TestBench(t *testing.T) {
 			(name == "redirect") != (slices.Max(f.Redirected) > 100) {
 			t.Errorf("%s: %+v", name, f)
 		}
+	}
+}
+
+// TestBenchLoads: what the loads are is what the figures say. Small segments are packets of their own with 76 bytes, few of them under way,
+// and what is counted a second is what came in that second; the ends use the congestion control that the report names.
+func TestBenchLoads(t *testing.T) {
+	b, err := newBench(BenchOptions{Rounds: 1, Seconds: 0.5, Binary: halfopen(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var window int
+	b.observe = func(_, load string, _ int) func() {
+		var out []byte
+		err := b.top.Client.Do(func() (err error) {
+			out, err = exec.Command("ss", "-tni", "state", "established").Output()
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		for _, m := range regexp.MustCompile(`snd_wnd:(\d+)`).FindAllSubmatch(out, -1) {
+			n, _ := strconv.Atoi(string(m[1]))
+			window = max(window, n)
+		}
+		if n := bytes.Count(out, []byte(" "+congestion+" ")); n < 8 {
+			t.Errorf("%s: %d connections of the client use %s:\n%s", load, n, congestion, out)
+		}
+		return func() {}
+	}
+	r, err := b.stream(streaming{load: "small", streams: 8, small: true, span: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := r.bytes / r.segments; size < 75 || size > 76.5 {
+		t.Errorf("%v bytes in a segment, want 76", size)
+	}
+	if most := smallWindow * (smallMSS - stamps); window < most/2 || window > most {
+		t.Errorf("windows of up to %d bytes, want %d", window, most)
+	}
+	if r.packets <= r.segments || r.packets > 2.1*r.segments {
+		t.Errorf("%v packets for %v segments: want one acknowledgment for each at most", r.packets, r.segments)
 	}
 }
 

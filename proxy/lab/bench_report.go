@@ -15,6 +15,8 @@ type BenchReport struct {
 	Policy  string  `json:"policy"`
 	Kernel  string  `json:"kernel"`
 	CPUs    int     `json:"cpus"`
+	// Congestion is the congestion control of both ends.
+	Congestion string `json:"congestion_control"`
 	// OtherLoad is how many processors other programs kept busy just before each round.
 	OtherLoad []float64             `json:"other_load_cpus"`
 	Modes     map[string]*BenchMode `json:"modes"`
@@ -69,7 +71,7 @@ type BenchLimit struct {
 }
 
 func newBenchReport(o *BenchOptions) *BenchReport {
-	r := &BenchReport{Rounds: o.Rounds, Seconds: o.Seconds, Policy: o.Policy, Kernel: kernel(), CPUs: cpus(), Modes: map[string]*BenchMode{}, modes: o.modes}
+	r := &BenchReport{Rounds: o.Rounds, Seconds: o.Seconds, Policy: o.Policy, Kernel: kernel(), CPUs: cpus(), Congestion: congestion, Modes: map[string]*BenchMode{}, modes: o.modes}
 	for _, m := range o.modes {
 		r.Modes[m.name] = &BenchMode{Limits: map[string]*BenchLimit{}}
 	}
@@ -198,7 +200,7 @@ func (r *BenchReport) WriteJSON(w io.Writer) error {
 // WriteText prints the report for a reader: medians, ratios with their spread, and what limits each.
 func (r *BenchReport) WriteText(w io.Writer) error {
 	out := &errWriter{w: w}
-	fmt.Fprintf(out, "%d rounds of %v s a figure, policy %s; %d processors, %s\n", r.Rounds, r.Seconds, r.Policy, r.CPUs, r.Kernel)
+	fmt.Fprintf(out, "%d rounds of %v s a figure, policy %s; %d processors, %s; the ends use %s\n", r.Rounds, r.Seconds, r.Policy, r.CPUs, r.Kernel, r.Congestion)
 	others := slices.Sorted(slices.Values(r.OtherLoad))
 	fmt.Fprintf(out, "Before the rounds other programs kept %.2g of %d processors busy (median; at most %.2g).\n\n", quantile(others, 0.5), r.CPUs, quantile(others, 1))
 	for _, m := range r.modes {

@@ -83,12 +83,25 @@ func socketFD() (int, error) {
 	}
 	limit := unix.Timeval{Sec: socketWait}
 	err = errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit))
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit),
+		congested(fd))
 	if err != nil {
 		unix.Close(fd)
 		return 0, fmt.Errorf("socket: %w", err)
 	}
 	return fd, nil
+}
+
+// congestion is the congestion control of the load's sockets, Linux's own default whatever the host's is. BBR sends each segment by a
+// timer, at the rate that it believes in: what is measured then is that belief, and the timers.
+const congestion = "cubic"
+
+func congested(fd int) error {
+	err := unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion)
+	if err != nil {
+		return fmt.Errorf("TCP_CONGESTION %s: %w", congestion, err)
+	}
+	return nil
 }
 
 // connectFD connects to the server. A signal does not break it off: the socket goes on connecting, and a second call waits.
