@@ -18,15 +18,18 @@ func (g *Gateway) Each(ctx context.Context, fn func(queue int, now conntrack.Ins
 	return g.each(ctx, func(now conntrack.Instant, w *Worker) { fn(int(w.queue), now, w.engine) })
 }
 
-// killChunk is how many table places one turn of Kill looks at.
-const killChunk = 4096
+// killPatience is how long Kill lets the log's writer hold it up in all: the records of some million flows.
+const killPatience = 5 * time.Second
 
-// Kill ends the flows that match, a chunk a turn, and returns how many.
+// Kill ends the flows that match, a chunk a turn, and returns how many. Between chunks the caller waits until the log has room for the
+// records of their ends; what takes the writer longer than killPatience is lost to it, and admitted.
 func (g *Gateway) Kill(ctx context.Context, match func(*conntrack.Entry) bool) (total int, err error) {
+	until := time.Now().Add(killPatience)
 	for _, w := range g.workerList() {
 		for cursor := 0; cursor >= 0; {
+			w.producer.Await(w.producer.Cap()/2, until)
 			err := w.Do(ctx, func(now conntrack.Instant, w *Worker) {
-				killed, next := w.engine.Kill(now, cursor, killChunk, match, w.timeEvent)
+				killed, next := w.engine.Kill(now, cursor, w.burst(), match, w.timeEvent)
 				total, cursor = total+killed, next
 			})
 			if err != nil {
@@ -44,7 +47,7 @@ func (g *Gateway) killInShadows(ctx context.Context, match func(*conntrack.Entry
 			for cursor := 0; cursor >= 0; {
 				err := w.Do(ctx, func(now conntrack.Instant, w *Worker) {
 					sh := w.shadows.list[i]
-					_, cursor = sh.engine.Kill(now, cursor, killChunk, match, sh.timeEvent)
+					_, cursor = sh.engine.Kill(now, cursor, flushChunk, match, sh.timeEvent)
 				})
 				if err != nil {
 					return err

@@ -122,15 +122,17 @@ func (w *Worker) settle() error {
 		last = policy.Drop
 	}
 	w.engine.ReleaseHolds(w.now, last, w.timeEvent)
-	w.report()
+	w.report(stopLimit / 4)
 	return nil
 }
 
-// report writes the last records of this worker: flows whose forwards no record explains yet.
-func (w *Worker) report() {
+// report writes the last records of this worker: flows whose forwards no record explains yet. These are made several times as fast as the log's
+// writer takes them, so a worker that has no packet to serve any more gives that its time. What would take longer is lost to a full ring, and admitted.
+func (w *Worker) report(patience time.Duration) {
 	w.publish()
 	w.engine.RestartFlush()
-	for w.flushCounted(w.now) {
+	until := time.Now().Add(patience)
+	for w.flushCounted(until) {
 	}
 	w.snapshot()
 	w.counts = *w.copied.Load()
@@ -157,15 +159,22 @@ func (w *Worker) close() {
 	}
 }
 
-// flushChunk is how many table slots one turn of flushCounted looks at.
-const flushChunk = 2048
+// flushChunk is how many table slots one turn looks at, at most, of which each may make a record.
+const flushChunk = 1024
+
+// burst is how many records one turn may make beside its packets': what a quarter of the log's ring takes.
+func (w *Worker) burst() int { return min(flushChunk, w.producer.Cap()/4) }
 
 // flushCounted writes update records for flows with forwards that no record explains yet. It does one chunk and reports
-// whether there is more.
-func (w *Worker) flushCounted(conntrack.Instant) (more bool) {
-	more = w.engine.FlushCounted(w.now, flushChunk, func(ev *policy.FlowEvent) {
+// whether there is more. Until then it may wait for the log to have room: before the books have the records, so that these hold
+// whatever the supervisor does meanwhile.
+func (w *Worker) flushCounted(until time.Time) (more bool) {
+	more = w.engine.FlushCounted(w.now, w.burst(), func(ev *policy.FlowEvent) {
 		w.flowEvent(ev)
 	})
+	if len(w.records) > 0 {
+		w.producer.Await(min(len(w.records), w.producer.Cap()), until)
+	}
 	w.publish()
 	return more
 }

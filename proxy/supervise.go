@@ -44,8 +44,11 @@ func (g *Gateway) supervise(ctx context.Context) error {
 		}
 		if time.Since(lastUpdate) >= g.cfg.UpdateEvery {
 			lastUpdate = time.Now()
-			g.flushCounted(ctx)
+			for _, w := range g.workerList() {
+				w.behind = true
+			}
 		}
+		g.flushCounted(ctx, time.Now().Add(g.lookEvery/2))
 		g.shared.pending.Expire(g.clock.Now())
 		g.watchExperiments(time.Now())
 		if served {
@@ -206,16 +209,17 @@ func (g *Gateway) retiredSum() (c Counts) {
 	return c
 }
 
-// flushCounted writes an update record for every flow with forwards that no record explains yet, a chunk at a time.
-func (g *Gateway) flushCounted(ctx context.Context) {
+// flushCounted writes an update record for every flow with forwards that no record explains yet, of the workers that are behind with
+// that: a chunk at a time, as the log has room. Where it has none till then, or its disk refuses, the rest is left to
+// the next look, because a forward that no record tells of yet is not lost.
+func (g *Gateway) flushCounted(ctx context.Context, until time.Time) {
 	for _, w := range g.workerList() {
-		for more := true; more && ctx.Err() == nil; {
+		for w.behind && ctx.Err() == nil && w.producer.Await(w.producer.Cap()/2, until) {
+			more := false
 			one, cancel := context.WithTimeout(ctx, callLimit)
-			err := w.Do(one, func(now conntrack.Instant, w *Worker) { more = w.flushCounted(now) })
+			err := w.Do(one, func(_ conntrack.Instant, w *Worker) { more = w.flushCounted(time.Time{}) })
 			cancel()
-			if err != nil {
-				break
-			}
+			w.behind = err == nil && more
 		}
 	}
 }

@@ -72,6 +72,7 @@ type Worker struct {
 	started  bool  // it has a thread; the supervisor's
 	retired  bool  // its queues are given up and its numbers kept elsewhere; the gateway's mutex
 	refused  int   // how often its queues could not be bound again; the supervisor's
+	behind   bool  // a round of its update records is not at its end; the supervisor's
 	seenBeat int64 // beat when the supervisor last looked; the supervisor's
 	still    int   // how many looks in a row found it unchanged while packets waited; the supervisor's
 }
@@ -126,7 +127,7 @@ func (w *Worker) run() {
 	w.tick()
 	for {
 		if w.abandoned.Load() {
-			w.report()
+			w.report(0)
 			w.err = errAbandoned
 			return
 		}

@@ -7,7 +7,7 @@ import (
 
 // BenchmarkPut is what logging a decision costs the packet path.
 func BenchmarkPut(b *testing.B) {
-	p := newProducer(1<<10, 1, 0, make(chan struct{}, 1))
+	p := newProducer(1<<10, 1, 0, make(chan struct{}, 1), nil)
 	r := fullDecision()
 	b.ReportAllocs()
 	for b.Loop() {

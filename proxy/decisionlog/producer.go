@@ -2,6 +2,8 @@ package decisionlog
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"halfopen/proxy/spool"
 )
@@ -14,15 +16,17 @@ type Producer struct {
 	seq  uint64 // lower half of the last id given
 	side uint64 // the same of the last side id
 
+	refusing *atomic.Bool // the Writer's: the disk refuses to write
+
 	lossMu sync.Mutex // taken only when a record is lost, and by the Writer
 	loss   loss
 }
 
 // newProducer makes a ring of at least size records.
-func newProducer(size int, runHi uint64, worker uint16, wake chan<- struct{}) *Producer {
+func newProducer(size int, runHi uint64, worker uint16, wake chan<- struct{}, refusing *atomic.Bool) *Producer {
 	ring := spool.NewRing[Record](size, wake)
 	ring.Touch()
-	return &Producer{ring: ring, hi: runHi, seq: uint64(worker) << 48,
+	return &Producer{ring: ring, refusing: refusing, hi: runHi, seq: uint64(worker) << 48,
 		side: uint64(worker)<<48 | sideIDs}
 }
 
@@ -43,6 +47,27 @@ func (p *Producer) NextSideID() ID {
 
 // Room reports whether less than half of the ring is taken: what a record that is no part of the books must ask first.
 func (p *Producer) Room() bool { return p.ring.Len() < p.ring.Cap()/2 }
+
+// Cap is how many records the ring holds.
+func (p *Producer) Cap() int { return p.ring.Cap() }
+
+// lookEvery is how often Await looks: the Writer takes some hundred records meanwhile, a small part of a ring.
+const lookEvery = time.Millisecond
+
+// Await waits until the ring has room for n records, at most Cap, and reports whether it has. It waits no longer than until the deadline, and not for a
+// disk that refuses to write. It is for whoever has a great many records at a time and no packet that waits meanwhile: the
+// Writer takes longer over a record than it takes to make one, so however large, a ring would overflow. Any goroutine may call it.
+func (p *Producer) Await(n int, deadline time.Time) bool {
+	for {
+		if p.ring.Cap()-p.ring.Len() >= n {
+			return true
+		}
+		if p.refusing.Load() || !time.Now().Before(deadline) {
+			return false
+		}
+		time.Sleep(lookEvery)
+	}
+}
 
 // Put copies the record into the ring. A full ring loses it: Put then returns
 // false and the loss shows up as a gap record, with what the record would have

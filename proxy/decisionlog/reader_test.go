@@ -106,7 +106,7 @@ func TestID(t *testing.T) {
 	if !ok || back != id || id.Worker() != 0xabcd || id.Seq() != 1<<47 || id.Run() != id.String()[:13] {
 		t.Errorf("%s came back as %v, %v", id, back, ok)
 	}
-	p := newProducer(2, id.Hi, 7, nil)
+	p := newProducer(2, id.Hi, 7, nil, nil)
 	a, b := p.NextID(), p.NextID()
 	if a.Seq() != 1 || b.Seq() != 2 || a.String() >= b.String() || a.Worker() != 7 {
 		t.Errorf("ids %s, %s", a, b)

@@ -143,7 +143,7 @@ func (w *Writer) Previous() *Previous { return w.previous }
 // Producer makes a ring for one worker. The worker's number is part of its ids
 // and must differ from that of every other producer (0xffff is taken).
 func (w *Writer) Producer(worker uint16) *Producer {
-	p := newProducer(w.opt.RingSize, w.runHi, worker, w.wake)
+	p := newProducer(w.opt.RingSize, w.runHi, worker, w.wake, &w.isFailing)
 	w.mu.Lock()
 	w.producers = append(w.producers, p)
 	w.mu.Unlock()

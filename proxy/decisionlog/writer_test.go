@@ -102,7 +102,7 @@ func TestFlushesByItself(t *testing.T) {
 }
 
 func TestProducerAllocatesNothing(t *testing.T) {
-	p := newProducer(1<<12, 1, 0, make(chan struct{}, 1))
+	p := newProducer(1<<12, 1, 0, make(chan struct{}, 1), nil)
 	r := fullDecision()
 	if n := testing.AllocsPerRun(1000, func() { r.Decision.ID = p.NextID(); p.Put(&r) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -290,7 +290,7 @@ func TestGoesOn(t *testing.T) {
 
 func (w *Writer) producerFor(t *testing.T, size int) *Producer {
 	t.Helper()
-	p := newProducer(size, 1, 1, w.wake)
+	p := newProducer(size, 1, 1, w.wake, &w.isFailing)
 	w.producers = append(w.producers, p)
 	return p
 }
