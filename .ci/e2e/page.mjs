@@ -162,6 +162,15 @@ assert.deepEqual(came, [...came].sort().reverse(), "the newest is not on top");
 await page.keyboard.press("f");
 assert.equal(await page.locator("[data-follow]").getAttribute("aria-pressed"), "false");
 
+step("what passed by the fast path is proven, too");
+const proof = page.locator("table.fast tbody tr").first();
+for (let i = 0; i < 30; i++) {
+  await page.goto(base);
+  if (await proof.count() > 0 && /300.*balanced/s.test(await proof.textContent())) break;
+  await page.waitForTimeout(200);
+}
+assert.match(await proof.textContent(), /^[0-9a-f-]+300.*balanced$/s);
+
 step("policies");
 await page.goto(`${base}/policies`);
 await page.locator("table.revs a", { hasText: "show" }).first().click();

@@ -77,7 +77,7 @@ func served(t *testing.T, log string, args ...string) string {
 	return strings.TrimSuffix(strings.TrimSpace(line), "/")
 }
 
-// appendRun writes a run of twelve decisions to a log.
+// appendRun writes a run to a log: twelve decisions, and a connection of which 300 packets passed by the fast path.
 func appendRun(dir string) error {
 	w, err := decisionlog.Open(decisionlog.Options{Dir: dir, BootID: "page", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -93,6 +93,12 @@ func appendRun(dir string) error {
 		w.Flush()
 		time.Sleep(50 * time.Millisecond)
 	}
+	now := time.Now().UnixNano()
+	p.Put(&decisionlog.Record{Time: now, Event: decisionlog.EventFlow, FlowID: 9000, Src: netip.MustParseAddrPort("10.9.9.9:4210"), Dst: netip.MustParseAddrPort("192.0.2.9:515"),
+		Flow: decisionlog.Flow{Kind: decisionlog.FlowUpdate, Start: now, Last: now, Fast: [2]uint64{300, 0}, FastBytes: [2]uint64{18000, 0}, FastCounted: [2]int64{300, 18000}}})
+	w.Flush()
+	w.Put(&decisionlog.Record{Time: now, Event: decisionlog.EventStats, Stats: &decisionlog.Stats{Final: true, Received: 12,
+		FastPath: decisionlog.FastPathStats{State: "on", Packets: 300, Bytes: 18000}}})
 	return w.Close()
 }
 

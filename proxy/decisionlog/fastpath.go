@@ -1,5 +1,7 @@
 package decisionlog
 
+import "fmt"
+
 // FastPathStats is what the kernel's fast path did, of the event type stats: segments that it let go on without the queue. Everything but
 // Flows counts since the run began.
 type FastPathStats struct {
@@ -62,4 +64,30 @@ func (s *FastPathStats) encode(e *enc) {
 	e.numIf("redirected", s.Redirected)
 	e.counts("fallbacks", s.Fallbacks)
 	e.close()
+}
+
+// FastTotals are a flow's packets and bytes that passed by the fast path, in all.
+type FastTotals struct{ Packets, Bytes int64 }
+
+// FastMove is what a flow record says of the fast path, beside what is known of the flow from the records before it.
+type FastMove struct {
+	Flow        uint64
+	Event       string     // new, update or end
+	Before, Now FastTotals // in all
+	Known       bool       // Before is known: the flow began in this run, or an earlier record of it told of some
+	Told        FastTotals // as new
+}
+
+// Judge says what is wrong where the record does not tell how far the totals have moved, "" for nothing, and whether its totals are what the next
+// record of the flow must go on from. Totals of an earlier run that no record has told of yet are believed.
+func (m *FastMove) Judge() (wrong string, known bool) {
+	before, ok := m.Before, m.Known
+	if m.Event == "new" {
+		before, ok = FastTotals{}, true
+	}
+	if ok && (m.Now.Packets-before.Packets != m.Told.Packets || m.Now.Bytes-before.Bytes != m.Told.Bytes) {
+		wrong = fmt.Sprintf("flow %d had %d packets (%d bytes) by the fast path and now has %d (%d), but the record tells of %d (%d) more",
+			m.Flow, before.Packets, before.Bytes, m.Now.Packets, m.Now.Bytes, m.Told.Packets, m.Told.Bytes)
+	}
+	return wrong, m.Event != "end" && (ok || m.Now != FastTotals{})
 }

@@ -21,29 +21,30 @@ type FastProof struct {
 	Why           string `json:"why,omitempty"` // with unknown: why it cannot be proven
 }
 
-// fastTotals are a flow's packets and bytes that passed by the fast path, in all.
-type fastTotals struct{ packets, bytes int64 }
+// InAll is how many packets the log tells of.
+func (p *FastProof) InAll() int64 { return p.Told + p.Returned + p.Lost }
+
+// InAllBytes is how many bytes they have.
+func (p *FastProof) InAllBytes() int64 { return p.ToldBytes + p.ReturnedBytes + p.LostBytes }
 
 // fastOf holds what a flow record tells of the fast path in all against what it tells of as new.
 func (s *runState) fastOf(e *decisionlog.Event) {
 	f := e.Flow
-	now := fastTotals{int64(f.FastToServer + f.FastToClient), int64(f.FastBytesToServer + f.FastBytesToClient)}
-	before, ok := s.totals[e.FlowID]
-	if !ok {
-		_, ok = s.flows[e.FlowID] // it began in this run
+	m := decisionlog.FastMove{Flow: e.FlowID, Event: f.Event,
+		Now:  decisionlog.FastTotals{Packets: int64(f.FastToServer + f.FastToClient), Bytes: int64(f.FastBytesToServer + f.FastBytesToClient)},
+		Told: decisionlog.FastTotals{Packets: f.FastCounted, Bytes: f.FastCountedBytes}}
+	if m.Before, m.Known = s.totals[e.FlowID]; !m.Known {
+		_, m.Known = s.flows[e.FlowID] // it began in this run
 	}
-	if f.Event == "new" {
-		before, ok = fastTotals{}, true
+	wrong, known := m.Judge()
+	if wrong != "" && len(s.parts) < maxPerRun {
+		s.parts = append(s.parts, Problem{FastPath, e.File, e.Line, wrong})
 	}
-	if ok && (now.packets-before.packets != f.FastCounted || now.bytes-before.bytes != f.FastCountedBytes) && len(s.parts) < maxPerRun {
-		s.parts = append(s.parts, Problem{FastPath, e.File, e.Line, fmt.Sprintf("flow %d had %d packets (%d bytes) by the fast path and now has %d (%d), "+
-			"but the record tells of %d (%d) more", e.FlowID, before.packets, before.bytes, now.packets, now.bytes, f.FastCounted, f.FastCountedBytes)})
-	}
-	switch {
-	case f.Event == "end":
+	switch _, had := s.totals[e.FlowID]; {
+	case !known:
 		delete(s.totals, e.FlowID)
-	case now != fastTotals{}:
-		s.totals[e.FlowID] = now
+	case had || m.Now != decisionlog.FastTotals{}: // else it is enough that it has begun
+		s.totals[e.FlowID] = m.Now
 	}
 }
 
@@ -52,7 +53,7 @@ func (s *runState) fastOf(e *decisionlog.Event) {
 func (s *runState) proveFast() *FastProof {
 	r, k := s.run, s.fast
 	told := r.Explained.Fast
-	if s.unread || k == nil || k.Packets == 0 && told == (decisionlog.FastTally{}) && k.Unproven == "" {
+	if k == nil || k.Packets == 0 && told == (decisionlog.FastTally{}) && k.Unproven == "" {
 		return nil
 	}
 	p := &FastProof{Packets: int64(k.Packets), Bytes: int64(k.Bytes), Told: told.Packets, ToldBytes: told.Bytes, Lost: told.Lost, LostBytes: told.LostBytes,
@@ -60,7 +61,7 @@ func (s *runState) proveFast() *FastProof {
 	if k.Returned != nil {
 		p.Returned = int64(*k.Returned)
 	}
-	packets, bytes := p.Packets-p.Told-p.Returned-p.Lost, p.Bytes-p.ToldBytes-p.ReturnedBytes-p.LostBytes
+	packets, bytes := p.Packets-p.InAll(), p.Bytes-p.InAllBytes()
 	switch {
 	case k.Returned == nil:
 		p.Why = "the log is of a version whose flow records do not tell what is new in them"
@@ -122,5 +123,5 @@ func (p *FastProof) text(line func(name string, n uint64, more string)) {
 	if p.Why != "" {
 		more = "  cannot be proven: " + p.Why
 	}
-	row("told in all", p.Told+p.Returned+p.Lost, p.ToldBytes+p.ReturnedBytes+p.LostBytes, more)
+	row("told in all", p.InAll(), p.InAllBytes(), more)
 }

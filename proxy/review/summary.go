@@ -14,8 +14,8 @@ import (
 )
 
 // Summary is Verify's report as the index knows it, without reading the log: the same sums, and the same status unless a run has one of
-// those problems that only reading every record shows (an id that is there twice, a cause or a flow's beginning that is missing, a last
-// file whose lines are fewer than its trailer knows, packets of the fast path that no flow record tells of). It reads each file's first line, and of each run the last stats record.
+// those problems that only reading every record shows (an id that is there twice, a cause or a flow's beginning that is missing). It reads each
+// file's first line, of each run the trailer and the last stats record, and gap records where they matter.
 func Summary(ctx context.Context, x *index.Index, dir string) (*Report, error) {
 	files, err := x.Files(ctx)
 	if err != nil {
@@ -24,8 +24,9 @@ func Summary(ctx context.Context, x *index.Index, dir string) (*Report, error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("review: no decision log in %s", dir)
 	}
-	s := summary{verifier{rep: &Report{Path: dir, OK: true}, byID: make(map[string]*runState)}, x, ctx}
+	s := summary{verifier{rep: &Report{Path: dir, OK: true}, byID: make(map[string]*runState)}, x, make(map[string]string), ctx}
 	for i := range files {
+		s.runs[files[i].Path] = files[i].Run
 		var last *decisionlog.Event
 		if i+1 == len(files) || files[i+1].Run != files[i].Run {
 			next := index.Cursor{}
@@ -40,7 +41,7 @@ func Summary(ctx context.Context, x *index.Index, dir string) (*Report, error) {
 			return nil, err
 		}
 	}
-	if err := errors.Join(s.crashes(), s.badLines()); err != nil {
+	if err := errors.Join(s.fastJumps(), s.gaps(), s.badLines()); err != nil {
 		return nil, err
 	}
 	for _, r := range s.rep.Runs {
@@ -53,8 +54,9 @@ func Summary(ctx context.Context, x *index.Index, dir string) (*Report, error) {
 // summary is a verifier that is fed from the index.
 type summary struct {
 	verifier
-	x   *index.Index
-	ctx context.Context
+	x    *index.Index
+	runs map[string]string // by path of a file
+	ctx  context.Context
 }
 
 // stem is a log file's name without its endings.
@@ -77,7 +79,6 @@ func (s *summary) file(f *index.File, last *decisionlog.Event) error {
 	e, err := s.x.Event(s.ctx, index.Cursor{Stem: stem(f.Path)})
 	if err == nil && e.Header != nil {
 		s.header(e)
-		s.cur.unread = true
 	}
 	if s.cur == nil {
 		if f.Lines > 0 {
@@ -95,6 +96,15 @@ func (s *summary) file(f *index.File, last *decisionlog.Event) error {
 	if last != nil && last.Stats != nil && last.Run == r.Run {
 		s.lastOf(f, last)
 	}
+	if f.Trailer == (index.Cursor{}) {
+		return nil
+	}
+	if e, err = s.x.Event(s.ctx, f.Trailer); err != nil {
+		return err
+	}
+	if e.Trailer != nil {
+		s.cur.compare(e, e.Trailer.Before, "the trailer")
+	}
 	return nil
 }
 
@@ -107,21 +117,36 @@ func (s *summary) lastOf(f *index.File, last *decisionlog.Event) {
 	s.cur.stats(&st)
 }
 
-// crashes takes in what later runs say of runs that died.
-func (s *summary) crashes() error {
+// fastJumps takes in the flow records whose fast path totals do not go on from those before.
+func (s *summary) fastJumps() error {
+	jumps, err := s.x.FastJumps(s.ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range jumps {
+		if r := s.byID[s.runs[p.Path]]; r != nil && len(r.parts) < maxPerRun {
+			r.parts = append(r.parts, Problem{FastPath, p.Path, p.Line, p.Detail})
+		}
+	}
+	return nil
+}
+
+// gaps takes in what later runs say of runs that died, and of a run with records to excuse, whether some that would are lost.
+func (s *summary) gaps() error {
 	gaps, err := s.x.Gaps(s.ctx)
 	if err != nil {
 		return err
 	}
 	for _, g := range gaps {
-		if g.Where != decisionlog.GapCrash {
+		r := s.byID[g.Run]
+		if g.Where != decisionlog.GapCrash && (r == nil || len(r.parts) == 0 || r.lostFlows) {
 			continue
 		}
 		e, err := s.x.Event(s.ctx, g.Cursor)
 		if err != nil {
 			return err
 		}
-		if e.Gap != nil && e.Gap.Run != "" {
+		if s.cur = r; e.Gap != nil && (e.Gap.Run != "" || s.cur != nil) {
 			s.gap(e)
 		}
 	}
@@ -134,19 +159,11 @@ func (s *summary) badLines() error {
 	if err != nil {
 		return err
 	}
-	files, err := s.x.Files(s.ctx)
-	if err != nil {
-		return err
-	}
-	run := make(map[string]string)
-	for _, f := range files {
-		run[f.Path] = f.Run
-	}
 	for _, p := range problems {
 		if p.Kind == index.ProblemNewer {
 			continue
 		}
-		s.cur = s.byID[run[p.Path]]
+		s.cur = s.byID[s.runs[p.Path]]
 		s.badLine(&decisionlog.BadLine{File: p.Path, Line: p.Line, Offset: p.Offset, Cut: p.Kind == index.ProblemCut, Err: errors.New(p.Detail)})
 	}
 	return nil

@@ -25,10 +25,9 @@ type runState struct {
 	crashKernel   *decisionlog.KernelEvent
 	lostDecisions bool // some records were lost: a cause may be among them (those of suppressed decisions are not written)
 	lostFlows     bool
-	fast          *decisionlog.FastPathStatsEvent // of the last stats record
-	parts         []Problem                       // of flows whose records do not add up; lost ones excuse them
-	totals        map[uint64]fastTotals           // of flows that go on: what their last record told of it in all
-	unread        bool                            // flow records are not read
+	fast          *decisionlog.FastPathStatsEvent   // of the last stats record
+	parts         []Problem                         // of flows whose records do not add up; lost ones excuse them
+	totals        map[uint64]decisionlog.FastTotals // of flows that go on: what their last record told of it in all
 	bad           []Problem
 }
 
@@ -118,7 +117,7 @@ func (v *verifier) header(e *decisionlog.Event) {
 	if s == nil {
 		r := &Run{Run: h.Run, Version: h.Version, Started: h.Started, Last: e.Timestamp, Explained: h.Before, Partial: h.FileSeq > 1,
 			End: "none", Truth: TruthNone, Problems: []Problem{}}
-		s = &runState{run: r, flows: make(map[uint64]struct{}), totals: make(map[uint64]fastTotals)}
+		s = &runState{run: r, flows: make(map[uint64]struct{}), totals: make(map[uint64]decisionlog.FastTotals)}
 		r.state = s
 		v.byID[h.Run] = s
 		v.rep.Runs = append(v.rep.Runs, r)
@@ -139,9 +138,6 @@ func (v *verifier) header(e *decisionlog.Event) {
 // compare holds what was read of the run against what its writer had written.
 func (s *runState) compare(e *decisionlog.Event, want decisionlog.Tally, who string) {
 	got := s.run.Explained
-	if s.unread {
-		got.Fast, want.Fast = decisionlog.FastTally{}, decisionlog.FastTally{}
-	}
 	if got == want {
 		return
 	}

@@ -60,9 +60,10 @@ func (b *builder) bookFlow(r *record) (row *flowRow, err error) {
 			row.armW = int64(sh.arm)
 		}
 	case f.Has(s.flow):
+		err = b.bookFast(r, row)
 		b.bookFlowRecord(r, row)
 	}
-	return row, nil
+	return row, err
 }
 
 // bookTally adds what the record explains, as [decisionlog.Event.Tally] has it.
@@ -73,7 +74,28 @@ func (b *builder) bookTally(f *decisionlog.Fields) {
 		t.Decisions++
 	case f.Has(s.flow):
 		t.Counted += f.Uint(s.counted)
+		t.Fast.Packets += int64(f.Uint(s.fastCounted))
+		t.Fast.Bytes += int64(f.Uint(s.fastCountedBytes))
 	}
+}
+
+// bookFast holds what a flow record tells of the fast path as new against how far the flow's totals have moved.
+func (b *builder) bookFast(r *record, row *flowRow) error {
+	f, s := r.fields, &slots
+	m := decisionlog.FastMove{Flow: r.conn.flow, Event: string(f.Text(s.flowEvent)),
+		Before: decisionlog.FastTotals{Packets: row.fast[0] + row.fast[1], Bytes: row.fastBytes[0] + row.fastBytes[1]}, Known: row.fastKnown != 0,
+		Now:  decisionlog.FastTotals{Packets: int64(f.Uint(s.fast0) + f.Uint(s.fast1)), Bytes: int64(f.Uint(s.fastBytes0) + f.Uint(s.fastBytes1))},
+		Told: decisionlog.FastTotals{Packets: int64(f.Uint(s.fastCounted)), Bytes: int64(f.Uint(s.fastCountedBytes))}}
+	why, known := m.Judge()
+	row.fastKnown = 0
+	if known {
+		row.fastKnown = 1
+	}
+	if why == "" {
+		return nil
+	}
+	_, err := b.tx.Exec("INSERT OR REPLACE INTO fast_jumps VALUES (?, ?, ?)", b.file.id, r.line, why)
+	return err
 }
 
 // bookFlowRecord takes over what a flow record says of its flow as a whole.

@@ -33,13 +33,15 @@ type fileState struct {
 	first      int64
 	last       int64
 	tally      decisionlog.Tally
+	trailer    int64 // offset of its trailer's line, 0 for none
 }
 
 // headMax is how much of a file's text tells whether it is the one that was indexed.
 const headMax = 4096
 
 const fileColumns = "id, stem, name, run, file_seq, schema, compressed, size, mtime, bytes, lines, bad_lines, records, head, head_bytes, tail, " +
-	"ifnull(first_at, 0), ifnull(last_at, 0), decisions, counted, suppressed, gaps, upper"
+	"ifnull(first_at, 0), ifnull(last_at, 0), decisions, counted, suppressed, gaps, upper, " +
+	"fast_pkts, fast_bytes, fast_lost, fast_lost_bytes, trailer"
 
 // loadFiles reads table files.
 func loadFiles(q querier) (map[string]*fileState, error) {
@@ -53,7 +55,8 @@ func loadFiles(q querier) (map[string]*fileState, error) {
 		f := &fileState{}
 		t := &f.tally
 		if err := rows.Scan(&f.id, &f.stem, &f.name, &f.run, &f.fileSeq, &f.schema, &f.compressed, &f.size, &f.mtime, &f.pos.Offset, &f.pos.Line, &f.bad,
-			&f.records, &f.head, &f.headBytes, &f.tail, &f.first, &f.last, &t.Decisions, &t.Counted, &t.Suppressed, &t.Gaps, &t.Upper); err != nil {
+			&f.records, &f.head, &f.headBytes, &f.tail, &f.first, &f.last, &t.Decisions, &t.Counted, &t.Suppressed, &t.Gaps, &t.Upper,
+			&t.Fast.Packets, &t.Fast.Bytes, &t.Fast.Lost, &t.Fast.LostBytes, &f.trailer); err != nil {
 			return nil, err
 		}
 		t.Records = uint64(f.records)
@@ -73,9 +76,9 @@ func (f *fileState) save(tx *sql.Tx) error {
 	t := f.tally
 	_, err := tx.Exec(`UPDATE files SET name = ?, run = ?, file_seq = ?, schema = ?, compressed = ?, size = ?, mtime = ?, bytes = ?, lines = ?, bad_lines = ?,
 		records = ?, head = ?, head_bytes = ?, tail = ?, first_at = ?, last_at = ?, decisions = ?, counted = ?, suppressed = ?, gaps = ?,
-		upper = ? WHERE id = ?`, f.name, f.run, f.fileSeq, f.schema, f.compressed, f.size, f.mtime, f.pos.Offset, f.pos.Line, f.bad, f.records, f.head,
+		upper = ?, fast_pkts = ?, fast_bytes = ?, fast_lost = ?, fast_lost_bytes = ?, trailer = ? WHERE id = ?`, f.name, f.run, f.fileSeq, f.schema, f.compressed, f.size, f.mtime, f.pos.Offset, f.pos.Line, f.bad, f.records, f.head,
 		f.headBytes, f.tail, null(f.first), null(f.last), number(t.Decisions), number(t.Counted), number(t.Suppressed), number(t.Gaps),
-		number(t.Upper), f.id)
+		number(t.Upper), t.Fast.Packets, t.Fast.Bytes, t.Fast.Lost, t.Fast.LostBytes, f.trailer, f.id)
 	return err
 }
 

@@ -18,7 +18,7 @@ type flowRow struct {
 	firstAt, lastAt                          int64
 	started, seen, ended                     int64
 	pkts, bytes, fast, fastBytes             [2]int64 // to the server, to the client
-	counted                                  int64
+	fastKnown, counted                       int64
 	stateW, connStateW, outcomeW, endW       int64
 	predecessor, adopted, probes, answeredW  int64
 	ruleW, presetW, revW, armW               int64
@@ -48,7 +48,7 @@ type reasonCount struct {
 
 // flowColumns are the columns of flow_rows, in the order of flowRow.pointers. Those with a ? may be NULL.
 const flowColumns = "id run flow_id first_file first_offset last_file last_offset first_at last_at started? seen? ended? " +
-	"pkts_toserver pkts_toclient bytes_toserver bytes_toclient fastpath_pkts_toserver fastpath_pkts_toclient fastpath_bytes_toserver fastpath_bytes_toclient counted " +
+	"pkts_toserver pkts_toclient bytes_toserver bytes_toclient fastpath_pkts_toserver fastpath_pkts_toclient fastpath_bytes_toserver fastpath_bytes_toclient fast_known counted " +
 	"state_w conn_state_w outcome_w end_reason_w predecessor adopted probes probes_answered_w rule_w preset_w policy_rev_w arm_w " +
 	"syn_at? server_ns? handshake_ns? response_ns? stall_ns? stalled ended_by_w n_decisions n_forward n_drop n_rewrite n_hold syns synacks rsts_client rsts_server " +
 	"syn_retransmits retransmits_toserver retransmits_toclient out_of_window_toserver out_of_window_toclient injections inject_errors rsts_to_client rsts_to_server " +
@@ -56,9 +56,9 @@ const flowColumns = "id run flow_id first_file first_offset last_file last_offse
 	"client_ip server_ip community_id history"
 
 // numbers are the places of flowColumns that hold numbers, and texts of those behind them.
-func (r *flowRow) numbers() [64]*int64 {
+func (r *flowRow) numbers() [65]*int64 {
 	return [...]*int64{&r.id, &r.run, &r.flowID, &r.firstFile, &r.firstOffset, &r.lastFile, &r.lastOffset, &r.firstAt, &r.lastAt,
-		&r.started, &r.seen, &r.ended, &r.pkts[0], &r.pkts[1], &r.bytes[0], &r.bytes[1], &r.fast[0], &r.fast[1], &r.fastBytes[0], &r.fastBytes[1], &r.counted,
+		&r.started, &r.seen, &r.ended, &r.pkts[0], &r.pkts[1], &r.bytes[0], &r.bytes[1], &r.fast[0], &r.fast[1], &r.fastBytes[0], &r.fastBytes[1], &r.fastKnown, &r.counted,
 		&r.stateW, &r.connStateW, &r.outcomeW, &r.endW, &r.predecessor, &r.adopted, &r.probes, &r.answeredW,
 		&r.ruleW, &r.presetW, &r.revW, &r.armW, &r.synAt, &r.serverNS, &r.handshakeNS, &r.responseNS, &r.stallNS, &r.stalled, &r.endedByW,
 		&r.decisions, &r.forward, &r.drop, &r.rewrite, &r.hold, &r.syns, &r.synacks, &r.rstsClient, &r.rstsServer,
@@ -92,8 +92,8 @@ var flowSQL = func() (s struct{ insert, update, selectBy string }) {
 }()
 
 // nullable marks the numbers whose 0 is NULL.
-var nullable = func() (at [64]bool) {
-	for i, c := range strings.Fields(flowColumns)[:64] {
+var nullable = func() (at [65]bool) {
+	for i, c := range strings.Fields(flowColumns)[:65] {
 		at[i] = strings.HasSuffix(c, "?")
 	}
 	return at
@@ -117,15 +117,15 @@ func (r *flowRow) args(buf []any) []any {
 
 // scan reads a row of selectBy.
 func (r *flowRow) scan(rows interface{ Scan(...any) error }) error {
-	var dest [69]any
+	var dest [70]any
 	for i, p := range r.numbers() {
 		dest[i] = p
 	}
 	for i, p := range r.texts() {
-		dest[64+i] = p
+		dest[65+i] = p
 	}
 	var reasons string
-	dest[68] = &reasons
+	dest[69] = &reasons
 	if err := rows.Scan(dest[:]...); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type File struct {
 	Records       int
 	First, Last   time.Time // times of its records; zero: it has none
 	Explains      decisionlog.Tally
+	Trailer       Cursor // of its last line, which has the sums of all before it; zero: there is none
 }
 
 // Run is the life of a gateway.
@@ -86,15 +87,18 @@ func (x *Index) Files(ctx context.Context) ([]File, error) {
 	return collect(ctx, x, func(v *view, rows *sql.Rows) (File, error) {
 		var f File
 		var name string
-		var first, last int64
+		var id, first, last, trailer int64
 		t := &f.Explains
-		err := rows.Scan(&name, &f.Run, &f.FileSeq, &f.SchemaVersion, &f.Size, &f.Bytes, &f.Lines, &f.BadLines, &f.Records, &first, &last,
-			&t.Decisions, &t.Counted, &t.Suppressed, &t.Gaps, &t.Upper)
+		err := rows.Scan(&id, &name, &f.Run, &f.FileSeq, &f.SchemaVersion, &f.Size, &f.Bytes, &f.Lines, &f.BadLines, &f.Records, &first, &last,
+			&t.Decisions, &t.Counted, &t.Suppressed, &t.Gaps, &t.Upper, &t.Fast.Packets, &t.Fast.Bytes, &t.Fast.Lost, &t.Fast.LostBytes, &trailer)
+		if trailer > 0 {
+			f.Trailer = v.cursor(id, trailer)
+		}
 		t.Records = uint64(f.Records)
 		f.Path, f.First, f.Last = filepath.Join(x.dir, name), instant(first), instant(last)
 		return f, err
-	}, `SELECT f.name, ifnull(r.run, ''), file_seq, schema, size, bytes, lines, bad_lines, records, ifnull(first_at, 0), ifnull(last_at, 0),
-		decisions, counted, suppressed, gaps, upper FROM files f LEFT JOIN runs r ON r.id = f.run ORDER BY stem`)
+	}, `SELECT f.id, f.name, ifnull(r.run, ''), file_seq, schema, size, bytes, lines, bad_lines, records, ifnull(first_at, 0), ifnull(last_at, 0),
+		decisions, counted, suppressed, gaps, upper, fast_pkts, fast_bytes, fast_lost, fast_lost_bytes, trailer FROM files f LEFT JOIN runs r ON r.id = f.run ORDER BY stem`)
 }
 
 // Runs lists the runs of which files are left, oldest first.
@@ -104,11 +108,12 @@ func (x *Index) Runs(ctx context.Context) ([]Run, error) {
 		var started, first, last int64
 		t := &r.Explains
 		err := rows.Scan(&r.Run, &r.Version, &r.BootID, &started, &r.Final, &r.Files, &first, &last, &t.Decisions, &t.Counted, &t.Suppressed,
-			&t.Gaps, &t.Upper, &t.Records)
+			&t.Gaps, &t.Upper, &t.Records, &t.Fast.Packets, &t.Fast.Bytes, &t.Fast.Lost, &t.Fast.LostBytes)
 		r.Started, r.First, r.Last = instant(started), instant(first), instant(last)
 		return r, err
 	}, `SELECT r.run, version, boot_id, ifnull(started, 0), final, count(*), ifnull(min(first_at), 0), ifnull(max(last_at), 0),
-		sum(decisions), sum(counted), sum(suppressed), sum(gaps), sum(upper), sum(records)
+		sum(decisions), sum(counted), sum(suppressed), sum(gaps), sum(upper), sum(records),
+		sum(fast_pkts), sum(fast_bytes), sum(fast_lost), sum(fast_lost_bytes)
 		FROM files f JOIN runs r ON r.id = f.run GROUP BY r.id ORDER BY min(stem)`)
 }
 
@@ -155,6 +160,17 @@ func (x *Index) Problems(ctx context.Context) ([]Problem, error) {
 		p.Path = filepath.Join(x.dir, name)
 		return p, err
 	}, `SELECT f.name, line, offset, kind, detail FROM problems p JOIN files f ON f.id = p.file ORDER BY f.stem, offset`)
+}
+
+// FastJumps lists the flow records that do not tell how far their flow's fast path totals have moved, in the log's order.
+func (x *Index) FastJumps(ctx context.Context) ([]Problem, error) {
+	return collect(ctx, x, func(v *view, rows *sql.Rows) (Problem, error) {
+		var p Problem
+		var name string
+		err := rows.Scan(&name, &p.Line, &p.Detail)
+		p.Path = filepath.Join(x.dir, name)
+		return p, err
+	}, `SELECT f.name, line, detail FROM fast_jumps j JOIN files f ON f.id = j.file ORDER BY f.stem, line`)
 }
 
 // collect reads all rows of a query.

@@ -181,9 +181,10 @@ func (b *builder) line(raw []byte, at, next decisionlog.Position) error {
 	case f.Has(slots.header):
 		return b.header(at)
 	case f.Has(slots.trailer):
+		b.file.trailer = at.Offset
 		return nil
 	}
-	r := b.takeRecord(f, at.Offset)
+	r := b.takeRecord(f, at)
 	if err := b.bookRare(&r); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ import (
 const FileName = "index.sqlite"
 
 // SchemaVersion is the version of the index's schema. An index of another one is made anew.
-const SchemaVersion = 3
+const SchemaVersion = 4
 
 // applicationID marks our SQLite files ("hoix"), so that nobody else's is ever overwritten.
 const applicationID = 0x686f6978

@@ -50,7 +50,7 @@ func (b *builder) reconcile(now []listed) error {
 }
 
 // tablesByFile are the tables whose rows go with their file.
-var tablesByFile = []string{"frames", "problems", "injections", "minute_rows", "reloads", "gaps", "blocks"}
+var tablesByFile = []string{"frames", "problems", "fast_jumps", "injections", "minute_rows", "reloads", "gaps", "blocks"}
 
 // remove forgets a file that retention has removed. Flows of which no record is left go with it.
 func (b *builder) remove(f *fileState) error {

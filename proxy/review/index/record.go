@@ -12,6 +12,7 @@ var slots = struct {
 	decision, settles, trigger, verdict, reason, rule, preset, rev, arm                                            decisionlog.Slot
 	before, after, replyKind, peerKind, shadow                                                                     decisionlog.Slot
 	flow, flowEvent, pkts0, pkts1, bytes0, bytes1, fast0, fast1, fastBytes0, fastBytes1, counted, state, connState decisionlog.Slot
+	fastCounted, fastCountedBytes                                                                                  decisionlog.Slot
 	history, start, end, endReason, outcome, predecessor, adopted, probes, answered                                decisionlog.Slot
 	handshake, response, stall, stalled, endedBy, synRetransmits, retransmits0, retransmits1, outside0, outside1   decisionlog.Slot
 	flowRule, flowPreset, flowRev, flowArm                                                                         decisionlog.Slot
@@ -28,7 +29,8 @@ var slots = struct {
 	replyKind: slot("decision.reply.kind"), peerKind: slot("decision.peer.kind"), shadow: slot("shadow"),
 	flow: slot("flow"), flowEvent: slot("flow.event"), pkts0: slot("flow.pkts_toserver"), pkts1: slot("flow.pkts_toclient"),
 	bytes0: slot("flow.bytes_toserver"), bytes1: slot("flow.bytes_toclient"), fast0: slot("flow.fastpath_pkts_toserver"),
-	fast1: slot("flow.fastpath_pkts_toclient"), fastBytes0: slot("flow.fastpath_bytes_toserver"), fastBytes1: slot("flow.fastpath_bytes_toclient"), counted: slot("flow.counted"), state: slot("flow.state"),
+	fast1: slot("flow.fastpath_pkts_toclient"), fastBytes0: slot("flow.fastpath_bytes_toserver"), fastBytes1: slot("flow.fastpath_bytes_toclient"), counted: slot("flow.counted"),
+	fastCounted: slot("flow.fastpath_counted"), fastCountedBytes: slot("flow.fastpath_counted_bytes"), state: slot("flow.state"),
 	connState: slot("flow.conn_state"), history: slot("flow.history"), start: slot("flow.start"), end: slot("flow.end"),
 	endReason: slot("flow.reason"), outcome: slot("flow.outcome"), predecessor: slot("flow.predecessor"), adopted: slot("flow.adopted"),
 	probes: slot("flow.probes"), answered: slot("flow.probes_answered"), flowRule: slot("flow.rule"), flowPreset: slot("flow.preset"),
@@ -47,6 +49,7 @@ type record struct {
 	fields   *decisionlog.Fields
 	at       int64
 	offset   int64
+	line     int // from 1
 	shape    shape
 	conn     connKey
 	hash     uint32
@@ -55,9 +58,9 @@ type record struct {
 }
 
 // takeRecord reads the shape and the connection off a line that is decoded.
-func (b *builder) takeRecord(f *decisionlog.Fields, offset int64) record {
+func (b *builder) takeRecord(f *decisionlog.Fields, at decisionlog.Position) record {
 	w, s := b.words, &slots
-	r := record{fields: f, at: f.Nanos(s.timestamp), offset: offset}
+	r := record{fields: f, at: f.Nanos(s.timestamp), offset: at.Offset, line: at.Line + 1}
 	r.conn.flow = f.Uint(s.flowID)
 	r.conn.ends, r.swapped = makeEnds(f.Text(s.srcIP), f.Text(s.destIP), uint16(f.Uint(s.srcPort)), uint16(f.Uint(s.destPort)))
 	r.hash = communityHash(f.Text(s.communityID))

@@ -86,7 +86,7 @@ func rowsAgainst(t *testing.T, dir, name string, limit int) (n, picked int) {
 				}
 			}
 			n++
-			r := b.takeRecord(&b.fields, at.Offset)
+			r := b.takeRecord(&b.fields, at)
 			src, dst, sport, dport := r.conn.lo[:], r.conn.hi[:], r.conn.loPort, r.conn.hiPort
 			if r.swapped {
 				src, dst, sport, dport = dst, src, dport, sport

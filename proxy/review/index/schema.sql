@@ -40,7 +40,11 @@ CREATE TABLE files (
   counted    INTEGER NOT NULL DEFAULT 0,
   suppressed INTEGER NOT NULL DEFAULT 0,
   gaps       INTEGER NOT NULL DEFAULT 0,
-  upper      INTEGER NOT NULL DEFAULT 0
+  upper      INTEGER NOT NULL DEFAULT 0,
+  -- What they tell of the fast path, which is no queue message: in flow records, and in gap records.
+  fast_pkts  INTEGER NOT NULL DEFAULT 0, fast_bytes      INTEGER NOT NULL DEFAULT 0,
+  fast_lost  INTEGER NOT NULL DEFAULT 0, fast_lost_bytes INTEGER NOT NULL DEFAULT 0,
+  trailer    INTEGER NOT NULL DEFAULT 0 -- offset of the trailer's line; 0: it has none
 );
 
 -- Where the frames of a compressed file begin: in its text, and in the file.
@@ -55,6 +59,9 @@ CREATE TABLE problems (
   detail TEXT NOT NULL
 );
 CREATE INDEX problems_file ON problems (file, offset);
+
+-- Flow records that do not tell how far their flow's fast path totals have moved since the record before.
+CREATE TABLE fast_jumps (file INTEGER NOT NULL, line INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (file, line)) WITHOUT ROWID;
 
 -- Connections: one row for each flow id of a run. Ids grow in the order of their first records.
 CREATE TABLE flow_rows (
@@ -72,6 +79,7 @@ CREATE TABLE flow_rows (
   bytes_toserver  INTEGER NOT NULL, bytes_toclient INTEGER NOT NULL,
   fastpath_pkts_toserver INTEGER NOT NULL, fastpath_pkts_toclient INTEGER NOT NULL,
   fastpath_bytes_toserver INTEGER NOT NULL, fastpath_bytes_toclient INTEGER NOT NULL,
+  fast_known      INTEGER NOT NULL, -- these totals are the run's: the next record must go on from them
   counted         INTEGER NOT NULL, -- plain forwards without a record of their own
   state_w         INTEGER NOT NULL, conn_state_w INTEGER NOT NULL,
   outcome_w       INTEGER NOT NULL, end_reason_w INTEGER NOT NULL,

@@ -28,6 +28,7 @@ type startPage struct {
 // balance is the proof of the log's runs, as far as the index gives it.
 type balance struct {
 	Runs     []runView // the newest first
+	Fast     []runView // of them those of which something passed by the fast path
 	Status   string    // of all
 	Class    string
 	Files    int
@@ -41,6 +42,8 @@ type balance struct {
 type runView struct {
 	*review.Run
 	Class string
+	Fast  string // class of the fast path's status
+	Why   string // it cannot be proven
 	Sum   uint64
 	Crash uint64
 	Begun time.Time
@@ -167,6 +170,12 @@ func (s *Server) proof(b *balance, rep *review.Report) {
 		}
 	}
 	slices.Reverse(b.Runs)
+	for _, v := range b.Runs {
+		if v.FastPath != nil {
+			v.Fast, v.Why = statusClasses[v.FastPath.Status], s.src.text(v.FastPath.Why)
+			b.Fast = append(b.Fast, v)
+		}
+	}
 	for _, p := range rep.Problems {
 		b.Problems = append(b.Problems, s.proofProblem(p))
 	}
