@@ -94,7 +94,7 @@ func appendRun(dir string) error {
 		time.Sleep(50 * time.Millisecond)
 	}
 	now := time.Now().UnixNano()
-	p.Put(&decisionlog.Record{Time: now, Event: decisionlog.EventFlow, FlowID: 9000, Src: netip.MustParseAddrPort("10.9.9.9:4210"), Dst: netip.MustParseAddrPort("192.0.2.9:515"),
+	p.Put(&decisionlog.Record{Time: now, Event: decisionlog.EventFlow, FlowID: 9100, Src: netip.MustParseAddrPort("10.9.9.9:4222"), Dst: netip.MustParseAddrPort("192.0.2.9:515"),
 		Flow: decisionlog.Flow{Kind: decisionlog.FlowUpdate, Start: now, Last: now, Fast: [2]uint64{300, 0}, FastBytes: [2]uint64{18000, 0}, FastCounted: [2]int64{300, 18000}}})
 	w.Flush()
 	w.Put(&decisionlog.Record{Time: now, Event: decisionlog.EventStats, Stats: &decisionlog.Stats{Final: true, Received: 12,
