@@ -89,10 +89,9 @@ func (ss *shadows) records(j *journal) []decisionlog.Shadow {
 
 // fill writes what the shadow said of the segment at hand.
 func (sh *shadow) fill(r *decisionlog.Shadow) {
-	out := sh.out
-	*r = decisionlog.Shadow{Policy: sh.name, PolicyRev: sh.pol.Rev(), Verdict: out.Verdict.String(), Reason: out.Finding.String(), Rule: out.Rule,
-		Action: actionWords(&out.Action), Reply: made(out.HasReply, &out.Reply), Peer: made(out.HasPeer, &out.Peer), Stripped: uint16(out.Strip),
-		Agrees: sh.same, Diverged: sh.how == diverged, Relaxed: sh.how == relaxed}
+	*r = decisionlog.Shadow{Policy: sh.name, Agrees: sh.same, Relaxed: sh.how == relaxed}
+	fillWould(&r.Would, sh.out, sh.how == diverged)
+	r.PolicyRev = sh.pol.Rev()
 }
 
 // shadowed appends a record that is there for its shadows alone, of a decision that has none of its own. Its id is the one that the decision
@@ -140,7 +139,7 @@ func (j *journal) shadowTimed(ev *shadowEvent) bool {
 		}
 	}
 	at := len(j.said)
-	said := decisionlog.Shadow{Policy: ev.sh.name, PolicyRev: ev.sh.pol.Rev(), Trigger: about.trigger, Reason: about.trigger}
+	said := decisionlog.Shadow{Policy: ev.sh.name, Trigger: about.trigger, Would: decisionlog.Would{PolicyRev: ev.sh.pol.Rev(), Reason: about.trigger}}
 	if w := ev.would; w != nil {
 		said.Rule, said.Reply, said.Peer = w.rule, made(w.has[0], &w.emit[0]), made(w.has[1], &w.emit[1])
 		if w.release {

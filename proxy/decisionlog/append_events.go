@@ -110,24 +110,6 @@ func (t *Tombstone) encode(e *enc) {
 	e.close()
 }
 
-func (w *Would) encode(e *enc) {
-	if w.Verdict == "" {
-		return
-	}
-	e.open("would")
-	e.str("verdict", w.Verdict)
-	e.str("reason", w.Reason)
-	e.strIf("rule", w.Rule)
-	e.strIf("preset", w.Preset)
-	e.strIf("policy_rev", w.PolicyRev)
-	w.Action.encode(e)
-	w.Reply.encode(e, "reply")
-	w.Peer.encode(e, "peer")
-	e.stripped(w.Stripped)
-	e.boolIf("diverged", w.Diverged)
-	e.close()
-}
-
 // flowKinds are the words of flow.event, indexed by FlowKind.
 var flowKinds = [...]string{FlowNew: "new", FlowUpdate: "update", FlowEnd: "end"}
 

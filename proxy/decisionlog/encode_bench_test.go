@@ -37,8 +37,8 @@ func typical() map[string]Record {
 		State: "ESTABLISHED", Timeout: 3600e9, Idle: 3600000123456, Age: 7200123456789, FlowID: 987654321012345, ClientSeq: 3518846092,
 		ClientAck: 1918846092, ServerSeq: 1918846092, ServerAck: 3518846092}
 	shadowed := opened
-	shadowed.Shadow = []Shadow{{Policy: "openbsd-pf", PolicyRev: rev, Verdict: VerdictDrop, Reason: "syn-established",
-		Action: Action{Packet: "drop", Reply: "ack-tracked", State: "keep", Timer: "leave"}, Reply: Made{Kind: "ack-tracked", Flags: FlagACK, Seq: 3518846092, Ack: 1918846092}}}
+	shadowed.Shadow = []Shadow{{Policy: "openbsd-pf", Would: Would{PolicyRev: rev, Verdict: VerdictDrop, Reason: "syn-established",
+		Action: Action{Packet: "drop", Reply: "ack-tracked", State: "keep", Timer: "leave"}, Reply: Made{Kind: "ack-tracked", Flags: FlagACK, Seq: 3518846092, Ack: 1918846092}}}}
 	ended := base
 	ended.Event = EventFlow
 	ended.Flow = Flow{Kind: FlowEnd, Pkts: [2]uint64{1234, 2345}, Bytes: [2]uint64{123456, 3456789}, Counted: 3570, State: "TIME_WAIT", ConnState: "SF",

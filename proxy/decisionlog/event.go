@@ -148,20 +148,6 @@ type TombstoneEvent struct {
 	ServerAck uint32  `json:"server_ack"`
 }
 
-// WouldEvent is the object would.
-type WouldEvent struct {
-	Verdict   string       `json:"verdict"`
-	Reason    string       `json:"reason"`
-	Rule      string       `json:"rule"`
-	Preset    string       `json:"preset"`
-	PolicyRev string       `json:"policy_rev"`
-	Action    *ActionEvent `json:"action"`
-	Reply     *MadeEvent   `json:"reply"`
-	Peer      *MadeEvent   `json:"peer"`
-	Stripped  []string     `json:"stripped"`
-	Diverged  bool         `json:"diverged"`
-}
-
 // DecisionEvent is the object decision.
 type DecisionEvent struct {
 	ID             string          `json:"id"`

@@ -184,20 +184,6 @@ type Tombstone struct {
 	ClientSeq, ClientAck, ServerSeq, ServerAck uint32
 }
 
-// Would is what the policy under trial would have done (--dry-run).
-type Would struct {
-	Verdict   string // empty: no trial
-	Reason    string
-	Rule      string
-	Preset    string
-	PolicyRev string
-	Action    Action
-	Reply     Made
-	Peer      Made
-	Stripped  uint16
-	Diverged  bool // an earlier decision of this flow differed already
-}
-
 // Decision is the event type decision.
 type Decision struct {
 	ID      ID

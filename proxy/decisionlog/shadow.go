@@ -4,21 +4,27 @@ package decisionlog
 // a rate held its record back, or time was the cause and the policy in force had nothing to decide. It explains no message.
 const TriggerShadow = "shadow"
 
-// Shadow is what a shadow policy would have done about the decision that carries it.
-type Shadow struct {
-	Policy    string
-	PolicyRev string
-	Verdict   string // empty where time was the cause
+// Would is what another policy than the one in force would have done: the one under trial (--dry-run), or a shadow.
+type Would struct {
+	Verdict   string // empty: of the policy under trial, there is none; of a shadow, time was the cause
 	Reason    string
 	Rule      string
-	Trigger   string // where time was the cause
+	Preset    string // of the policy under trial
+	PolicyRev string
 	Action    Action
 	Reply     Made
 	Peer      Made
 	Stripped  uint16
-	Agrees    bool // it does the same: the verdict, what is stripped, and which kinds of packets are made
 	Diverged  bool // an earlier decision of the flow differed already: not what would have happened
-	Relaxed   bool // the shadow has missed segments of the flow: not what it would have done
+}
+
+// Shadow is what a shadow policy would have done about the decision that carries it.
+type Shadow struct {
+	Would
+	Policy  string
+	Trigger string // where time was the cause
+	Agrees  bool   // it does the same: the verdict, what is stripped, and which kinds of packets are made
+	Relaxed bool   // the shadow has missed segments of the flow: not what it would have done
 }
 
 // ShadowStats is what a shadow policy has been counted doing beside the policy in force since the run began. Segments is the sum of
@@ -64,22 +70,47 @@ func (e *enc) shadows(list []Shadow) {
 	e.objects("shadow", len(list), func(i int) { list[i].encode(e) })
 }
 
+// encode writes the object would.
+func (w *Would) encode(e *enc) {
+	if w.Verdict == "" {
+		return
+	}
+	e.open("would")
+	w.found(e)
+	e.strIf("preset", w.Preset)
+	e.strIf("policy_rev", w.PolicyRev)
+	w.deeds(e)
+	e.boolIf("diverged", w.Diverged)
+	e.close()
+}
+
+// encode writes an element of the array shadow.
 func (s *Shadow) encode(e *enc) {
 	e.b = append(e.b, '{')
 	e.str("policy", s.Policy)
 	e.strIf("policy_rev", s.PolicyRev)
 	e.strIf("trigger", s.Trigger)
-	e.strIf("verdict", s.Verdict)
-	e.str("reason", s.Reason)
-	e.strIf("rule", s.Rule)
-	s.Action.encode(e)
-	s.Reply.encode(e, "reply")
-	s.Peer.encode(e, "peer")
-	e.stripped(s.Stripped)
+	s.found(e)
+	s.deeds(e)
 	e.bool("agrees", s.Agrees)
 	e.bool("diverged", s.Diverged)
 	e.boolIf("relaxed", s.Relaxed)
 	e.close()
+}
+
+// found writes what the policy finds.
+func (w *Would) found(e *enc) {
+	e.strIf("verdict", w.Verdict)
+	e.str("reason", w.Reason)
+	e.strIf("rule", w.Rule)
+}
+
+// deeds writes what it would do.
+func (w *Would) deeds(e *enc) {
+	w.Action.encode(e)
+	w.Reply.encode(e, "reply")
+	w.Peer.encode(e, "peer")
+	e.stripped(w.Stripped)
 }
 
 func (e *enc) shadowStats(list []ShadowStats) {
@@ -116,21 +147,27 @@ func (s *ShadowStats) encode(e *enc) {
 	e.close()
 }
 
-// ShadowEvent is an element of the array shadow.
-type ShadowEvent struct {
-	Policy    string       `json:"policy"`
-	PolicyRev string       `json:"policy_rev"`
-	Trigger   string       `json:"trigger"`
+// WouldEvent is the object would.
+type WouldEvent struct {
 	Verdict   string       `json:"verdict"`
 	Reason    string       `json:"reason"`
 	Rule      string       `json:"rule"`
+	Preset    string       `json:"preset"`
+	PolicyRev string       `json:"policy_rev"`
 	Action    *ActionEvent `json:"action"`
 	Reply     *MadeEvent   `json:"reply"`
 	Peer      *MadeEvent   `json:"peer"`
 	Stripped  []string     `json:"stripped"`
-	Agrees    bool         `json:"agrees"`
 	Diverged  bool         `json:"diverged"`
-	Relaxed   bool         `json:"relaxed"`
+}
+
+// ShadowEvent is an element of the array shadow.
+type ShadowEvent struct {
+	WouldEvent
+	Policy  string `json:"policy"`
+	Trigger string `json:"trigger"`
+	Agrees  bool   `json:"agrees"`
+	Relaxed bool   `json:"relaxed"`
 }
 
 // Differs reports whether the shadow would have done something else, and that stands for what would have happened.

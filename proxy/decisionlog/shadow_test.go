@@ -16,8 +16,8 @@ func TestShadowRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := w.Producer(3)
-	said := []Shadow{{Policy: "candidate.yaml", PolicyRev: "sha256:1", Verdict: "drop", Reason: "in-window", Rule: "mine", Action: Action{Packet: "drop"},
-		Reply: Made{Kind: "rst", Flags: FlagRST, Seq: 7}, Stripped: 1}, {Policy: "other", Reason: "new", Verdict: "forward", Agrees: true, Diverged: true, Relaxed: true}}
+	said := []Shadow{{Policy: "candidate.yaml", Would: Would{PolicyRev: "sha256:1", Verdict: "drop", Reason: "in-window", Rule: "mine", Action: Action{Packet: "drop"},
+		Reply: Made{Kind: "rst", Flags: FlagRST, Seq: 7}, Stripped: 1}}, {Policy: "other", Would: Would{Reason: "new", Verdict: "forward", Diverged: true}, Agrees: true, Relaxed: true}}
 	side := p.NextSideID()
 	if id := p.NextID(); id == side || id.Seq() != 1 || side.Worker() != 3 || side.Seq() == 1 {
 		t.Errorf("ids %s and %s", id, side)
