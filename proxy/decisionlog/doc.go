@@ -32,7 +32,9 @@
 //
 // A producer's ring is bounded and a full ring never blocks: the record is
 // dropped and counted, by event type and reason, and a gap record "ring" with
-// the exact count follows as soon as the ring has room. When the disk refuses a
+// the exact count follows as soon as the ring has room. Whoever has more records
+// at a time than a ring takes, and no packet that waits, gives the Writer its
+// time first ([Producer.Await]). When the disk refuses a
 // batch the file is cut back to its last whole line, everything from then on is
 // counted, and a gap record "disk" (exact) is the first line written once the
 // disk takes writes again.
