@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,10 +14,15 @@ import (
 	"halfopen/proxy/nfqueue"
 )
 
-// slowDisk takes 256 KiB, some 300 records, in five milliseconds, so that any worker is many times as fast; or it refuses.
-type slowDisk struct{ refuses atomic.Bool }
+// slowDisk takes 256 KiB, some 300 records, in five milliseconds, so that any worker is many times as fast; or it refuses, or hangs.
+type slowDisk struct {
+	refuses atomic.Bool
+	hangs   sync.Mutex // it hangs while this is held
+}
 
 func (d *slowDisk) Write(p []byte) (int, error) {
+	d.hangs.Lock()
+	defer d.hangs.Unlock()
 	if d.refuses.Load() {
 		return 0, errors.New("no room")
 	}
@@ -88,6 +94,20 @@ func TestStopWaitsForTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	written(t, w)
+}
+
+// A disk that hangs keeps a worker no longer than its patience, and each record that it has no room for is in the gaps.
+func TestStopDoesNotWaitForEver(t *testing.T) {
+	w, disk := paced(t)
+	disk.hangs.Lock()
+	w.report(5 * time.Millisecond) // would never return
+	disk.hangs.Unlock()
+	if err := w.shared.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if c := w.shared.log.Counters(); c.RingDropped == 0 || c.Records-1 > 2*pacedRing || c.Records+c.RingDropped < pacedFlows {
+		t.Errorf("%d connections, and the log: %+v", pacedFlows, c)
+	}
 }
 
 // So it is when update records are due. Here the supervisor waits, and the worker never. A disk that refuses keeps it for a later look.
