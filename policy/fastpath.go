@@ -53,6 +53,15 @@ func (e *Engine) ArmFast(now conntrack.Instant, tu *conntrack.Tuple) (conntrack.
 	return f, r, ent, why
 }
 
+// StopFast stops the connection tu (of either direction) on the fast path, and takes over what that has seen of it.
+func (e *Engine) StopFast(now conntrack.Instant, tu *conntrack.Tuple) {
+	var v conntrack.View
+	e.table.Lookup(now, tu, &v)
+	if ent := cmp.Or(v.Entry, v.Expired); ent != nil {
+		e.table.TakeOver(ent)
+	}
+}
+
 // JudgesSums reports whether the policy does something about a segment of the entry whose checksum is wrong, so that a fast path must not let
 // one pass: anything but to forward it and leave the connection as it is.
 func (e *Engine) JudgesSums(ent *conntrack.Entry) bool { return e.of(ent.Arm).sums[ent.Rule+1] }

@@ -24,7 +24,9 @@ func (w *Worker) act(p *nfqueue.Packet, s *conntrack.Segment, out *policy.Outcom
 	case policy.Rewrite:
 		w.rewrite(p, s, out)
 	default:
-		w.main.Accept(p.ID)
+		if !w.fast.keeps(p.ID) {
+			w.main.Accept(p.ID)
+		}
 	}
 	w.counts.verdict(out.Finding, out.Verdict)
 	if out.HasReply {

@@ -51,20 +51,24 @@ type fastWorker struct {
 	gate  *fastGate
 	marks fastpath.Marks
 
-	pages  []*[fastPage]fastSlot // by slot
-	live   []uint32              // slots in use, in no order
-	hand   int                   // in live: where the search for room goes on
-	listed []uint32              // slots that the batch at hand has met and that are to be armed again at its end, each once
-	wants  []fastWant            // connections that may be given to the fast path at its end
-	unfit  *simplelru.LRU[uint64, struct{}]
-	shut   *simplelru.LRU[hosts, struct{}] // hosts between which marks are lost
-	news   uint64                          // of the interfaces, as of when unfit was last emptied
-	rest   conntrack.Instant               // no search for room before this
+	pages   []*[fastPage]fastSlot // by slot
+	live    []uint32              // slots in use, in no order
+	hand    int                   // in live: where the search for room goes on
+	listed  []uint32              // slots that the batch at hand has met and that are to be armed again at its end, each once
+	wants   []fastWant            // connections that may be given to the fast path at its end
+	unfit   *simplelru.LRU[uint64, struct{}]
+	shut    *simplelru.LRU[hosts, struct{}] // hosts between which marks are lost
+	lulls   []lull
+	awaited []uint32          // slots of which it is looked for whether anything is under way
+	letGo   bool              // verdicts of a lull that has ended wait for the next flush
+	news    uint64            // of the interfaces, as of when unfit was last emptied
+	rest    conntrack.Instant // no search for room before this
 
 	// The packet at hand, from arrive on.
 	packet  *nfqueue.Packet
 	segment *conntrack.Segment
 	kind    fastpath.MarkKind
+	keep    *lull // in which it waits for its verdict
 
 	drained bool   // the batch at hand took all that the queue held
 	drains  uint64 // how many have
@@ -75,21 +79,29 @@ type fastWorker struct {
 
 // fastSlot is what the worker knows of a connection on the fast path.
 type fastSlot struct {
-	tuple          conntrack.Tuple  // original direction
-	dev            [2]uint32        // interface by which each direction comes in
-	packets, bytes [2]uint64        // the program's totals as taken over
-	loose          [2]uint64        // of the packets since it was last armed: those that did not come by the queue for want of their mark
-	base           [2]uint64        // packets when it was last armed
-	end, ack       [2]conntrack.Seq // what the program had seen of each direction when it was last stopped
-	punt           uint64           // number of the last punted segment that was handled
-	newest         uint64           // number of the last punted segment as last read
-	looked         uint64           // packets and number when the search for room last came by
-	drains         uint64           // how many batches had taken all when it was installed
-	at             int32            // place in live
-	mark           uint32           // of the last punted segment
-	strays         [2]uint8         // segments without a mark before the first with one, by direction, up to 255
-	seen           uint8            // bit 1<<dir: a punted segment of that direction has come
-	unsettled      uint8            // batches in a row that left it unsettled
+	tuple          conntrack.Tuple   // original direction
+	dev            [2]uint32         // interface by which each direction comes in
+	packets, bytes [2]uint64         // the program's totals as taken over
+	loose          [2]uint64         // of the packets since it was last armed: those that did not come by the queue for want of their mark
+	base           [2]uint64         // packets when it was last armed
+	end, ack       [2]conntrack.Seq  // what the program had seen of each direction when it was last stopped
+	punt           uint64            // number of the last punted segment that was handled
+	newest         uint64            // number of the last punted segment as last read
+	atTurn         uint64            // the same as of the end of the last turn, while it is awaited
+	looked         uint64            // packets and number when the search for room last came by
+	drains         uint64            // how many batches had taken all when it was installed
+	rest           conntrack.Instant // no lull before this
+	at             int32             // place in live
+	mark           uint32            // of the last punted segment
+	strays         [2]uint8          // segments without a mark before the first with one, by direction, up to 255
+	seen           uint8             // bit 1<<dir: a punted segment of that direction has come
+	unsettled      uint8             // batches in a row that left it unsettled
+	vain           uint8             // batches in a row after which it was armed in vain, up to 255
+	ways           uint8             // bit 1<<dir: data of that direction has come meanwhile
+	lullTwice      uint8             // how often the length of its next lull is doubled
+	lulled         bool              // it has one
+	awaited        bool              // it is in awaited
+	quiet          uint8             // how often in a row nothing of it was found to be under way
 	used           bool
 	lossy          bool // segments of it came without their marks
 	armed          bool // as far as we know: the program may have punted since
@@ -115,6 +127,7 @@ type fastCounts struct {
 	Full      uint64 // connections that found no room
 	Evicted   uint64 // connections that made room
 	Lost      uint64 // segments that came by the queue without the mark that the program gives
+	Lulls     uint64 // how often a connection's acknowledgments waited so that it came back
 	// What conservation needs beside: the bytes of Absorbed, and the packets and bytes that were counted as passed but came by the queue.
 	AbsorbedBytes uint64
 	Returned      [2]uint64
@@ -129,6 +142,7 @@ func (c *fastCounts) add(o *fastCounts) {
 	c.Full += o.Full
 	c.Evicted += o.Evicted
 	c.Lost += o.Lost
+	c.Lulls += o.Lulls
 	c.AbsorbedBytes += o.AbsorbedBytes
 	c.Returned[0] += o.Returned[0]
 	c.Returned[1] += o.Returned[1]
@@ -176,6 +190,8 @@ func (f *fastWorker) forget(n uint32) {
 	if !sl.used {
 		return
 	}
+	f.endLull(n, sl, false)
+	f.sendLet()
 	last := f.live[len(f.live)-1]
 	f.live[sl.at] = last
 	f.slot(last).at = sl.at
@@ -201,6 +217,7 @@ func (f *fastWorker) beat(now conntrack.Instant) {
 		return
 	}
 	f.flows.Beat(now)
+	f.endLulls(now)
 	if f.w.abandoned.Load() { // the thread hung, and its queue is another's: nothing of its table may be let pass any more
 		f.flows.Bump()
 	}
@@ -224,6 +241,12 @@ func (f *fastWorker) stepped(out *policy.Outcome) {
 		sl.over = out.After != conntrack.Established
 		if s.Len > 0 || !out.Counted {
 			sl.data = true
+		}
+		if s.Len > 0 {
+			sl.ways |= 1 << out.Dir
+		}
+		if sl.lulled {
+			f.meet(out.Slot, sl, s, out)
 		}
 		if !sl.listed {
 			sl.listed = true

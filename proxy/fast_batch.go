@@ -57,6 +57,7 @@ func (f *fastWorker) flushed() {
 		}
 	}
 	f.listed = f.listed[:0]
+	f.sendLet()
 	if news := f.gate.news(); news != f.news { // what did not fit the interfaces may fit them now
 		f.news = news
 		f.unfit.Purge()
@@ -89,6 +90,8 @@ func (f *fastWorker) rearm(n uint32, sl *fastSlot) {
 		}
 		return
 	case !f.numbered(n, sl):
+		sl.vainly()
+		f.rearmed(n, sl)
 		return
 	}
 	sl.unsettled = 0
@@ -108,31 +111,7 @@ func (f *fastWorker) rearm(n uint32, sl *fastSlot) {
 	f.counts.Armed++
 	f.flows.Sums(n, f.w.engine.JudgesSums(e))
 	f.flows.Arm(n, sl.punt, &f.state, &f.rules)
-}
-
-// numbered sees to it that the last number handled is right, and reports whether it can tell. A mark has only the low bits of a number; the
-// rest follows from the number before, unless so many in a row were lost on their way (in a queue that was full) that the bits came
-// half round. Then the program's own number settles it: once everything that the queue held is handled, the last one handled is the newest
-// of that program with these bits.
-func (f *fastWorker) numbered(n uint32, sl *fastSlot) bool {
-	span := f.marks.Span()
-	if sl.punt >= sl.newest && sl.punt-sl.newest < span/2 || sl.punt < sl.newest && sl.newest-sl.punt < span/2 {
-		return true
-	}
-	snap, err := f.flows.Read(n)
-	if err != nil {
-		f.gate.standDown(fastOffBroken, err.Error())
-		return false
-	}
-	sl.newest = snap.Punt
-	if sl.punt <= sl.newest && sl.newest-sl.punt < span/2 {
-		return true
-	}
-	if !f.drained { // so many may wait
-		return false
-	}
-	sl.punt = f.marks.Number(sl.mark, max(sl.newest, span)-span)
-	return true
+	f.rearmed(n, sl)
 }
 
 // doubt takes a connection off the fast path whose segments come without a mark. Where the program has punted some, their marks are lost

@@ -39,6 +39,11 @@ func (f *fastWorker) Freeze(e *conntrack.Entry) (p conntrack.Progress, ok bool) 
 			return p, false
 		}
 		sl.newest = snap.Punt
+		if snap.Met {
+			sl.passes()
+		} else {
+			sl.vainly()
+		}
 		if p, ok = f.progress(sl, &snap); !ok {
 			p.Fast = conntrack.Fast{} // of counts alone, should any be taken back
 		}

@@ -20,6 +20,7 @@ type fastKernel struct {
 	bytes  uint64 // of these
 	punts  int
 	reads  int
+	busy   bool // whoever reads is too late: another segment is numbered by then, and lost
 }
 
 type kernelPlace struct {
@@ -79,7 +80,10 @@ func (k *fastKernel) Arm(n uint32, punt uint64, st *conntrack.Fast, r *conntrack
 func (k *fastKernel) Read(n uint32) (fastpath.Snapshot, error) {
 	k.reads++
 	f := k.flows[n]
-	s := fastpath.Snapshot{Fast: f.state, Packets: f.packets, Bytes: f.bytes, Punt: f.punt, Armed: f.armed && f.after == f.punt}
+	if k.busy {
+		f.punt++
+	}
+	s := fastpath.Snapshot{Fast: f.state, Packets: f.packets, Bytes: f.bytes, Punt: f.punt, Armed: f.armed && f.after == f.punt, Met: f.loaded}
 	if !f.loaded {
 		s.Fast = f.start
 	}

@@ -165,26 +165,6 @@ func TestFastOrder(t *testing.T) {
 	}
 }
 
-// Punts that were lost on their way, however many, keep a connection off the fast path no longer than until the queue has caught up.
-func TestFastLostPunts(t *testing.T) {
-	for _, lost := range []int{1, 100, 126, 127, 128, 200, 252, 253, 254, 300, 506, 1000} {
-		b := newFastBench(t, plainPolicy, 16)
-		c := b.open(721)
-		c.say(10)
-		c.send(true, conntrack.ACK, c.client-1, c.server, "9")
-		queued := b.main.queued
-		for range lost {
-			b.in(seg(t, c.end(), serverEnd, conntrack.ACK, c.client-1, c.server, "9"))
-		}
-		b.main.queued = queued // the queue was full
-		before := c.counts["queue"]
-		c.say(10)
-		if n := c.counts["queue"] - before; n > 4 {
-			t.Errorf("%d punts lost: %d of 20 packets by the queue", lost, n)
-		}
-	}
-}
-
 // Whatever freezes all flows at once is in force before the next packet, and over with it.
 func TestFastBump(t *testing.T) {
 	b := newFastBench(t, plainPolicy, 16)

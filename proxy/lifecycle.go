@@ -104,6 +104,7 @@ func (w *Worker) abandon() {
 
 // settle answers what is left when nothing new arrives: packets still in the queue, holds, forwards that no record explains.
 func (w *Worker) settle() error {
+	w.fast.endLulls(conntrack.Never)
 	if w.kernel != nil {
 		deadline := w.shared.clock.Now().Add(stopLimit / 2)
 		for w.waitingInKernel() > 0 && w.shared.clock.Now() < deadline {

@@ -9,7 +9,7 @@ import (
 // fastDescs are the metrics of the fast path.
 type fastDescs struct {
 	fastInfo, fastFlows, fastInstalled, fastPackets, fastBytes, fastPunts, fastFull, fastEvicted *prometheus.Desc
-	fastForeign, fastLost, fastRedirected, fastFallbacks                                         *prometheus.Desc
+	fastForeign, fastLost, fastLulls, fastRedirected, fastFallbacks                              *prometheus.Desc
 }
 
 func newFastDescs(desc func(name, help string, labels ...string) *prometheus.Desc) fastDescs {
@@ -24,6 +24,7 @@ func newFastDescs(desc func(name, help string, labels ...string) *prometheus.Des
 		fastEvicted:    desc("fastpath_evicted_total", "Connections that left the fast path to make room."),
 		fastForeign:    desc("fastpath_foreign_marks_total", "Packets that came in with a mark that is the fast path's to give; it was taken off."),
 		fastLost:       desc("fastpath_lost_marks_total", "Packets of the fast path that came by the queue without their mark."),
+		fastLulls:      desc("fastpath_lulls_total", "Times that a connection's acknowledgments waited a moment, so that it came back to the fast path."),
 		fastRedirected: desc("fastpath_redirected_packets_total", "Of the packets that the fast path let go on, those that took the short way out."),
 		fastFallbacks:  desc("fastpath_fallbacks_total", "Of the packets that the fast path let go on, with redirect, those that took the kernel's own way, by reason.", "reason"),
 	}
@@ -31,7 +32,7 @@ func newFastDescs(desc func(name, help string, labels ...string) *prometheus.Des
 
 func (c *fastDescs) all() []*prometheus.Desc {
 	return []*prometheus.Desc{c.fastInfo, c.fastFlows, c.fastInstalled, c.fastPackets, c.fastBytes, c.fastPunts, c.fastFull, c.fastEvicted, c.fastForeign,
-		c.fastLost, c.fastRedirected, c.fastFallbacks}
+		c.fastLost, c.fastLulls, c.fastRedirected, c.fastFallbacks}
 }
 
 // fastPath puts the fast path's numbers. Of the reasons those that happened are there.
@@ -44,7 +45,7 @@ func (c *fastDescs) fastPath(n *FastPathCounters, put func(d *prometheus.Desc, t
 		n    uint64
 	}{
 		{c.fastInstalled, n.Installed}, {c.fastPackets, k.Packets}, {c.fastBytes, k.Bytes}, {c.fastFull, n.Full}, {c.fastEvicted, n.Evicted},
-		{c.fastForeign, k.Foreign}, {c.fastLost, n.Lost}, {c.fastRedirected, k.Redirected},
+		{c.fastForeign, k.Foreign}, {c.fastLost, n.Lost}, {c.fastLulls, n.Lulls}, {c.fastRedirected, k.Redirected},
 	} {
 		put(m.desc, prometheus.CounterValue, m.n)
 	}

@@ -28,6 +28,7 @@ type memorySource struct {
 	reroute  func(packet []byte)
 	flushed  func(packet []byte) // what an accepted packet sets off, nil for nothing
 	flushing func()              // nil: nothing is to be done when verdicts leave
+	received func()              // nil: nothing happens while a batch is being decided
 	hook     uint8               // of all packets where it is not 0
 	packets  map[uint32][]byte
 }
@@ -54,6 +55,9 @@ func (m *memorySource) Recv(batch []nfqueue.Packet, _ time.Duration) (n int, _ e
 		m.open[m.nextID], m.packets[m.nextID] = true, p.Data
 		m.queued = m.queued[1:]
 		n++
+	}
+	if m.received != nil {
+		m.received()
 	}
 	return n, nil
 }

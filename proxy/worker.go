@@ -161,6 +161,7 @@ func (w *Worker) turn() (int, error) {
 	if n == 0 && w.shadows != nil {
 		w.shadowIdle()
 	}
+	w.fast.turned(n)
 	m, err := w.secondBatch(n == 0)
 	if err != nil {
 		return n + m, err

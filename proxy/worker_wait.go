@@ -54,7 +54,7 @@ func (w *Worker) patience() time.Duration {
 // untilDue is how long the worker may sleep until a timer is due.
 func (w *Worker) untilDue() time.Duration {
 	d := idleWait
-	if next := w.engine.Next(); next < w.now.Add(d) {
+	if next := min(w.engine.Next(), w.fast.lullEnds()); next < w.now.Add(d) {
 		d = max(next.Sub(w.now), time.Millisecond)
 	}
 	return d

@@ -48,6 +48,8 @@ type Snapshot struct {
 	Punt           uint64         // number of the last segment that was punted
 	// Armed: a segment may pass as far as the flow is concerned; the worker's beat and epoch may say otherwise.
 	Armed bool
+	// Met: a segment has come since the flow was last armed, and was judged by what it was armed with.
+	Met bool
 }
 
 // flows returns the slots of a worker, numbered from 0.
@@ -162,6 +164,8 @@ func (f *Flows) Read(n uint32) (Snapshot, error) {
 	snap := Snapshot{Fast: v.State, Punt: v.Punt, Armed: armed != 0 && uint32(armed) == uint32(v.Punt)}
 	if v.Loaded != s.armed {
 		snap.Fast = a.Start // the program has not looked at it yet
+	} else {
+		snap.Met = s.armed != 0
 	}
 	for dir := range snap.Packets {
 		snap.Packets[dir], snap.Bytes[dir] = v.Packets[dir]-s.packets[dir], v.Bytes[dir]-s.bytes[dir]
