@@ -237,7 +237,6 @@ func (p *Policy) add(t *tables) {
 	t.upkeep.Caps.Retransmits = t.window.Retransmits
 	p.upkeeps = append(p.upkeeps, t.upkeep)
 	p.settles = append(p.settles, t.settles())
-	p.sums = append(p.sums, t.sums())
 	for dir := range t.actions {
 		p.actions = append(p.actions, t.actions[dir][:]...)
 	}

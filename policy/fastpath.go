@@ -62,10 +62,6 @@ func (e *Engine) StopFast(now conntrack.Instant, tu *conntrack.Tuple) {
 	}
 }
 
-// JudgesSums reports whether the policy does something about a segment of the entry whose checksum is wrong, so that a fast path must not let
-// one pass: anything but to forward it and leave the connection as it is.
-func (e *Engine) JudgesSums(ent *conntrack.Entry) bool { return e.of(ent.Arm).sums[ent.Rule+1] }
-
 // SetSlot notes the place of the connection tu (of either direction) on the fast path, 0 for none, and reports whether the connection
 // is remembered.
 func (e *Engine) SetSlot(tu *conntrack.Tuple, slot uint32) bool { return e.table.SetSlot(tu, slot) }
@@ -90,15 +86,4 @@ func (t *tables) settles() bool {
 		}
 	}
 	return t.upkeep.Refresh == RefreshEither && t.upkeep.Probes.Tries == 0
-}
-
-// sums reports whether the rule does something about a wrong checksum.
-func (t *tables) sums() bool {
-	for dir := range t.actions {
-		a := &t.actions[dir][conntrack.ChecksumWrong]
-		if a.Packet != Forward || a.Reply != ReplyNone || a.Peer != PeerNone || a.State != conntrack.Keep || a.Timer.Op != conntrack.TimerLeave || a.conditional() {
-			return true
-		}
-	}
-	return false
 }

@@ -20,7 +20,6 @@ type Policy struct {
 	windows  []conntrack.Rules    // rule+1
 	upkeeps  []Upkeep             // rule+1
 	settles  []bool               // rule+1: a fast path may let in-window segments pass
-	sums     []bool               // rule+1: something is done about a wrong checksum
 	matches  []Match              // rule
 	names    []string             // rule
 

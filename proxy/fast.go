@@ -37,7 +37,6 @@ type fastFlows interface {
 	Beat(now conntrack.Instant)
 	Bump()
 	Install(keys [2]fastpath.Key) (slot uint32, err error)
-	Sums(slot uint32, judge bool)
 	Arm(slot uint32, punt uint64, st *conntrack.Fast, r *conntrack.FastRules)
 	Read(slot uint32) (fastpath.Snapshot, error)
 	Freeze(slot uint32) (fastpath.Snapshot, error)

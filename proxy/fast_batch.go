@@ -109,7 +109,6 @@ func (f *fastWorker) rearm(n uint32, sl *fastSlot) {
 	}
 	sl.armed, sl.base, sl.loose = true, sl.packets, [2]uint64{}
 	f.counts.Armed++
-	f.flows.Sums(n, f.w.engine.JudgesSums(e))
 	f.flows.Arm(n, sl.punt, &f.state, &f.rules)
 	f.rearmed(n, sl)
 }

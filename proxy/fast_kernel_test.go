@@ -31,7 +31,6 @@ type kernelPlace struct {
 type kernelFlow struct {
 	keys           [2]fastpath.Key
 	armed, loaded  bool
-	sums           bool // a wrong checksum is for the engine
 	punt, after    uint64
 	epoch          uint64
 	state, start   conntrack.Fast
@@ -66,8 +65,6 @@ func (k *fastKernel) Install(keys [2]fastpath.Key) (uint32, error) {
 	}
 	return k.last, nil
 }
-
-func (k *fastKernel) Sums(n uint32, judge bool) { k.flows[n].sums = judge }
 
 func (k *fastKernel) Arm(n uint32, punt uint64, st *conntrack.Fast, r *conntrack.FastRules) {
 	f := k.flows[n]
@@ -115,11 +112,7 @@ func (k *fastKernel) ingress(now conntrack.Instant, ifindex uint32, s *conntrack
 		if !f.loaded {
 			f.loaded, f.state = true, f.start
 		}
-		seen := *s
-		if !f.sums {
-			seen.Checksum = conntrack.ChecksumUnverified
-		}
-		if f.state.Pass(&f.rules, now, place.dir, &seen) == conntrack.FastPassed {
+		if f.state.Pass(&f.rules, now, place.dir, s) == conntrack.FastPassed {
 			f.packets[place.dir]++
 			f.bytes[place.dir] += uint64(s.Bytes)
 			k.passed++

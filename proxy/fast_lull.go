@@ -19,8 +19,8 @@ import (
 //
 // Where data goes both ways, its segments are the acknowledgments too, and to keep them would reorder them at the moment of release; such
 // a connection gets no lull. Neither does one that the lull did not help get another at once: the sender may be so far away that acknowledgments
-// on their way to it keep it sending for longer than the lull was; the next is twice as long, up to a limit below any retransmission timer
-// that is common.
+// on their way to it keep it sending for longer than the lull was. The next is twice as long, up to 80 ms; Linux repeats a segment after 200
+// without an acknowledgment at the earliest.
 const (
 	fastVain      = 16                   // batches in a row after which a connection was armed in vain, that make it worth a lull
 	fastLull      = 5 * time.Millisecond // of the first lull

@@ -249,18 +249,3 @@ func TestFastProgressIsSeen(t *testing.T) {
 		t.Error("no end record with all packets")
 	}
 }
-
-// A wrong checksum is for the engine where the policy does something about it, and else it is not looked at.
-func TestFastChecksum(t *testing.T) {
-	for text, how := range map[string]string{plainPolicy: "queue", plainPolicy + "\non: {checksum-bad: forward}": "fast",
-		plainPolicy + "\non: {checksum-bad: {packet: forward, timer: refresh}}": "queue"} {
-		b := newFastBench(t, text, 16)
-		c := b.open(721)
-		c.say(10)
-		bad := seg(t, c.end(), serverEnd, conntrack.ACK, c.client, c.server, "0123456789")
-		bad[20+16]++
-		if got := b.in(bad); got != how {
-			t.Errorf("%s: went by the %s path", text, got)
-		}
-	}
-}

@@ -10,13 +10,12 @@ import (
 	"halfopen/proxy/decisionlog"
 )
 
-// A segment whose checksum is wrong, of a connection on the fast path: a policy that drops such ones has it dropped, with a record, on either
-// way out; one that does nothing about them lets it pass.
+// A segment whose checksum is wrong, of a connection on the fast path, has its decision and its record, on either way out and whatever the
+// policy does about it.
 func TestFastPathChecksum(t *testing.T) {
 	for _, c := range []struct {
 		mode, action string
-		decided      int
-	}{{"on", "drop", 2}, {"redirect", "drop", 2}, {"on", "forward", 0}, {"redirect", "forward", 0}} {
+	}{{"on", "drop"}, {"redirect", "drop"}, {"on", "forward"}, {"redirect", "forward"}} {
 		t.Run(c.mode+"/"+c.action, func(t *testing.T) {
 			w := newWorld(t)
 			const mute = "add table inet mute; add chain inet mute in { type filter hook input priority 0; }; " +
@@ -33,7 +32,7 @@ func TestFastPathChecksum(t *testing.T) {
 				passed := g.fastPath().Packets
 				d.spoilt(sum)
 				time.Sleep(100 * time.Millisecond)
-				if n := g.fastPath().Packets - passed; (n == 1) != (c.decided == 0) {
+				if n := g.fastPath().Packets - passed; n != 0 {
 					t.Errorf("a bad segment, and %d passed", n)
 				}
 				d.converse(3)
@@ -48,7 +47,7 @@ func TestFastPathChecksum(t *testing.T) {
 					}
 				}
 			})
-			if st := w.lastStats().FastPath; decided != c.decided || st.Punts["checksum"] != uint64(c.decided) || st.Packets < 20 {
+			if st := w.lastStats().FastPath; decided != 2 || st.Punts["checksum"] != 2 || st.Packets < 20 {
 				t.Errorf("%d decided, %+v", decided, st)
 			}
 		})

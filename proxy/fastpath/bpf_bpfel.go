@@ -29,6 +29,7 @@ const (
 	bpfVarMarkShift   = "mark_shift"
 	bpfVarMarkSpan    = "mark_span"
 	bpfVarRedirects   = "redirects"
+	bpfVarSums        = "sums"
 	bpfVarTest        = "test"
 )
 
@@ -99,6 +100,7 @@ type bpfVariableSpecs struct {
 	MarkShift *ebpf.VariableSpec `ebpf:"mark_shift"`
 	MarkSpan  *ebpf.VariableSpec `ebpf:"mark_span"`
 	Redirects *ebpf.VariableSpec `ebpf:"redirects"`
+	Sums      *ebpf.VariableSpec `ebpf:"sums"`
 	Test      *ebpf.VariableSpec `ebpf:"test"`
 }
 
@@ -151,6 +153,7 @@ type bpfVariables struct {
 	MarkShift *ebpf.Variable `ebpf:"mark_shift"`
 	MarkSpan  *ebpf.Variable `ebpf:"mark_span"`
 	Redirects *ebpf.Variable `ebpf:"redirects"`
+	Sums      *ebpf.Variable `ebpf:"sums"`
 	Test      *ebpf.Variable `ebpf:"test"`
 }
 

@@ -20,9 +20,10 @@ type skBuff struct {
 	Tail                                                                                                    [3]uint32
 }
 
-// NewBench loads the program. With clock, the time comes with each packet, and the reason of a punt can be read.
-func NewBench(flows, workers int, mask uint32, clock, redirect bool) (*Bench, error) {
-	o, err := loadObjects(loadOptions{Flows: flows, Workers: workers, MarkMask: mask, Redirect: redirect, test: clock})
+// NewBench loads the program. With clock, the time comes with each packet, and the reason of a punt can be read. Without sums no checksum is
+// judged.
+func NewBench(flows, workers int, mask uint32, clock, redirect, sums bool) (*Bench, error) {
+	o, err := loadObjects(loadOptions{Flows: flows, Workers: workers, MarkMask: mask, Redirect: redirect, noSums: !sums, test: clock})
 	if err != nil {
 		return nil, err
 	}

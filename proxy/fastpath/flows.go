@@ -127,19 +127,6 @@ func (k *Key) refused(err error) error {
 // at returns the two halves of a slot.
 func (f *Flows) at(n uint32) (*mapArm, *slot) { return &f.objects.arms.values[n], &f.slots[n-f.first] }
 
-// Sums says whether the engine has to see segments of a frozen flow whose TCP checksum is wrong, as far as the queue could judge it. A new
-// flow begins without.
-func (f *Flows) Sums(n uint32, judge bool) {
-	a, _ := f.at(n)
-	flags := a.Flags &^ armSum
-	if judge {
-		flags |= armSum
-	}
-	if flags != a.Flags {
-		atomic.StoreUint32(&a.Flags, flags)
-	}
-}
-
 // Arm lets segments of a frozen flow pass from now on, judged by r, with st as what they are held against; unless a later segment than
 // number punt was punted. A flow is frozen when it is new, after [Flows.Freeze], and after a segment was punted; nothing else may
 // be armed.

@@ -32,10 +32,7 @@ type mapArm struct {
 }
 
 // Bits of mapArm.Flags.
-const (
-	armRedirect = 1 << iota // segments may be sent out by the program
-	armSum                  // a wrong checksum is for the engine
-)
+const armRedirect = 1 << 0 // segments may be sent out by the program
 
 type mapFlow struct {
 	Lock, Zero     uint32

@@ -31,9 +31,15 @@ func segments(t *testing.T, n int) int {
 
 const mask = 0xff000000
 
+// newBench loads a program that judges no checksum: the frames of most tests have none.
 func newBench(t testing.TB, flows int, clock, redirect bool) (*fastpath.Bench, *fastpath.Flows) {
 	t.Helper()
-	b, err := fastpath.NewBench(flows, 1, mask, clock, redirect)
+	return newBenchOf(t, flows, clock, redirect, false)
+}
+
+func newBenchOf(t testing.TB, flows int, clock, redirect, sums bool) (*fastpath.Bench, *fastpath.Flows) {
+	t.Helper()
+	b, err := fastpath.NewBench(flows, 1, mask, clock, redirect, sums)
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}

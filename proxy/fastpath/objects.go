@@ -13,7 +13,8 @@ type loadOptions struct {
 	Flows, Workers int // at most so many; each worker has its part of the flows
 	MarkMask       uint32
 
-	test bool // the clock comes with the packet, and the reason to punt goes with it
+	noSums bool // no checksum is judged, for frames that have none
+	test   bool // the clock comes with the packet, and the reason to punt goes with it
 }
 
 // objects are the programs and maps in the kernel.
@@ -46,7 +47,7 @@ func loadObjects(opts loadOptions) (*objects, error) {
 	spec.Maps[bpfMapFlows].MaxEntries = flows + 1
 	spec.Maps[bpfMapWorkers].MaxEntries = uint32(workers)
 	for name, value := range map[string]any{bpfVarMarkMask: marks.mask, bpfVarMarkShift: uint32(marks.shift), bpfVarMarkSpan: uint32(marks.span),
-		bpfVarRedirects: truth(opts.Redirect), bpfVarTest: truth(opts.test)} {
+		bpfVarRedirects: truth(opts.Redirect), bpfVarSums: truth(!opts.noSums), bpfVarTest: truth(opts.test)} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}

@@ -15,7 +15,7 @@ const (
 	ReasonBeat                        // its worker had not given a sign of life for a second
 	ReasonEpoch                       // it was armed before its worker's last [Flows.Bump]
 	ReasonHeader                      // IPv4 options or IPv6 extension headers
-	ReasonChecksum                    // a wrong TCP checksum, where the policy does something about it
+	ReasonChecksum                    // a wrong TCP checksum
 	NumReasons                        // not a reason
 )
 

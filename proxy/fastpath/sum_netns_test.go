@@ -52,7 +52,7 @@ func (f *frame) finish(b []byte) {
 // both families, every length around that bound, odd ones, options, padding behind the packet, super-packets; right sums, wrong ones, and
 // such as only look like a local sender's.
 func TestChecksum(t *testing.T) {
-	bench, flows := newBench(t, 8, true, false)
+	bench, flows := newBenchOf(t, 8, true, false, true)
 	r := rand.New(rand.NewPCG(5, 6))
 	v6 := conntrack.MakeTuple(netip.MustParseAddrPort("[2001:db8::1]:1001"), netip.MustParseAddrPort("[2001:db8:ffff::2]:80"))
 	const flags = conntrack.SideSeen | conntrack.SideKnown | conntrack.SideMaxAck
@@ -113,23 +113,21 @@ func TestChecksum(t *testing.T) {
 			var seg conntrack.Segment
 			ip := bytes.Clone(run.Frame[14:])
 			dec.Decode(ip[:min(copied, len(ip))], len(ip), proxy.PacketInfo{GSO: run.GSOSize > 0}, &seg)
-			judge := r.IntN(4) > 0
 			snap, err := flows.Freeze(slot)
 			if err != nil {
 				t.Fatal(err)
 			}
 			flows.Beat(run.Now)
-			flows.Sums(slot, judge)
 			flows.Arm(slot, snap.Punt, &state, &conntrack.FastRules{Check: conntrack.SeqOff, Retransmits: 3, Timeout: time.Hour})
 			if err := bench.Run(&run); err != nil {
 				t.Fatal(err)
 			}
 			want := fastpath.Reason(0)
-			if judge && seg.Checksum == conntrack.ChecksumBad {
+			if seg.Checksum == conntrack.ChecksumBad {
 				want = fastpath.ReasonChecksum
 			}
 			if run.Reason != want {
-				t.Fatalf("%d bytes, GSO %d, judge %v: reason %q, want %q; to the queue the sum is %d; %x", f.size-14, run.GSOSize, judge, run.Reason, want, seg.Checksum, ip)
+				t.Fatalf("%d bytes, GSO %d: reason %q, want %q; to the queue the sum is %d; %x", f.size-14, run.GSOSize, run.Reason, want, seg.Checksum, ip)
 			}
 			if !bytes.Equal(run.Out[14:], ip) {
 				t.Fatalf("the packet is changed:\n%x\n%x", ip, run.Out[14:])
@@ -143,16 +141,4 @@ func TestChecksum(t *testing.T) {
 			t.Errorf("%d of kind %d", met[c], c)
 		}
 	}
-}
-
-// A flow whose policy begins to care about checksums is not passed by a program that has not looked at them: that is for who arms it anew.
-func TestChecksumBegins(t *testing.T) {
-	d := newDesk(t, 8)
-	d.arm(d.read().Punt)
-	d.passes()
-	d.flows.Sums(d.slot, true)
-	d.punted(fastpath.ReasonChecksum) // the frame has no sum at all
-	d.flows.Sums(d.slot, false)
-	d.arm(d.read().Punt)
-	d.passes()
 }

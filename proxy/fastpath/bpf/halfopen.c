@@ -59,7 +59,7 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	struct arm *a;
 	struct worker *w;
 	struct stats *count;
-	u32 mark = (skb->mark & mark_mask) >> mark_shift, zero = 0, slot, owner, dir, why, flags;
+	u32 mark = (skb->mark & mark_mask) >> mark_shift, zero = 0, slot, owner, dir, why;
 	u64 punt = 0;
 	bool gone;
 	s64 now;
@@ -115,8 +115,7 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 		return TC_ACT_UNSPEC;
 	if (likely(!l.why))
 		l.why = transport(skb, &l, &s);
-	flags = READ_ONCE(a->flags);
-	if (flags & ARM_SUM && !l.why) {
+	if (sums && !l.why) {
 		u32 length = l.bytes - (l.tcp - l.network);
 
 		if (sum_bad(skb, l.tcp, length, fold32(pseudo(&k, length)), l.bytes))
@@ -130,8 +129,6 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	why = 0;
 	if (!gone) {
 		why = standing(f, a, w, now);
-		if (!why && unlikely((READ_ONCE(a->flags) ^ flags) & ARM_SUM)) /* armed meanwhile, otherwise than it was judged */
-			why = PUNT_FROZEN;
 		if (!why)
 			why = l.why;
 		if (!why)

@@ -10,6 +10,7 @@ const volatile u32 mark_mask = 0xff000000;
 const volatile u32 mark_shift = 24;
 const volatile u32 mark_span = 253; /* numbers that a mark can tell apart */
 const volatile u8 redirects = 0;    /* --fastpath redirect */
+const volatile u8 sums = 1;         /* checksums are judged; a test's frames may have none */
 const volatile u8 test = 0;         /* the clock comes with the packet (cb[0], cb[1]), and the reason to punt goes with it (cb[2]) */
 
 /* Values of the mark, shifted down (contract in doc.go). */
@@ -41,7 +42,6 @@ struct {
 
 enum {
 	ARM_REDIRECT = 1 << 0,
-	ARM_SUM = 1 << 1, /* the policy does something about a wrong checksum */
 };
 
 /* What user space says of a flow, in memory that it shares with the program. armed comes last when a flow is armed, and goes first when

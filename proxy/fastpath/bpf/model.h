@@ -103,7 +103,7 @@ enum {
 	PUNT_BEAT,        /* the worker's heartbeat has stopped */
 	PUNT_EPOCH,       /* armed before the worker's last epoch */
 	PUNT_HEADER,      /* IPv4 options or IPv6 extension headers, which only the queue walks */
-	PUNT_CHECKSUM,    /* the checksum is wrong, and the policy does something about that */
+	PUNT_CHECKSUM,    /* the checksum is wrong */
 	NUM_PUNTS,
 };
 
