@@ -62,6 +62,32 @@ func TestFastPeerTakesNothingDown(t *testing.T) {
 	}
 }
 
+// The first connection that a gateway gives to the fast path loses its marks: it is alone with that until another pair of hosts shows the same.
+func TestFastFirstPairTakesNothingDown(t *testing.T) {
+	b := newFastBench(t, plainPolicy, 16)
+	peer := b.between(2000, "10.0.0.9", "192.0.2.50:515")
+	peer.say(10)
+	lose := func(c *talk) { c.past(seg(t, c.end(), c.to, conntrack.ACK, c.client-10, c.server, "0123456789")) }
+	lose(peer)
+	if b.gate.down.Load() || peer.slot() != nil || !strings.Contains(b.words.String(), "one=10.0.0.9 other=192.0.2.50") {
+		t.Fatalf("given up %v, on the fast path %v, said: %s", b.gate.down.Load(), peer.slot() != nil, b.words)
+	}
+	other := b.between(2001, "10.0.0.1", "192.0.2.51:515")
+	if other.say(20); other.slot() == nil || other.counts["fast"] < 20 {
+		t.Fatalf("another connection is not on the fast path: %v", other.counts)
+	}
+	again := b.between(2002, "10.0.0.9", "192.0.2.51:515") // the peer, with somebody else
+	again.say(10)
+	if lose(again); b.gate.down.Load() {
+		t.Fatalf("the same host again: %s", b.words)
+	}
+	third := b.between(2003, "10.0.0.2", "192.0.2.52:515")
+	third.say(10)
+	if lose(third); !b.gate.down.Load() || strings.Count(b.words.String(), "\n") != 2 {
+		t.Errorf("two pairs of hosts: given up %v, said: %s", b.gate.down.Load(), b.words)
+	}
+}
+
 // A segment with the mark of those that were let pass, on the queue: it is decided there, its count is taken back, and its connection leaves
 // the fast path; that is given up where it is no exception.
 func TestFastNotExempt(t *testing.T) {
@@ -84,7 +110,7 @@ func TestFastNotExempt(t *testing.T) {
 		if all := e.Side[0].Packets + e.Side[1].Packets; all != 3+20+1 || e.FastSlot != 0 || b.Worker.fast.counts.Returned[0] != uint64(i+1) {
 			t.Errorf("%d packets, slot %d, %v returned", all, e.FastSlot, b.Worker.fast.counts.Returned)
 		}
-		if down := b.gate.down.Load(); down != (i == 1) || down != strings.Contains(b.words.String(), "do not exempt") {
+		if down := b.gate.down.Load(); down != (i == 1) || down != strings.Contains(b.words.String(), "given up") || !strings.Contains(b.words.String(), "do not exempt") {
 			t.Errorf("after %d of %d connections: given up %v: %s", i+1, len(talks), down, b.words)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -282,8 +283,10 @@ func (f *fastGate) trust() {
 	}
 }
 
-// suspect takes note of a connection whose segments come without their marks. The fast path is given up once that is no exception: a
-// host counts once, whatever it does and with whomever, so that nobody who knows how to lose marks takes it from all others.
+// suspect takes note of a connection whose segments come without their marks. The connections between these hosts stay on the queue from now
+// on, which takes nothing from anybody else and is right whatever the reason is. So there is time until it is clear that it is no exception,
+// when the fast path is given up: a host counts once, whatever it does and with whomever, and the first pair of hosts never suffices, so
+// that nobody who knows how to lose marks takes it from all others, not even on a gateway that has met nobody else yet.
 func (f *fastGate) suspect(ends hosts, detail string) {
 	f.mu.Lock()
 	if f.accused == nil {
@@ -297,10 +300,14 @@ func (f *fastGate) suspect(ends hosts, detail string) {
 	if !known {
 		f.suspects++
 	}
-	enough := f.suspects*fastLossy >= f.trusted
+	enough := f.suspects >= fastWitnesses && f.suspects*fastLossy >= f.trusted
 	f.mu.Unlock()
-	if enough {
+	switch {
+	case enough:
 		f.standDown(fastOffMarks, detail)
+	case !known && !f.down.Load():
+		f.log.Warn("the connections between two hosts stay on the queue", "one", netip.AddrFrom16(ends[0]).Unmap(), "other", netip.AddrFrom16(ends[1]).Unmap(),
+			"because", detail)
 	}
 }
 

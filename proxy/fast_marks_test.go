@@ -8,7 +8,7 @@ import (
 	"halfopen/conntrack"
 )
 
-// Marks that are lost between ingress and queue: nothing is counted twice, and the fast path is given up.
+// Marks that are lost between ingress and queue: nothing is counted twice, and the connection leaves the fast path, as do all between its hosts.
 func TestFastMarksLost(t *testing.T) {
 	t.Run("from the beginning", func(t *testing.T) {
 		b := newFastBench(t, plainPolicy, 16)
@@ -18,8 +18,19 @@ func TestFastMarksLost(t *testing.T) {
 		if b.fast != 0 || b.kernel.passed != 0 {
 			t.Errorf("%d packets passed", b.kernel.passed)
 		}
-		if !b.gate.down.Load() || !strings.Contains(b.words.String(), "marks") || strings.Count(b.words.String(), "\n") != 1 {
+		if b.gate.down.Load() || !strings.Contains(b.words.String(), "marks") || strings.Count(b.words.String(), "\n") != 1 {
 			t.Errorf("said: %s", b.words)
+		}
+		if d := b.open(722); len(b.kernel.flows) == 0 {
+			if d.say(100); b.Worker.fast.counts.Installed != 1 {
+				t.Error("another connection between these hosts was tried")
+			}
+		}
+		if b.between(723, "10.0.0.2", serverEnd).say(100); b.Worker.fast.counts.Installed != 2 || b.gate.down.Load() {
+			t.Errorf("%d installed, given up %v: the server has been in such a pair", b.Worker.fast.counts.Installed, b.gate.down.Load())
+		}
+		if b.between(724, "10.0.0.3", "192.0.2.10:515").say(100); !b.gate.down.Load() || strings.Count(b.words.String(), "\n") != 2 {
+			t.Errorf("a second pair of hosts: said: %s", b.words)
 		}
 		c.say(1)
 		if len(b.kernel.flows) != 0 {
@@ -39,7 +50,7 @@ func TestFastMarksLost(t *testing.T) {
 		b.in(seg(t, serverEnd, c.end(), conntrack.ACK, c.server, c.client, ""))
 		passed := b.kernel.passed
 		b.step()
-		if !b.gate.down.Load() || b.Worker.fast.counts.Lost != 6 {
+		if b.gate.down.Load() || !strings.Contains(b.words.String(), "stay on the queue") || b.Worker.fast.counts.Lost != 6 {
 			t.Errorf("down %v, %d lost marks", b.gate.down.Load(), b.Worker.fast.counts.Lost)
 		}
 		c.say(3)
