@@ -16,7 +16,7 @@ func BenchmarkProgram(b *testing.B) {
 	var benches [2]*fastpath.Bench // without and with checksums
 	var flowsOf [2]*fastpath.Flows
 	for n := range benches {
-		benches[n], flowsOf[n] = newBenchOf(b, 1024, false, false, n == 1)
+		benches[n], flowsOf[n] = newBenchOf(b, 1024, fastpath.BenchOptions{Sums: n == 1})
 	}
 	var f frame
 	f.tuple = tuple4(1)

@@ -29,6 +29,8 @@ const (
 	bpfVarMarkShift   = "mark_shift"
 	bpfVarMarkSpan    = "mark_span"
 	bpfVarRedirects   = "redirects"
+	bpfVarSummedBit   = "summed_bit"
+	bpfVarSummedByte  = "summed_byte"
 	bpfVarSums        = "sums"
 	bpfVarTest        = "test"
 )
@@ -96,12 +98,14 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	MarkMask  *ebpf.VariableSpec `ebpf:"mark_mask"`
-	MarkShift *ebpf.VariableSpec `ebpf:"mark_shift"`
-	MarkSpan  *ebpf.VariableSpec `ebpf:"mark_span"`
-	Redirects *ebpf.VariableSpec `ebpf:"redirects"`
-	Sums      *ebpf.VariableSpec `ebpf:"sums"`
-	Test      *ebpf.VariableSpec `ebpf:"test"`
+	MarkMask   *ebpf.VariableSpec `ebpf:"mark_mask"`
+	MarkShift  *ebpf.VariableSpec `ebpf:"mark_shift"`
+	MarkSpan   *ebpf.VariableSpec `ebpf:"mark_span"`
+	Redirects  *ebpf.VariableSpec `ebpf:"redirects"`
+	SummedBit  *ebpf.VariableSpec `ebpf:"summed_bit"`
+	SummedByte *ebpf.VariableSpec `ebpf:"summed_byte"`
+	Sums       *ebpf.VariableSpec `ebpf:"sums"`
+	Test       *ebpf.VariableSpec `ebpf:"test"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -149,12 +153,14 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	MarkMask  *ebpf.Variable `ebpf:"mark_mask"`
-	MarkShift *ebpf.Variable `ebpf:"mark_shift"`
-	MarkSpan  *ebpf.Variable `ebpf:"mark_span"`
-	Redirects *ebpf.Variable `ebpf:"redirects"`
-	Sums      *ebpf.Variable `ebpf:"sums"`
-	Test      *ebpf.Variable `ebpf:"test"`
+	MarkMask   *ebpf.Variable `ebpf:"mark_mask"`
+	MarkShift  *ebpf.Variable `ebpf:"mark_shift"`
+	MarkSpan   *ebpf.Variable `ebpf:"mark_span"`
+	Redirects  *ebpf.Variable `ebpf:"redirects"`
+	SummedBit  *ebpf.Variable `ebpf:"summed_bit"`
+	SummedByte *ebpf.Variable `ebpf:"summed_byte"`
+	Sums       *ebpf.Variable `ebpf:"sums"`
+	Test       *ebpf.Variable `ebpf:"test"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

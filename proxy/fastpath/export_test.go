@@ -20,10 +20,17 @@ type skBuff struct {
 	Tail                                                                                                    [3]uint32
 }
 
-// NewBench loads the program. With clock, the time comes with each packet, and the reason of a punt can be read. Without sums no checksum is
-// judged.
-func NewBench(flows, workers int, mask uint32, clock, redirect, sums bool) (*Bench, error) {
-	o, err := loadObjects(loadOptions{Flows: flows, Workers: workers, MarkMask: mask, Redirect: redirect, noSums: !sums, test: clock})
+// BenchOptions are what a test's program differs by.
+type BenchOptions struct {
+	Clock    bool // the time comes with each packet, and the reason of a punt can be read
+	Redirect bool
+	Sums     bool // checksums are judged
+	Blind    bool // as where the kernel's description of a packet cannot be read
+}
+
+// NewBench loads the program.
+func NewBench(flows, workers int, mask uint32, opts BenchOptions) (*Bench, error) {
+	o, err := loadObjects(loadOptions{Flows: flows, Workers: workers, MarkMask: mask, Redirect: opts.Redirect, noSums: !opts.Sums, test: opts.Clock, blind: opts.Blind})
 	if err != nil {
 		return nil, err
 	}

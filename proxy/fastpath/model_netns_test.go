@@ -34,12 +34,12 @@ const mask = 0xff000000
 // newBench loads a program that judges no checksum: the frames of most tests have none.
 func newBench(t testing.TB, flows int, clock, redirect bool) (*fastpath.Bench, *fastpath.Flows) {
 	t.Helper()
-	return newBenchOf(t, flows, clock, redirect, false)
+	return newBenchOf(t, flows, fastpath.BenchOptions{Clock: clock, Redirect: redirect})
 }
 
-func newBenchOf(t testing.TB, flows int, clock, redirect, sums bool) (*fastpath.Bench, *fastpath.Flows) {
+func newBenchOf(t testing.TB, flows int, opts fastpath.BenchOptions) (*fastpath.Bench, *fastpath.Flows) {
 	t.Helper()
-	b, err := fastpath.NewBench(flows, 1, mask, clock, redirect, sums)
+	b, err := fastpath.NewBench(flows, 1, mask, opts)
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 )
 
 // loadOptions is what the program is made with.
@@ -15,6 +16,7 @@ type loadOptions struct {
 
 	noSums bool // no checksum is judged, for frames that have none
 	test   bool // the clock comes with the packet, and the reason to punt goes with it
+	blind  bool // as where the kernel's description of a packet cannot be read
 }
 
 // objects are the programs and maps in the kernel.
@@ -41,19 +43,26 @@ func loadObjects(opts loadOptions) (*objects, error) {
 	if err != nil {
 		return nil, err
 	}
+	var cache *btf.Cache
+	var summed place
+	if !opts.blind {
+		cache = btf.NewCache()
+		summed = summedOf(cache)
+	}
 	flows := uint32(per * workers)
 	spec.Maps[bpfMapKeys].MaxEntries = 2 * flows
 	spec.Maps[bpfMapArms].MaxEntries = flows + 1 // slot 0 is none
 	spec.Maps[bpfMapFlows].MaxEntries = flows + 1
 	spec.Maps[bpfMapWorkers].MaxEntries = uint32(workers)
 	for name, value := range map[string]any{bpfVarMarkMask: marks.mask, bpfVarMarkShift: uint32(marks.shift), bpfVarMarkSpan: uint32(marks.span),
-		bpfVarRedirects: truth(opts.Redirect), bpfVarSums: truth(!opts.noSums), bpfVarTest: truth(opts.test)} {
+		bpfVarRedirects: truth(opts.Redirect), bpfVarSums: truth(!opts.noSums), bpfVarTest: truth(opts.test),
+		bpfVarSummedByte: summed.byte, bpfVarSummedBit: summed.bit} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
 	o := &objects{per: per, marks: marks}
-	if err := spec.LoadAndAssign(&o.bpf, nil); err != nil {
+	if err := spec.LoadAndAssign(&o.bpf, &ebpf.CollectionOptions{Cache: cache}); err != nil {
 		return nil, err
 	}
 	if o.arms, err = share[mapArm](o.bpf.Arms); err == nil {

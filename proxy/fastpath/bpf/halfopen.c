@@ -115,7 +115,7 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 		return TC_ACT_UNSPEC;
 	if (likely(!l.why))
 		l.why = transport(skb, &l, &s);
-	if (sums && !l.why) {
+	if (sums && !l.why && !settled(skb)) {
 		u32 length = l.bytes - (l.tcp - l.network);
 
 		if (sum_bad(skb, l.tcp, length, fold32(pseudo(&k, length)), l.bytes))

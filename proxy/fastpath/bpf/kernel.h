@@ -38,6 +38,10 @@ enum { false, true };
 #else
 #define bswap16(x) (x)
 #define bswap32(x) (x)
+/* The kernel's own struct sk_buff (Linux 6.2). The kernel turns the call into a move; where it has no such function, the call stands where
+ * nothing leads to. */
+extern void *bpf_cast_to_kern_ctx(void *ctx) __attribute__((weak)) SEC(".ksyms");
+
 #endif
 
 enum {
@@ -51,6 +55,14 @@ enum {
 enum {
 	BPF_F_RECOMPUTE_CSUM = 1 << 0,
 	BPF_CSUM_LEVEL_QUERY = 0,
+};
+
+/* sk_buff.ip_summed (linux/skbuff.h) */
+enum {
+	CHECKSUM_NONE,
+	CHECKSUM_UNNECESSARY,
+	CHECKSUM_COMPLETE,
+	CHECKSUM_PARTIAL,
 };
 
 enum {
@@ -143,5 +155,9 @@ static long (*const bpf_spin_lock)(struct bpf_spin_lock *lock) = (void *)93;
 static long (*const bpf_spin_unlock)(struct bpf_spin_lock *lock) = (void *)94;
 static long (*const bpf_csum_level)(struct __sk_buff *skb, u64 level) = (void *)135;
 static u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)160;
+
+/* The kernel's own struct sk_buff (Linux 6.2). The kernel turns the call into a move; where it has no such function, the call stands where
+ * nothing leads to. */
+extern void *bpf_cast_to_kern_ctx(void *ctx) __attribute__((weak)) SEC(".ksyms");
 
 #endif

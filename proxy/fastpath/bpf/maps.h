@@ -12,6 +12,9 @@ const volatile u32 mark_span = 253; /* numbers that a mark can tell apart */
 const volatile u8 redirects = 0;    /* --fastpath redirect */
 const volatile u8 sums = 1;         /* checksums are judged; a test's frames may have none */
 const volatile u8 test = 0;         /* the clock comes with the packet (cb[0], cb[1]), and the reason to punt goes with it (cb[2]) */
+/* Where the kernel's struct sk_buff has ip_summed: byte, and bit in that. Byte 0: not known. */
+const volatile u32 summed_byte = 0;
+const volatile u32 summed_bit = 0;
 
 /* Values of the mark, shifted down (contract in doc.go). */
 enum { MARK_INJECTED = 1, MARK_FAST = 2, MARK_PUNT = 3 };

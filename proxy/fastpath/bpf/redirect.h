@@ -57,28 +57,32 @@ static __always_inline u32 route(struct __sk_buff *skb, const struct layout *l, 
  * a sum of the whole packet by the card (CHECKSUM_COMPLETE) stays right; for IPv6's hop limit it has to be told. */
 static __always_inline bool write(struct __sk_buff *skb, const struct layout *l, struct bpf_fib_lookup *fib)
 {
-	u8 link[12];
-
-	__builtin_memcpy(link, fib->dmac, 6);
-	__builtin_memcpy(link + 6, fib->smac, 6);
 	if (l->family == AF_INET) {
-		/* TTL, protocol, checksum. The TTL is the high byte of its 16-bit word: one less there is 0x100 more in the sum's
-		 * complement (RFC 1624), as in ip_decrease_ttl. */
+		/* All in one: link header, and the IPv4 header up to its checksum. The TTL is the high byte of its 16-bit word: one less there
+		 * is 0x100 more in the sum's complement (RFC 1624), as in ip_decrease_ttl. */
+		u8 head[ETH_LEN + sizeof(struct iphdr) - 2 * sizeof(u32)];
+		const u8 *now = packet(skb);
 		u32 sum = bswap16(l->check) + 0x100;
-		u8 hop[4] = { l->ttl - 1, IPPROTO_TCP };
 
+		if (now + sizeof(head) > (const u8 *)packet_end(skb))
+			return false;
+		__builtin_memcpy(head + 12, now + 12, ETH_LEN - 12 + 8);
+		__builtin_memcpy(head, fib->dmac, 6);
+		__builtin_memcpy(head + 6, fib->smac, 6);
 		sum += sum >= 0xffff;
-		hop[2] = sum >> 8;
-		hop[3] = sum;
-		if (bpf_skb_store_bytes(skb, l->network + 8, hop, sizeof(hop), 0))
-			return false;
+		head[ETH_LEN + 8] = l->ttl - 1;
+		head[ETH_LEN + 9] = IPPROTO_TCP;
+		head[ETH_LEN + 10] = sum >> 8;
+		head[ETH_LEN + 11] = sum;
+		return bpf_skb_store_bytes(skb, 0, head, sizeof(head), 0) == 0;
 	} else {
-		u8 hop[2] = { IPPROTO_TCP, l->ttl - 1 };
+		u8 link[12], hop[2] = { IPPROTO_TCP, l->ttl - 1 };
 
-		if (bpf_skb_store_bytes(skb, l->network + 6, hop, sizeof(hop), BPF_F_RECOMPUTE_CSUM))
-			return false;
+		__builtin_memcpy(link, fib->dmac, 6);
+		__builtin_memcpy(link + 6, fib->smac, 6);
+		return bpf_skb_store_bytes(skb, l->network + 6, hop, sizeof(hop), BPF_F_RECOMPUTE_CSUM) == 0 &&
+		       bpf_skb_store_bytes(skb, 0, link, sizeof(link), 0) == 0;
 	}
-	return bpf_skb_store_bytes(skb, 0, link, sizeof(link), 0) == 0;
 }
 
 /* redirect sends a segment that passed out by its route. It returns a verdict, TC_ACT_UNSPEC for the normal way. */

@@ -34,9 +34,21 @@ static __always_inline u64 pseudo(const struct key *k, u32 length)
 	return (u64)k->src[0] + k->src[1] + k->src[2] + k->src[3] + k->dst[0] + k->dst[1] + k->dst[2] + k->dst[3] + bswap32(length) + bswap32(IPPROTO_TCP);
 }
 
-/* unfinished tells whether the checksum is one that a local sender has left to the card (CHECKSUM_PARTIAL). Nothing of the packet that a
- * program sees says so; but a change of data, which each such sum will have in it in the end, is not made up for in it, while any other is
- * changed with the data. So the kernel is told of a change that does not happen, and the sum is put back if that has moved it. */
+/* settled tells whether the packet's checksum is right by the card's word, or unfinished (CHECKSUM_UNNECESSARY, CHECKSUM_PARTIAL), where the
+ * kernel's own description of the packet can be read; false says nothing. */
+static __always_inline bool settled(struct __sk_buff *skb)
+{
+	u32 summed;
+
+	if (!summed_byte)
+		return false;
+	summed = *((const u8 *)bpf_cast_to_kern_ctx(skb) + summed_byte) >> summed_bit & 3;
+	return summed == CHECKSUM_UNNECESSARY || summed == CHECKSUM_PARTIAL;
+}
+
+/* unfinished tells, where that cannot be read, whether the checksum is one that a local sender has left to the card. Nothing of the packet
+ * that a program sees says so; but a change of data, which each such sum will have in it in the end, is not made up for in it, while any
+ * other is changed with the data. So the kernel is told of a change that does not happen, and the sum is put back if that has moved it. */
 static __always_inline bool unfinished(struct __sk_buff *skb, u32 at, u16 sum)
 {
 	u16 now = sum;
@@ -67,7 +79,7 @@ __noinline int sum_bad(struct __sk_buff *skb, u32 at, u32 length, u32 head, u32 
 		return true;
 	have = *(u16 *)&b->sum[CHECK_OFFSET];
 	/* A sum as a local sender leaves it is that of the pseudo header. Who makes one like it on the way here, gets it added up. */
-	if (have % 0xffff == head % 0xffff && unfinished(skb, at + CHECK_OFFSET, have))
+	if (!summed_byte && have % 0xffff == head % 0xffff && unfinished(skb, at + CHECK_OFFSET, have))
 		return false;
 	return fold((u32)bpf_csum_diff(0, 0, b->sum, (length + 3) & ~3U, head)) != 0xffff;
 }
