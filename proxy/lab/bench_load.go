@@ -23,9 +23,9 @@ const (
 	// smallWindow is how many small segments a connection has under way at most.
 	smallWindow = 64
 	// connectors is how many connections are in the making at a time.
-	connectors = 8
+	connectors = 32
 	// loadThreads is more than a load has threads at a time.
-	loadThreads = 4 * connectors
+	loadThreads = 3 * connectors
 )
 
 // streaming says what one transfer is.
