@@ -70,11 +70,10 @@ type fastWorker struct {
 	kind    fastpath.MarkKind
 	keep    *lull // in which it waits for its verdict
 
-	drained bool   // the batch at hand took all that the queue held
-	drains  uint64 // how many have
-	counts  fastCounts
-	state   conntrack.Fast // handed to Arm; here because a local would be on the heap
-	rules   conntrack.FastRules
+	drains uint64 // how many batches have taken all that the queue held
+	counts fastCounts
+	state  conntrack.Fast // handed to Arm; here because a local would be on the heap
+	rules  conntrack.FastRules
 }
 
 // fastSlot is what the worker knows of a connection on the fast path.
@@ -92,7 +91,6 @@ type fastSlot struct {
 	drains         uint64            // how many batches had taken all when it was installed
 	rest           conntrack.Instant // no lull before this
 	at             int32             // place in live
-	mark           uint32            // of the last punted segment
 	strays         [2]uint8          // segments without a mark before the first with one, by direction, up to 255
 	seen           uint8             // bit 1<<dir: a punted segment of that direction has come
 	unsettled      uint8             // batches in a row that left it unsettled

@@ -12,7 +12,7 @@ func (f *fastWorker) begin(n int) {
 	if f == nil {
 		return
 	}
-	if f.drained = n < batchSize; f.drained {
+	if n < batchSize {
 		f.drains++
 	}
 }

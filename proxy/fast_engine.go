@@ -101,10 +101,9 @@ func (f *fastWorker) progress(sl *fastSlot, snap *fastpath.Snapshot) (p conntrac
 func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Progress) (changed bool) {
 	switch {
 	case f.kind == fastpath.MarkPunt:
-		sl.mark = f.packet.Mark
 		// Two processors may bring the segments of both directions to the queue in another order than they punted them: a number that
 		// seems far ahead is a little behind, and the connection is armed after the greatest.
-		if n := f.marks.Number(sl.mark, sl.punt); n-sl.punt <= f.marks.Span()/2 {
+		if n := f.marks.Number(f.packet.Mark, sl.punt); n-sl.punt <= f.marks.Span()/2 {
 			sl.punt = n
 		}
 		sl.seen |= 1 << dir

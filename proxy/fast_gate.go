@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,12 +113,13 @@ type fastGate struct {
 	log  *slog.Logger
 	path *fastpath.Path // nil: there is none; never set anew
 
-	marks   fastpath.Marks
-	on      func(ifindex uint32) bool // whether the program is on an interface
-	check   func(ifindex uint32) bool // the same, asked of the kernel, and all through the last second; nil in tests
-	changes func() uint64             // changes when interfaces get the program or lose it; nil in tests
-	full    sync.Once
-	down    atomic.Bool // it is given up, or there is none: nothing is armed any more
+	marks    fastpath.Marks
+	on       func(ifindex uint32) bool // whether the program is on an interface
+	check    func(ifindex uint32) bool // the same, asked of the kernel, and all through the last second; nil in tests
+	changes  func() uint64             // changes when interfaces get the program or lose it; nil in tests
+	full     sync.Once
+	queueLen uint32      // packets that the kernel's queue can hold
+	down     atomic.Bool // it is given up, or there is none: nothing is armed any more
 
 	mu     sync.Mutex // what follows
 	why    fastOff
@@ -202,6 +204,7 @@ func (f *fastGate) open(c *Config, pol *policy.Policy) (fastOff, error) {
 
 // make loads the program and has it attached.
 func (f *fastGate) make(c *Config) (err error) {
+	f.queueLen = cmp.Or(c.QueueLen, nfqueue.DefaultMaxLen)
 	if f.marks, err = fastpath.NewMarks(c.Mark); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ const (
 	fastLullRest  = 8                    // times as long as it was: no other before that
 	fastLulls     = 4                    // at a time
 	fastAwaits    = 4 * fastLulls        // connections looked after at the end of a turn
-	fastLullKeeps = 1024                 // acknowledgments that one keeps
+	fastLullShare = 16                   // a lull keeps so small a part of what the kernel's queue can hold
 )
 
 // lull is a connection whose bare acknowledgments wait.
@@ -92,7 +92,7 @@ func (f *fastWorker) meet(n uint32, sl *fastSlot, s *conntrack.Segment, out *pol
 		case l.slot != n:
 			continue
 		case out.Counted && out.Settled && out.Dir != l.dir:
-		case out.Counted && out.Settled && s.Len == 0 && len(l.ids) < fastLullKeeps:
+		case out.Counted && out.Settled && s.Len == 0 && uint32(len(l.ids)) < f.gate.queueLen/fastLullShare:
 			f.keep = l
 		default:
 			f.endLull(n, sl, false) // what waits leaves before this one

@@ -251,17 +251,18 @@ func TestFastNoLullForBothWays(t *testing.T) {
 	})
 }
 
-// A lull keeps so many acknowledgments and no more.
+// A lull keeps a part of what the queue can hold, and no more.
 func TestFastLullKeeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := lulled(t)
-		for i := h.waiting(); i < fastLullKeeps; i++ {
+		keeps := int(h.b.gate.queueLen / fastLullShare)
+		for i := h.waiting(); i < keeps; i++ {
 			h.b.in(h.segment(false, conntrack.ACK, h.got, ""))
 		}
 		for len(h.b.main.queued) > 0 {
 			h.turn()
 		}
-		if h.waiting() != fastLullKeeps {
+		if h.waiting() != keeps {
 			t.Fatalf("%d wait", h.waiting())
 		}
 		h.b.in(h.segment(false, conntrack.ACK, h.got, ""))

@@ -36,7 +36,7 @@ type syncedWords struct{ strings.Builder }
 func newFastBench(t *testing.T, text string, places int) *fastBench {
 	t.Helper()
 	b := &fastBench{bench: newBench(t, text, false), kernel: newFastKernel(places), words: &syncedWords{}}
-	b.gate = &fastGate{marks: b.kernel.marks, on: func(uint32) bool { return true }, log: slog.New(slog.NewTextHandler(b.words, nil)), flows: []fastFlows{b.kernel}}
+	b.gate = &fastGate{queueLen: nfqueue.DefaultMaxLen, marks: b.kernel.marks, on: func(uint32) bool { return true }, log: slog.New(slog.NewTextHandler(b.words, nil)), flows: []fastFlows{b.kernel}}
 	b.Worker.fast = newFastWorker(b.Worker, b.kernel, b.kernel.marks, b.gate)
 	pol, problems := policy.Load("test.yaml", []byte(text), nil)
 	if pol == nil {
