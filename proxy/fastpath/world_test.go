@@ -139,6 +139,11 @@ func acknowledgment() []byte {
 	binary.BigEndian.PutUint32(p[28:], 7000)
 	p[32], p[33] = 0x50, 0x10
 	binary.BigEndian.PutUint16(p[34:], 500)
+	sum = unix.IPPROTO_TCP + 20 // of the pseudo header, with the addresses in front of the segment
+	for i := 12; i < 40; i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(p[i:]))
+	}
+	binary.BigEndian.PutUint16(p[36:], ^uint16(sum+sum>>16))
 	return p
 }
 
