@@ -10,10 +10,10 @@ func (t *Table) Advance(now Instant, limit int) int {
 	for buried < limit && moves > 0 {
 		at, begins, ok := w.nextSlot()
 		if !ok || begins > end {
-			w.now = max(w.now, end)
+			w.turn(end)
 			return buried
 		}
-		w.now = max(w.now, begins)
+		w.turn(begins)
 		block := w.head[at]
 		t.near(w.blocks.at(uint32(block)))
 		for ; w.head[at] == block && buried < limit && moves > 0; moves-- {

@@ -36,6 +36,8 @@ type wheel struct {
 	head     [wheelLevels * wheelSlots]int32
 	blocks   pool[timers]
 	queued   int
+	soonest  Instant // what Next returns, with known: it is asked at every segment, and seldom another
+	known    bool    // no slot was begun or emptied since, and now is what it was
 }
 
 func (w *wheel) init() {
@@ -81,6 +83,7 @@ func (t *Table) queueAt(i int32, due Instant) {
 		b := w.blocks.at(uint32(n))
 		b.next, b.slot, b.n = next, int16(at), 0
 		w.head[at] = n
+		w.known = false
 		w.occupied[level] |= 1 << slot
 		w.levels |= 1 << level
 	}
@@ -122,6 +125,7 @@ func (w *wheel) drop(at int) {
 		return
 	}
 	w.head[at] = b.next
+	w.known = false
 	w.blocks.put(n)
 	if level := at / wheelSlots; b.next == none {
 		if w.occupied[level] &^= 1 << (at % wheelSlots); w.occupied[level] == 0 {
@@ -150,6 +154,13 @@ func (t *Table) looksBefore(i int32, due Instant) bool {
 	return l.timer != unqueued && t.wheel.begins(int(t.wheel.blocks.at(l.timer>>4).slot)) <= tickOf(due)
 }
 
+// turn takes all slots up to a tick.
+func (w *wheel) turn(tick int64) {
+	if tick > w.now {
+		w.now, w.known = tick, false
+	}
+}
+
 // begins returns the tick at which an occupied slot begins.
 func (w *wheel) begins(at int) int64 {
 	shift := at / wheelSlots * slotBits
@@ -172,9 +183,11 @@ func (w *wheel) nextSlot() (at int, begins int64, ok bool) {
 // Next returns an instant before which no entry is due: [Never] when nothing expires. It is in the future exactly when
 // Advance has nothing left to do.
 func (t *Table) Next() Instant {
-	_, begins, ok := t.wheel.nextSlot()
-	if !ok {
-		return Never
+	if w := &t.wheel; !w.known {
+		w.soonest, w.known = Never, true
+		if _, begins, ok := w.nextSlot(); ok {
+			w.soonest = Instant(begins)
+		}
 	}
-	return Instant(begins)
+	return t.wheel.soonest
 }

@@ -41,15 +41,15 @@ func (r *replay) putStarts() {
 		return
 	}
 	for i := range r.exps.set.Specs {
-		r.log.Put(experimentRecord(int64(r.clock.now), decisionlog.ExperimentStart, &r.exps.set.Specs[i], "", ""))
+		r.log.Put(experimentRecord(int64(r.now), decisionlog.ExperimentStart, &r.exps.set.Specs[i], "", ""))
 	}
 }
 
 // putEnds says in the log which experiments have ended by now.
 func (r *replay) putEnds() {
-	for len(r.endings) > 0 && conntrack.Instant(r.endings[0].End.UnixNano()) <= r.clock.now {
+	for len(r.endings) > 0 && conntrack.Instant(r.endings[0].End.UnixNano()) <= r.now {
 		if r.log != nil {
-			r.log.Put(experimentRecord(int64(r.clock.now), decisionlog.ExperimentEnd, r.endings[0], "", "its end has come"))
+			r.log.Put(experimentRecord(int64(r.now), decisionlog.ExperimentEnd, r.endings[0], "", "its end has come"))
 		}
 		r.endings = r.endings[1:]
 	}

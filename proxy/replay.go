@@ -64,15 +64,16 @@ type replay struct {
 	put     int                 // records since the log was last flushed
 	held    map[uint64]heldPacket
 	tap     replayTap
-	clock   captureClock
+	clock   captureClock      // of the frame that was read last
+	now     conntrack.Instant // what it showed at the segment at hand
+	n       int               // frame of the segment at hand
+	batch   batch
 	courses courses
 	strays  *simplelru.LRU[conntrack.Tuple, struct{}] // tuples of connections that the table never took up
 	report  *Replay
 
-	header  frame // of the packet at hand
-	packet  []byte
-	length  int // of the whole packet, captured or not
-	seg     conntrack.Segment
+	packet  []byte       // at hand
+	length  int          // of the whole packet, captured or not
 	note    capture.Note // what an annotated capture says was decided about it
 	noted   bool         // it says something
 	decider capture.Decider
@@ -114,6 +115,7 @@ func newReplay(cfg *ReplayConfig) (*replay, error) {
 	}
 	size := max(r.pol.Limits().Flows, 1)
 	r.courses.init(size)
+	r.newBatch()
 	r.strays, _ = simplelru.NewLRU[conntrack.Tuple, struct{}](size, nil) // fails for sizes below 1 only
 	return r, nil
 }
@@ -141,6 +143,9 @@ const progressEvery = 4096
 func (r *replay) read(ctx context.Context, src *capture.Reader) {
 	var f capture.Frame
 	for r.err == nil {
+		if r.batch.waits > 0 && !src.Ready() { // it may be long until there is more, and reading it takes the buffer
+			r.decide()
+		}
 		err := src.Read(&f)
 		if errors.Is(err, io.EOF) {
 			break
@@ -167,22 +172,22 @@ func (r *replay) read(ctx context.Context, src *capture.Reader) {
 			}
 		}
 	}
+	r.decide()
 	if r.report.Packets == 0 && len(r.report.Problems) == 0 {
 		r.report.problem(0, src.Place()+": the capture holds no frames")
 	}
 }
 
-// frame decides one frame, or says why no gateway would have been asked about it.
+// frame takes up one frame that will be decided, or says why no gateway would have been asked about it.
 func (r *replay) frame(src *capture.Reader, f *capture.Frame) {
 	r.report.seen(f)
 	if why := r.clock.tick(f); why != "" {
 		r.report.problem(f.N, fmt.Sprintf("%s: frame %d: %s", src.Place(), f.N, why))
 	}
 	if r.engine == nil {
+		r.now = r.clock.now
 		r.start()
 	}
-	r.journal.frame = uint64(f.N)
-	r.shown = ReplayFrame{N: f.N, Time: r.clock.now}
 	why := r.decode(src, f)
 	if r.cfg.explain != nil {
 		r.cfg.explain.look(f, r)
@@ -193,15 +198,14 @@ func (r *replay) frame(src *capture.Reader, f *capture.Frame) {
 	case SkipOutbound:
 		r.directionless(src, f)
 	}
-	if why != "" {
-		r.report.Skipped[why]++
-		r.shown.Verdict, r.shown.Reason = "skip", why
-	} else {
+	if why == "" {
 		r.report.TCP++
-		r.segment(f)
+		r.keep(f)
+		return
 	}
+	r.report.Skipped[why]++
 	if r.cfg.Frame != nil {
-		r.err = r.cfg.Frame(&r.shown)
+		r.err = r.cfg.Frame(&ReplayFrame{N: f.N, Time: r.clock.now, Verdict: "skip", Reason: why})
 	}
 }
 
@@ -232,7 +236,7 @@ const (
 	SkipFragment  = "fragment"        // a fragment other than the first
 )
 
-// decode fills the segment at hand, or returns why there is none.
+// decode fills the batch's next segment, or returns why there is none.
 func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 	if r.cfg.Interface != "" && f.Interface != r.cfg.Interface {
 		return SkipInterface
@@ -244,6 +248,7 @@ func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 		return SkipOwnDeed
 	}
 	if r.noted || len(f.Options.Comments) > 0 {
+		r.decide() // the frames before had no note
 		r.decider = capture.Decider{}
 		if r.note, r.noted = f.Note(); r.noted {
 			r.decider, _ = src.Decider(f)
@@ -256,22 +261,23 @@ func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 	if !ok {
 		return SkipNotIP
 	}
-	r.header = frame{}
+	seg, from := &r.batch.segs[r.batch.waits], &r.batch.from[r.batch.waits]
 	// What stands before the IP packet was on the wire too.
-	r.packet, r.length = ip, f.OrigLen-(len(f.Data)-len(ip))
-	r.decoder.decode(ip, r.length, PacketInfo{Partial: r.cfg.IgnoreChecksums}, &r.header, &r.seg)
+	from.packet, from.length = ip, f.OrigLen-(len(f.Data)-len(ip))
+	var header frame
+	r.decoder.decode(ip, from.length, PacketInfo{Partial: r.cfg.IgnoreChecksums}, &header, seg)
 	switch {
-	case r.header.other:
+	case header.other:
 		return SkipNotTCP
-	case r.seg.Defect == conntrack.DefectFragment && !r.header.first:
+	case seg.Defect == conntrack.DefectFragment && !header.first:
 		return SkipFragment
 	}
-	if r.seg.Defect == conntrack.DefectNone && r.seg.Checksum != conntrack.ChecksumGood && unfinished(&r.seg.Tuple, r.header.transport, r.header.length) {
-		if r.seg.Checksum == conntrack.ChecksumBad {
+	if seg.Defect == conntrack.DefectNone && seg.Checksum != conntrack.ChecksumGood && unfinished(&seg.Tuple, header.transport, header.length) {
+		if seg.Checksum == conntrack.ChecksumBad {
 			r.report.Unfinished++
 		}
-		r.seg.Checksum = conntrack.ChecksumUnverified
-		r.seg.GSO = true // what is not summed yet is not cut yet either: its length says nothing of the segments on the wire
+		seg.Checksum = conntrack.ChecksumUnverified
+		seg.GSO = true // what is not summed yet is not cut yet either: its length says nothing of the segments on the wire
 	}
 	return ""
 }

@@ -69,7 +69,7 @@ func nameless(s *conntrack.Segment) bool {
 
 // course follows the segment's connection and returns its course, nil for none. A new connection that begins with a SYN begins
 // afresh, whatever became of the one before it.
-func (r *replay) course(n int, s *conntrack.Segment, out *policy.Outcome) *course {
+func (r *replay) course(s *conntrack.Segment, out *policy.Outcome) *course {
 	if r.courses.lru.Len() == 0 && !r.departs(out) {
 		return nil
 	}
@@ -92,8 +92,8 @@ func (r *replay) course(n int, s *conntrack.Segment, out *policy.Outcome) *cours
 	if c == nil {
 		c = r.courses.begin(key)
 	}
-	c.changed = n
-	r.report.counterfactual(c, point(n, r, s, out))
+	c.changed = r.n
+	r.report.counterfactual(c, point(r, s, out))
 	return c
 }
 
@@ -109,7 +109,7 @@ func (r *replay) untimely(ev *policy.TimeEvent) {
 	if c.changed != 0 {
 		return
 	}
-	c.changed = r.shown.N - 1 // the frame at hand is behind it
+	c.changed = r.n - 1 // the frame at hand is behind it
 	r.report.counterfactual(c, Point{N: c.changed, Time: stamp(r.journal.now), Flow: e.ID, Src: e.Tuple.From().String(), Dst: e.Tuple.To().String(),
 		Reason: ev.Trigger()})
 }

@@ -31,6 +31,16 @@ func (r *replay) startShadows(cfg policy.EngineConfig) {
 	}
 }
 
+// ahead prepares the steps of these segments.
+func (ss *shadows) ahead(segs []conntrack.Segment) {
+	if ss == nil {
+		return
+	}
+	for _, sh := range ss.list {
+		sh.engine.Ahead(segs)
+	}
+}
+
 // first is the first shadow, which a log's "would" and an annotated capture show; nil for none.
 func (r *replay) first() *shadow {
 	if r.shadows == nil {
@@ -46,7 +56,7 @@ func (r *replay) compare(s *conntrack.Segment, out *policy.Outcome) {
 		return
 	}
 	live := r.shadows.take(0, s, out)
-	r.differs, r.parts = r.shadows.segment(r.clock.now, s, live)
+	r.differs, r.parts = r.shadows.segment(r.now, s, live)
 	if r.log != nil || !r.parts {
 		return
 	}
@@ -92,6 +102,6 @@ func (r *replay) tellStats() {
 		return
 	}
 	st := &decisionlog.Stats{Run: strings.Repeat("0", 13), Shadows: shadowStats(r.shadows.snapshot(), r.journal.wall)}
-	r.tell(&decisionlog.Record{Time: int64(r.clock.now), Event: decisionlog.EventStats, Stats: st})
+	r.tell(&decisionlog.Record{Time: int64(r.now), Event: decisionlog.EventStats, Stats: st})
 	r.report.Shadows = r.story.Report().Shadows
 }

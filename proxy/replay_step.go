@@ -5,17 +5,16 @@ import (
 
 	"halfopen/conntrack"
 	"halfopen/policy"
-	"halfopen/proxy/capture"
 	"halfopen/proxy/decisionlog"
 )
 
 // start makes the engines, which begin at the first frame as a gateway does at its first packet.
 func (r *replay) start() {
-	cfg := policy.EngineConfig{Policy: r.pol, Start: r.clock.now, NoAdopt: r.cfg.Fresh, FirstID: 1}
+	cfg := policy.EngineConfig{Policy: r.pol, Start: r.now, NoAdopt: r.cfg.Fresh, FirstID: 1}
 	r.journal.arms, cfg.Arms = r.exps.names(), r.exps.arms(r.journal.wall)
 	r.engine = policy.NewEngine(cfg)
 	cfg.Arms = policy.Arms{}
-	r.journal.now = r.clock.now
+	r.journal.now = r.now
 	r.startShadows(cfg)
 	if r.log != nil {
 		r.putStats(false)
@@ -24,34 +23,38 @@ func (r *replay) start() {
 }
 
 // segment decides the segment at hand.
-func (r *replay) segment(f *capture.Frame) {
+func (r *replay) segment(f *arrival, s *conntrack.Segment) {
+	r.now, r.n, r.journal.frame = f.at, f.n, uint64(f.n)
+	r.packet, r.length = f.packet, f.length
 	r.advance()
-	now, s := r.clock.now, &r.seg
-	out := r.step(now, s)
+	out := r.step(s)
 	r.journal.counts.Received++
 	r.journal.counts.verdict(out.Finding, out.Verdict)
 	r.tally(s, out)
-	c := r.course(f.N, s, out)
+	c := r.course(s, out)
 	r.compare(s, out)
 	r.recorded(out)
-	if r.sides.seen(f, s) {
+	if r.sides.seen(f.iface, s) {
 		r.report.SeenBefore++
 	}
 	if r.log != nil {
-		r.write(f, s, out)
+		r.write(f.iface, s, out)
 	} else {
 		r.inject(out, s)
 		r.flows(out.Flows)
 	}
-	r.show(s, out, c)
+	if r.cfg.Frame != nil {
+		r.show(s, out, c)
+		r.err = r.cfg.Frame(&r.shown)
+	}
 }
 
 // step decides the segment at hand, and has it told how where somebody asked for this frame.
-func (r *replay) step(now conntrack.Instant, s *conntrack.Segment) *policy.Outcome {
-	if r.cfg.explain == nil || r.shown.N != r.cfg.explain.n {
-		return r.engine.Step(now, s)
+func (r *replay) step(s *conntrack.Segment) *policy.Outcome {
+	if r.cfg.explain == nil || r.n != r.cfg.explain.n {
+		return r.engine.Step(r.now, s)
 	}
-	out, trace := r.engine.Explain(now, s)
+	out, trace := r.engine.Explain(r.now, s)
 	r.cfg.explain.trace = trace
 	return out
 }
@@ -115,18 +118,18 @@ func (r *replay) flow(ev *policy.FlowEvent) {
 
 // write records a decision as the live gateway does: what goes to the peer, the reply, the flows, the decision itself. The first
 // shadow is the record's "would".
-func (r *replay) write(f *capture.Frame, s *conntrack.Segment, out *policy.Outcome) {
+func (r *replay) write(iface string, s *conntrack.Segment, out *policy.Outcome) {
 	would := r.first()
 	if would != nil && out.Counted && !would.out.Counted {
 		r.engine.Uncount()
 		out.Counted = false
 	}
 	r.journal.decided(out)
-	r.tapDecision(f, s, out)
+	r.tapDecision(iface, s, out)
 	r.inject(out, s)
 	r.flows(out.Flows)
 	if r.journal.logged {
-		rec := r.journal.decision(origin{in: f.Interface}, s, out)
+		rec := r.journal.decision(origin{in: iface}, s, out)
 		if would != nil {
 			fillWould(&rec.Decision.Would, would.out, would.how == diverged)
 		}
@@ -140,15 +143,15 @@ func (r *replay) write(f *capture.Frame, s *conntrack.Segment, out *policy.Outco
 func (r *replay) advance() {
 	frame := r.journal.frame
 	r.journal.frame = 0 // no frame causes what time does
-	for next := r.engine.Next(); next <= r.clock.now; next = r.engine.Next() {
+	for next := r.engine.Next(); next <= r.now; next = r.engine.Next() {
 		r.journal.now = max(r.journal.now, next)
 		r.engine.Advance(r.journal.now, expireChunk, r.timeEvent)
 		r.publish()
 	}
-	r.journal.now, r.journal.frame = r.clock.now, frame
+	r.journal.now, r.journal.frame = r.now, frame
 	r.putEnds()
 	if r.shadows != nil {
-		r.shadows.advanceAll(r.clock.now)
+		r.shadows.advanceAll(r.now)
 		r.publish()
 	}
 }
@@ -199,18 +202,18 @@ func (r *replay) released(ev *policy.TimeEvent) {
 
 // finish does what a gateway does at its stop: holds end, and every forward that no record explains gets one.
 func (r *replay) finish() {
-	r.shown.N++ // what happens now is behind the last frame
+	r.now, r.n = r.clock.now, r.report.Packets+1 // what happens now is behind the last frame
 	r.journal.frame = 0
 	r.advance()
 	r.report.Live = r.engine.Len()
-	r.engine.ReleaseHolds(r.clock.now, policy.Forward, r.timeEvent)
+	r.engine.ReleaseHolds(r.now, policy.Forward, r.timeEvent)
 	if r.log == nil {
 		return
 	}
 	r.publish()
 	r.engine.RestartFlush()
 	for more := true; more; {
-		more = r.engine.FlushCounted(r.clock.now, flushChunk, r.flow)
+		more = r.engine.FlushCounted(r.now, flushChunk, r.flow)
 		r.publish()
 	}
 	for s := range r.journal.counts.Flows {
@@ -239,8 +242,8 @@ func (r *replay) publish() {
 // putStats writes a stats record. There is no kernel's counter: conservation is proven against the segments received.
 func (r *replay) putStats(final bool) {
 	c := &r.journal.counts
-	st := &decisionlog.Stats{Run: r.log.Run(), Final: final, Uptime: int64(r.clock.now.Sub(r.clock.first)), Received: c.Received,
+	st := &decisionlog.Stats{Run: r.log.Run(), Final: final, Uptime: int64(r.now.Sub(r.clock.first)), Received: c.Received,
 		Verdicts: c.byVerdict(), Reasons: c.byReason(), Suppressed: c.suppressedSince(&Counts{}), Tombstones: c.Tombstones,
 		Injected: c.Injected, Flows: c.live(), Shadows: shadowStats(r.shadows.snapshot(), r.journal.wall)}
-	r.log.Put(&decisionlog.Record{Time: int64(r.clock.now), Event: decisionlog.EventStats, Stats: st})
+	r.log.Put(&decisionlog.Record{Time: int64(r.now), Event: decisionlog.EventStats, Stats: st})
 }

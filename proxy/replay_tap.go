@@ -75,13 +75,13 @@ func (t *replayTap) write(p *capture.Packet, data []byte) {
 }
 
 // tapDecision captures the packet at hand with the decision about it.
-func (r *replay) tapDecision(f *capture.Frame, s *conntrack.Segment, out *policy.Outcome) {
+func (r *replay) tapDecision(iface string, s *conntrack.Segment, out *policy.Outcome) {
 	if r.tap.log == nil {
 		return
 	}
 	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Received, OrigLen: uint32(r.length), By: r.tap.deciders.of(out.Arm)}
 	r.journal.noteDecision(&p.Note, s, out)
-	p.Note.In = f.Interface
+	p.Note.In = iface
 	if sh := r.first(); sh != nil {
 		noteWould(&p.Note.Would, sh.out, sh.how == diverged)
 	}
@@ -169,11 +169,11 @@ const sidesRemembered = 1 << 12
 
 // seen reports whether another interface than the frame's showed the segment a short while ago. Nothing is remembered before a second
 // interface shows up, so a capture of one costs nothing.
-func (d *sides) seen(f *capture.Frame, s *conntrack.Segment) bool {
+func (d *sides) seen(iface string, s *conntrack.Segment) bool {
 	if !d.begun {
-		d.first, d.begun = f.Interface, true
+		d.first, d.begun = iface, true
 	}
-	if d.lru == nil && f.Interface != d.first {
+	if d.lru == nil && iface != d.first {
 		d.lru, _ = simplelru.NewLRU[sideKey, string](sidesRemembered, nil) // fails for sizes below 1 only
 	}
 	if d.lru == nil || nameless(s) {
@@ -181,10 +181,10 @@ func (d *sides) seen(f *capture.Frame, s *conntrack.Segment) bool {
 	}
 	key := sideKey{s.Tuple, s.Seq, s.Ack, s.Flags, s.Len, s.Options.TSVal}
 	at, known := d.lru.Get(key)
-	if known && at != f.Interface {
+	if known && at != iface {
 		d.lru.Remove(key)
 		return true
 	}
-	d.lru.Add(key, f.Interface)
+	d.lru.Add(key, iface)
 	return false
 }

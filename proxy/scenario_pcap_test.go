@@ -101,8 +101,8 @@ func TestScriptPackets(t *testing.T) {
 			if got != sent {
 				t.Errorf("%s:\n%+v became\n%+v", line, sent, got)
 			}
-			if defect == "" && optionWords(takenOptions(d.tcp.Options)) != optionWords(options) && !strings.HasPrefix(optionWords(takenOptions(d.tcp.Options)), optionWords(options)+"0:") {
-				t.Errorf("%s: options %s became %s", line, optionWords(options), optionWords(takenOptions(d.tcp.Options)))
+			if defect == "" && optionWords(takenOptions(d.options())) != optionWords(options) && !strings.HasPrefix(optionWords(takenOptions(d.options())), optionWords(options)+"0:") {
+				t.Errorf("%s: options %s became %s", line, optionWords(options), optionWords(takenOptions(d.options())))
 			}
 		}
 	}

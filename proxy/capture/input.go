@@ -40,6 +40,9 @@ func (in *input) peek(n int) ([]byte, error) {
 	return in.buf[in.from : in.from+n], nil
 }
 
+// buffered returns what needs no reading, without consuming it.
+func (in *input) buffered() []byte { return in.buf[in.from:in.to] }
+
 // fill reads until there are n bytes.
 func (in *input) fill(n int) error {
 	in.to = copy(in.buf, in.buf[in.from:in.to])

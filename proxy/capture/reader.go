@@ -58,6 +58,7 @@ const cookedOutgoing = 4
 // source is one file format: pcap or pcapng. What next puts into f.Data is valid until its next call.
 type source interface {
 	next(f *Frame) error
+	ready() bool // next would begin with a frame, and needs to read nothing for it
 }
 
 // Reader reads frames from a pcap or pcapng file, plain or gzip-compressed; the format is told by the file's first bytes, not by
@@ -162,7 +163,8 @@ func (r *Reader) Next() (Frame, error) {
 	return f, nil
 }
 
-// Read is [Reader.Next] for whoever reads a capture larger than memory: it puts the frame into f, whose Data is valid until the next call.
+// Read is [Reader.Next] for whoever reads a capture larger than memory: it puts the frame into f, whose Data is valid until the next call
+// before which [Reader.Ready] was false.
 // An error tells the file's name and the byte at which the record that it is about begins.
 func (r *Reader) Read(f *Frame) error {
 	for {
@@ -187,6 +189,10 @@ func (r *Reader) Read(f *Frame) error {
 	f.N = r.n
 	return nil
 }
+
+// Ready reports whether the next frame lies in memory already, whole. Then the next call of Read need not wait for the file, and leaves the
+// Data of the frames before that frame as it is.
+func (r *Reader) Ready() bool { return r.src.ready() }
 
 // openDir opens the annotated captures of a directory.
 func openDir(path string) (*Reader, error) {

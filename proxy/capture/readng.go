@@ -142,6 +142,18 @@ func (p *pcapng) next(f *Frame) error {
 	}
 }
 
+func (p *pcapng) ready() bool {
+	b := p.in.buffered()
+	if len(b) < 8 {
+		return false
+	}
+	switch p.u32(b) {
+	case blockEnhanced, blockPacket, blockSimple:
+		return uint64(p.u32(b[4:])) <= uint64(len(b))
+	}
+	return false
+}
+
 func (p *pcapng) section() error {
 	p.ifaces = p.ifaces[:0]
 	if len(p.body) < 16 {

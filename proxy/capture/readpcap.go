@@ -89,6 +89,11 @@ func (p *pcap) next(f *Frame) error {
 	return nil
 }
 
+func (p *pcap) ready() bool {
+	b := p.in.buffered()
+	return len(b) >= p.record && uint64(p.record)+uint64(p.order.Uint32(b[8:])) <= uint64(len(b))
+}
+
 // endInside makes a file that ends inside something a malformed one; other errors stay what they are.
 func endInside(err error, what string) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
