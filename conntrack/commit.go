@@ -50,7 +50,7 @@ func (t *Table) Commit(now Instant, v *View, s *Segment, f Finding, e Effect, tm
 	case e == Deny:
 		return t.deny(now, v, s, tm, p)
 	case ent == nil:
-		return t.commitNew(now, s, e, tm, p)
+		return t.commitNew(now, v, s, e, tm, p)
 	}
 	if p.Check == SeqKernel {
 		return t.commitKernel(now, v, s, f, e, tm, p)
@@ -121,12 +121,12 @@ func resolve(ent *Entry, s *Segment, f Finding, e Effect) Effect {
 }
 
 // commitNew is Commit where nothing is remembered, or only an expired entry.
-func (t *Table) commitNew(now Instant, s *Segment, e Effect, tm Timer, p *Params) Change {
+func (t *Table) commitNew(now Instant, v *View, s *Segment, e Effect, tm Timer, p *Params) Change {
 	k := s.Kind()
 	if e != Create && e != CreateLiberal || e == Create && k != KindSYN || k == KindRST || k == KindNone {
 		return Change{}
 	}
-	previous := t.supersede(s.Tuple, now)
+	previous := t.supersede(now, v, &s.Tuple)
 	embryonic := k == KindSYN || k == KindSYNACK
 	if t.Len() >= t.cfg.Max || embryonic && t.Embryonic() >= t.cfg.MaxEmbryonic {
 		return Change{}
@@ -149,11 +149,16 @@ func (t *Table) commitNew(now Instant, s *Segment, e Effect, tm Timer, p *Params
 	return Change{Entry: ent, Effect: e, After: ent.State}
 }
 
-// supersede buries what is left on the tuple and returns the flow id of the tuple's last connection, 0 for none.
-func (t *Table) supersede(tu Tuple, now Instant) uint64 {
+// supersede buries what is left on the tuple that v shows, and returns the flow id of the tuple's last connection, 0 for none. Nothing has
+// been made since the look-up, so where that saw nothing there is nothing.
+func (t *Table) supersede(now Instant, v *View, tu *Tuple) uint64 {
+	if v.Expired == nil {
+		tomb, _ := t.tombstone(tu)
+		return tomb.ID
+	}
 	var name name
-	t.index.naming(&tu, &name)
-	if i := t.find(&tu, &name); i != none {
+	t.index.naming(tu, &name)
+	if i := t.find(tu, &name); i != none {
 		old := t.take(i)
 		id := old.ID
 		if t.lapsed(old, now) {
@@ -163,7 +168,7 @@ func (t *Table) supersede(tu Tuple, now Instant) uint64 {
 		}
 		return id
 	}
-	tomb, _ := t.tombstone(&tu)
+	tomb, _ := t.tombstone(tu)
 	return tomb.ID
 }
 

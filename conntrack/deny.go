@@ -16,7 +16,7 @@ func (t *Table) deny(now Instant, v *View, s *Segment, tm Timer, p *Params) Chan
 		tu, flags, dir, previous = old.Tuple, old.Flags&EntryPickedUp, v.Dir, old.ID
 		t.bury(old, EndDeleted, now)
 	} else {
-		previous = t.supersede(tu, now)
+		previous = t.supersede(now, v, &tu)
 		if t.Len() >= t.cfg.Max {
 			return Change{}
 		}

@@ -37,6 +37,14 @@ func (r *record) lay(place int) { r.profile = r.profile&low20 | uint32(place+1)<
 // lift notes that the entry does not lie open.
 func (r *record) lift() { r.profile &= low20 }
 
+// after returns the place behind a place.
+func (d *desk) after(place int) int {
+	if place++; place < d.tray() {
+		return place
+	}
+	return 0
+}
+
 // take returns entry i, open.
 func (t *Table) take(i int32) *Entry {
 	r, d := t.record(i), &t.desk
@@ -60,9 +68,9 @@ func (t *Table) place() (*Entry, int) {
 	place := d.next
 	d.takes++
 	for d.taken[place]+deskKept >= d.takes && d.entries[place].index != none {
-		place = (place + 1) % d.tray()
+		place = d.after(place)
 	}
-	d.next = (place + 1) % d.tray()
+	d.next = d.after(place)
 	d.taken[place] = d.takes
 	e := &d.entries[place]
 	t.close(e)

@@ -1,6 +1,9 @@
 package conntrack
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // profile is what many entries have in common: how they are governed, and what the ends' SYNs negotiated. A record holds its number.
 type profile struct {
@@ -170,9 +173,12 @@ func (h *histories) find(e *Entry) bool {
 	if int(e.HistoryN) > len(e.History) {
 		return false
 	}
-	at := uint16(0)
-	for _, c := range e.History[:e.HistoryN] {
-		l := letterNumber(c)
+	at := e.history // as a rule a letter is behind what was there
+	if x := &h.list[at]; x.n > e.HistoryN || string(x.text[:x.n]) != string(e.History[:x.n]) {
+		at = 0
+	}
+	for _, c := range e.History[h.list[at].n:e.HistoryN] {
+		l := letterNumbers[c]
 		if l < 0 {
 			return false
 		}
@@ -209,11 +215,10 @@ func firstOf(c byte) uint8 {
 	return 0
 }
 
-func letterNumber(c byte) int {
-	for i := range len(historyLetters) {
-		if historyLetters[i] == c {
-			return i
-		}
+// letterNumbers are the letters' numbers, -1 for what is none.
+var letterNumbers = func() (numbers [256]int8) {
+	for c := range numbers {
+		numbers[c] = int8(strings.IndexByte(historyLetters, byte(c)))
 	}
-	return -1
-}
+	return numbers
+}()

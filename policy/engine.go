@@ -118,13 +118,16 @@ func (e *Engine) ended(ent *conntrack.Entry, why conntrack.EndReason, at conntra
 		e.timed(TimeExpired, f, ent, rule, at)
 	}
 	by := e.of(ent.Arm)
-	ev := FlowEvent{Kind: FlowEnd, Why: why, At: at, By: by, Rule: by.RuleName(rule)}
+	var ev *FlowEvent
 	if e.emit == nil {
-		ev.Entry = *ent
-		e.out.Flows = append(e.out.Flows, ev)
+		ev = e.flowEvent()
 	} else {
-		e.event = TimeEvent{Kind: TimeFlow, At: at, Flow: ev}
-		e.event.Flow.Entry = *ent
+		e.event = TimeEvent{Kind: TimeFlow, At: at}
+		ev = &e.event.Flow
+	}
+	ev.Kind, ev.Why, ev.At, ev.By, ev.Rule = FlowEnd, why, at, by, by.RuleName(rule)
+	ev.Entry = *ent
+	if e.emit != nil {
 		e.emit(&e.event)
 	}
 	if ent.FastSlot != 0 && e.cfg.Fast != nil {

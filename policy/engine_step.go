@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math"
+	"slices"
 
 	"halfopen/conntrack"
 )
@@ -312,7 +313,10 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 		if before == 0 {
 			e.intervene(c.Entry)
 		}
-		out.Flows = append(out.Flows, FlowEvent{Kind: FlowNew, At: now, By: e.of(c.Entry.Arm), Rule: e.of(c.Entry.Arm).RuleName(p.Rule), Entry: *c.Entry})
+		by := e.of(c.Entry.Arm)
+		ev := e.flowEvent()
+		ev.Kind, ev.Why, ev.At, ev.By, ev.Rule = FlowNew, conntrack.EndNone, now, by, by.RuleName(p.Rule)
+		ev.Entry = *c.Entry
 		return
 	}
 	out.Slot, out.Packets = c.Entry.FastSlot, c.Entry.Side[0].Packets+c.Entry.Side[1].Packets
@@ -322,4 +326,11 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 		c.Entry.Counted++
 		e.counted = c.Entry
 	}
+}
+
+// flowEvent adds an event to the outcome and returns it, whatever it holds: it is long, and who adds one writes all of it.
+func (e *Engine) flowEvent() *FlowEvent {
+	n := len(e.out.Flows)
+	e.out.Flows = slices.Grow(e.out.Flows, 1)[:n+1]
+	return &e.out.Flows[n]
 }

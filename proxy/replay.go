@@ -66,14 +66,12 @@ type replay struct {
 	tap     replayTap
 	clock   captureClock      // of the frame that was read last
 	now     conntrack.Instant // what it showed at the segment at hand
-	n       int               // frame of the segment at hand
 	batch   batch
 	courses courses
 	strays  *simplelru.LRU[conntrack.Tuple, struct{}] // tuples of connections that the table never took up
 	report  *Replay
 
-	packet  []byte       // at hand
-	length  int          // of the whole packet, captured or not
+	at      *arrival     // of the segment at hand
 	note    capture.Note // what an annotated capture says was decided about it
 	noted   bool         // it says something
 	decider capture.Decider

@@ -18,7 +18,7 @@ type batch struct {
 // arrival is what is known of a segment beside what the decoder says: where the capture has it, and when it came.
 type arrival struct {
 	n      int               // frame
-	at     conntrack.Instant // what the replay's clock showed then
+	time   conntrack.Instant // what the replay's clock showed then
 	iface  string
 	packet []byte // where the capture's reader has it
 	length int    // of the whole packet, captured or not
@@ -42,7 +42,8 @@ func (r *replay) newBatch() {
 // is decided packet by packet.
 func (r *replay) keep(f *capture.Frame) {
 	b := &r.batch
-	b.from[b.waits].n, b.from[b.waits].at, b.from[b.waits].iface = f.N, r.clock.now, f.Interface
+	a := &b.from[b.waits]
+	a.n, a.time, a.iface = f.N, r.clock.now, f.Interface
 	if b.waits++; b.waits == len(b.segs) || r.noted {
 		r.decide()
 	}

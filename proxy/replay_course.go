@@ -92,7 +92,7 @@ func (r *replay) course(s *conntrack.Segment, out *policy.Outcome) *course {
 	if c == nil {
 		c = r.courses.begin(key)
 	}
-	c.changed = r.n
+	c.changed = r.at.n
 	r.report.counterfactual(c, point(r, s, out))
 	return c
 }
@@ -109,7 +109,7 @@ func (r *replay) untimely(ev *policy.TimeEvent) {
 	if c.changed != 0 {
 		return
 	}
-	c.changed = r.n - 1 // the frame at hand is behind it
+	c.changed = r.at.n - 1 // the frame at hand is behind it
 	r.report.counterfactual(c, Point{N: c.changed, Time: stamp(r.journal.now), Flow: e.ID, Src: e.Tuple.From().String(), Dst: e.Tuple.To().String(),
 		Reason: ev.Trigger()})
 }

@@ -233,7 +233,7 @@ func (r *Replay) counterfactual(c *course, p Point) {
 // point describes the decision at hand.
 func point(r *replay, s *conntrack.Segment, out *policy.Outcome) Point {
 	d := deedOf(out)
-	return Point{N: r.n, Time: stamp(r.now), Flow: out.Flow, Src: s.Tuple.From().String(), Dst: s.Tuple.To().String(),
+	return Point{N: r.at.n, Time: stamp(r.now), Flow: out.Flow, Src: s.Tuple.From().String(), Dst: s.Tuple.To().String(),
 		Verdict: d.Verdict, Reason: d.Reason, Reply: d.Reply, Peer: d.Peer}
 }
 
@@ -242,7 +242,7 @@ func stamp(i conntrack.Instant) string { return time.Unix(0, int64(i)).UTC().For
 // show tells what became of the segment at hand.
 func (r *replay) show(s *conntrack.Segment, out *policy.Outcome, c *course) {
 	d := deedOf(out)
-	r.shown = ReplayFrame{N: r.n, Time: r.now}
+	r.shown = ReplayFrame{N: r.at.n, Time: r.now}
 	v := &r.shown
 	v.Verdict, v.Reason, v.Reply, v.Peer, v.Flow, v.Segment = d.Verdict, d.Reason, d.Reply, d.Peer, out.Flow, s
 	v.Arm = r.journal.arm(out.Arm)

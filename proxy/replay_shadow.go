@@ -52,9 +52,6 @@ func (r *replay) first() *shadow {
 // compare lets each shadow decide the segment at hand, and tells the report where one first would have done something else. Without a log
 // the report is told by a record that nobody else sees.
 func (r *replay) compare(s *conntrack.Segment, out *policy.Outcome) {
-	if r.shadows == nil {
-		return
-	}
 	live := r.shadows.take(0, s, out)
 	r.differs, r.parts = r.shadows.segment(r.now, s, live)
 	if r.log != nil || !r.parts {

@@ -24,21 +24,26 @@ func (r *replay) start() {
 
 // segment decides the segment at hand.
 func (r *replay) segment(f *arrival, s *conntrack.Segment) {
-	r.now, r.n, r.journal.frame = f.at, f.n, uint64(f.n)
-	r.packet, r.length = f.packet, f.length
+	r.at, r.now, r.journal.frame = f, f.time, uint64(f.n)
 	r.advance()
 	out := r.step(s)
 	r.journal.counts.Received++
 	r.journal.counts.verdict(out.Finding, out.Verdict)
-	r.tally(s, out)
+	if len(out.Flows) > 0 || out.Flow == 0 {
+		r.tally(s, out)
+	}
 	c := r.course(s, out)
-	r.compare(s, out)
-	r.recorded(out)
+	if r.shadows != nil {
+		r.compare(s, out)
+	}
+	if r.noted {
+		r.recorded(out)
+	}
 	if r.sides.seen(f.iface, s) {
 		r.report.SeenBefore++
 	}
 	if r.log != nil {
-		r.write(f.iface, s, out)
+		r.write(s, out)
 	} else {
 		r.inject(out, s)
 		r.flows(out.Flows)
@@ -51,7 +56,7 @@ func (r *replay) segment(f *arrival, s *conntrack.Segment) {
 
 // step decides the segment at hand, and has it told how where somebody asked for this frame.
 func (r *replay) step(s *conntrack.Segment) *policy.Outcome {
-	if r.cfg.explain == nil || r.n != r.cfg.explain.n {
+	if r.cfg.explain == nil || r.at.n != r.cfg.explain.n {
 		return r.engine.Step(r.now, s)
 	}
 	out, trace := r.engine.Explain(r.now, s)
@@ -61,11 +66,14 @@ func (r *replay) step(s *conntrack.Segment) *policy.Outcome {
 
 // inject counts, and with a log records, what the decision would have sent.
 func (r *replay) inject(out *policy.Outcome, s *conntrack.Segment) {
+	if !changes(out) && out.PeerOmitted == "" && out.ReplyOmitted == "" {
+		return
+	}
 	if out.HasPeer {
-		r.injected(&out.Peer, causedBy(out, r.journal.cause, out.Dir, r.packet))
+		r.injected(&out.Peer, causedBy(out, r.journal.cause, out.Dir, r.at.packet))
 	}
 	if out.HasReply {
-		r.injected(&out.Reply, causedBy(out, r.journal.cause, out.Dir.Other(), r.packet))
+		r.injected(&out.Reply, causedBy(out, r.journal.cause, out.Dir.Other(), r.at.packet))
 	}
 	for _, why := range [...]string{out.PeerOmitted, out.ReplyOmitted} {
 		if why != "" {
@@ -75,7 +83,7 @@ func (r *replay) inject(out *policy.Outcome, s *conntrack.Segment) {
 	if out.Verdict == policy.Hold {
 		h := heldPacket{cause: r.journal.cause, seg: *s, flow: out.Flow, dir: out.Dir, finding: out.Finding, rule: out.Rule, by: out.By, arm: out.Arm}
 		if r.tap.log != nil {
-			h.quote, h.length = bytes.Clone(r.packet), uint32(r.length)
+			h.quote, h.length = bytes.Clone(r.at.packet), uint32(r.at.length)
 		}
 		r.held[out.Hold] = h
 	}
@@ -118,18 +126,18 @@ func (r *replay) flow(ev *policy.FlowEvent) {
 
 // write records a decision as the live gateway does: what goes to the peer, the reply, the flows, the decision itself. The first
 // shadow is the record's "would".
-func (r *replay) write(iface string, s *conntrack.Segment, out *policy.Outcome) {
+func (r *replay) write(s *conntrack.Segment, out *policy.Outcome) {
 	would := r.first()
 	if would != nil && out.Counted && !would.out.Counted {
 		r.engine.Uncount()
 		out.Counted = false
 	}
 	r.journal.decided(out)
-	r.tapDecision(iface, s, out)
+	r.tapDecision(s, out)
 	r.inject(out, s)
 	r.flows(out.Flows)
 	if r.journal.logged {
-		rec := r.journal.decision(origin{in: iface}, s, out)
+		rec := r.journal.decision(origin{in: r.at.iface}, s, out)
 		if would != nil {
 			fillWould(&rec.Decision.Would, would.out, would.how == diverged)
 		}
@@ -202,7 +210,7 @@ func (r *replay) released(ev *policy.TimeEvent) {
 
 // finish does what a gateway does at its stop: holds end, and every forward that no record explains gets one.
 func (r *replay) finish() {
-	r.now, r.n = r.clock.now, r.report.Packets+1 // what happens now is behind the last frame
+	r.now, r.at = r.clock.now, &arrival{n: r.report.Packets + 1} // what happens now is behind the last frame
 	r.journal.frame = 0
 	r.advance()
 	r.report.Live = r.engine.Len()

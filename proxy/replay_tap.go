@@ -75,17 +75,17 @@ func (t *replayTap) write(p *capture.Packet, data []byte) {
 }
 
 // tapDecision captures the packet at hand with the decision about it.
-func (r *replay) tapDecision(iface string, s *conntrack.Segment, out *policy.Outcome) {
+func (r *replay) tapDecision(s *conntrack.Segment, out *policy.Outcome) {
 	if r.tap.log == nil {
 		return
 	}
-	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Received, OrigLen: uint32(r.length), By: r.tap.deciders.of(out.Arm)}
+	p := capture.Packet{Time: r.journal.wall(r.journal.now), Place: capture.Received, OrigLen: uint32(r.at.length), By: r.tap.deciders.of(out.Arm)}
 	r.journal.noteDecision(&p.Note, s, out)
-	p.Note.In = iface
+	p.Note.In = r.at.iface
 	if sh := r.first(); sh != nil {
 		noteWould(&p.Note.Would, sh.out, sh.how == diverged)
 	}
-	r.tap.write(&p, r.packet)
+	r.tap.write(&p, r.at.packet)
 	if out.Verdict == policy.Rewrite {
 		r.tapRewrite(out)
 	}
@@ -93,7 +93,7 @@ func (r *replay) tapDecision(iface string, s *conntrack.Segment, out *policy.Out
 
 // tapRewrite captures what would be left of the packet at hand, where all of it was captured.
 func (r *replay) tapRewrite(out *policy.Outcome) {
-	left, _, omit := r.tap.editor.rewrite(bytes.Clone(r.packet), r.length, PacketInfo{}, out.Strip, out.MSS)
+	left, _, omit := r.tap.editor.rewrite(bytes.Clone(r.at.packet), r.at.length, PacketInfo{}, out.Strip, out.MSS)
 	if omit != "" {
 		return
 	}
@@ -128,9 +128,6 @@ func (r *replay) tapRelease(h *heldPacket, ev *policy.TimeEvent) {
 
 // recorded compares the decision at hand with the one that the capture tells of the same packet.
 func (r *replay) recorded(out *policy.Outcome) {
-	if !r.noted {
-		return
-	}
 	was, is := noted(&r.note), deedOf(out)
 	rep := &r.report.Recorded
 	rep.Frames++
