@@ -78,12 +78,14 @@ func (p *pcapng) u64(b []byte) uint64 {
 
 // readBlock takes one whole block and makes p.body its body (without type and lengths). At the end of the file it returns io.EOF.
 func (p *pcapng) readBlock() (typ uint32, err error) {
-	head, err := p.in.peek(8)
-	if err != nil {
-		if errors.Is(err, io.EOF) {
-			return 0, io.EOF
+	head := p.in.buffered()
+	if len(head) < 8 {
+		if head, err = p.in.peek(8); err != nil {
+			if errors.Is(err, io.EOF) {
+				return 0, io.EOF
+			}
+			return 0, asFormat(err)
 		}
-		return 0, asFormat(err)
 	}
 	least := uint32(12)
 	if binary.LittleEndian.Uint32(head) == blockSection { // the type is a palindrome: readable before the order is known
@@ -309,7 +311,7 @@ func (p *pcapng) enhanced(f *Frame) error {
 	}
 	f.Time, f.TimeDefect = i.time(p.u32(b[4:]), p.u32(b[8:]))
 	rest, err := p.data(f, i, b[20:], p.u32(b[12:]), p.u32(b[16:]))
-	if err != nil {
+	if err != nil || len(rest) == 0 {
 		return err
 	}
 	return p.options(rest, func(code uint16, v []byte) {
