@@ -2,8 +2,10 @@ package conntrack
 
 // open starts a side from its SYN or SYN/ACK (tcp_init_sender in nf_conntrack_proto_tcp.c).
 func (snd *Side) open(rcv *Side, s *Segment) {
-	*snd = Side{ISN: s.Seq, End: s.End(), MaxEnd: s.End(), MaxWin: max(uint32(s.Window), 1), Win: uint32(s.Window),
-		Flags: SideSeen | SideSYN | SideKnown | snd.Flags&SideLiberal, Packets: snd.Packets, Bytes: snd.Bytes}
+	flags, packets, bytes := SideSeen|SideSYN|SideKnown|snd.Flags&SideLiberal, snd.Packets, snd.Bytes
+	*snd = Side{}
+	snd.ISN, snd.End, snd.MaxEnd, snd.MaxWin, snd.Win = s.Seq, s.End(), s.End(), max(uint32(s.Window), 1), uint32(s.Window)
+	snd.Flags, snd.Packets, snd.Bytes = flags, packets, bytes
 	if s.Options.Has&OptWScale != 0 {
 		snd.Flags |= SideScale
 		snd.Scale = min(s.Options.WScale, 14)

@@ -11,48 +11,53 @@ func legal(f Flags) bool {
 }
 
 // Classify says what segment s is against what v remembers, judged by r. It is pure.
-func Classify(now Instant, v *View, s *Segment, r *Rules) Class {
+func Classify(now Instant, v *View, s *Segment, r *Rules) (c Class) {
+	c.Finding = Judge(now, v, s, r, &c.Expect)
+	return c
+}
+
+// Judge is Classify that writes into x what the segment is held against, whatever x held: a copy would have to wait for what was just written.
+func Judge(now Instant, v *View, s *Segment, r *Rules, x *Expect) Finding {
+	*x = Expect{}
 	kernel := r.Check == SeqKernel
 	switch {
 	case s.Defect != DefectNone && (s.Defect != DefectOptions || !kernel): // it stops reading options there, and passes the segment
-		return Class{Finding: Malformed}
+		return Malformed
 	case s.Checksum == ChecksumBad:
-		return Class{Finding: ChecksumWrong}
+		return ChecksumWrong
 	case v.Entry != nil && v.Entry.State == Denied:
-		return Class{Finding: DeniedTuple}
+		return DeniedTuple
 	case !legal(s.Flags):
-		return Class{Finding: FlagsIllegal}
+		return FlagsIllegal
 	case v.Entry == nil:
-		c := classifyUnknown(now, v, s, r)
-		c.Finding = refineNew(c.Finding, s)
-		return c
+		return refineNew(judgeUnknown(now, v, s, r, x), s)
 	}
-	c := Class{Expect: v.Entry.expect(v.Dir, r)}
+	v.Entry.expect(v.Dir, r, x)
 	j := judgement{now: now, e: v.Entry, dir: v.Dir, s: s, r: r}
 	j.snd, j.rcv = &j.e.Side[j.dir], &j.e.Side[j.dir.Other()]
 	j.gap = v.Relaxed || j.snd.Flags&SideLiberal != 0
 	j.liberal = j.gap || r.Check != SeqStrict
+	var f Finding
 	switch k := s.Kind(); {
 	case kernel:
-		c.Finding = j.kernel(v.Relaxed)
+		f = j.kernel(v.Relaxed)
 	case k == KindSYN:
-		c.Finding = j.syn()
+		f = j.syn()
 	case k == KindSYNACK:
-		c.Finding = j.synAck()
+		f = j.synAck()
 	case k == KindRST:
-		c.Finding = j.rst()
+		f = j.rst()
 	default:
-		c.Finding = j.data()
+		f = j.data()
 	}
-	c.Finding = j.refine(c.Finding, &c.Expect)
-	return c
+	return j.refine(f, x)
 }
 
-// classifyUnknown is Classify where nothing is remembered, or only what was.
-func classifyUnknown(now Instant, v *View, s *Segment, r *Rules) Class {
+// judgeUnknown is Judge where nothing is remembered, or only what was.
+func judgeUnknown(now Instant, v *View, s *Segment, r *Rules, x *Expect) Finding {
 	k := s.Kind()
 	if k == KindSYN {
-		return Class{Finding: New}
+		return New
 	}
 	late := r.Check != SeqKernel || k == KindACK // it has no memory of what it forgot, and takes up ACKs only
 	if late && v.HasTomb && (r.TombLate == 0 || now.Sub(v.Tombstone.Forgotten) <= r.TombLate) {
@@ -61,19 +66,20 @@ func classifyUnknown(now Instant, v *View, s *Segment, r *Rules) Class {
 		if tomb.From != s.Tuple {
 			d = 1
 		}
-		return Class{LateAfterExpiry, Expect{Has: ExpectSeq | ExpectAck, Seq: tomb.Next[d], Ack: tomb.Next[1-d]}}
+		x.Has, x.Seq, x.Ack = ExpectSeq|ExpectAck, tomb.Next[d], tomb.Next[1-d]
+		return LateAfterExpiry
 	}
 	switch {
 	case k == KindSYNACK:
-		return Class{Finding: SynAckNoState}
+		return SynAckNoState
 	case k == KindRST:
-		return Class{Finding: RstNoState}
+		return RstNoState
 	case k == KindFIN:
-		return Class{Finding: FinNoState}
+		return FinNoState
 	case s.Len > 0:
-		return Class{Finding: DataNoState}
+		return DataNoState
 	}
-	return Class{Finding: AckNoState}
+	return AckNoState
 }
 
 // judgement is a segment beside the entry that it is judged by.

@@ -260,8 +260,9 @@ func (t *Table) fileSides(r *record, e *Entry) (scaled uint16, edges uint64, ok 
 		if s.MaxWin > low30 || s.Packets >= maxPackets || s.Bytes >= maxBytes {
 			return 0, 0, false
 		}
-		*to = sideRecord{isn: uint32(s.ISN), end: uint32(s.End), maxAck: uint32(s.MaxAck), ts: s.TSRecent, maxWin: s.MaxWin,
-			win: win, edge: edge, traffic: s.Packets<<40 | s.Bytes}
+		// One by one: a literal is made elsewhere, and its copy in wide words waits for the narrow ones.
+		to.isn, to.end, to.maxAck, to.ts, to.maxWin = uint32(s.ISN), uint32(s.End), uint32(s.MaxAck), s.TSRecent, s.MaxWin
+		to.win, to.edge, to.traffic = win, edge, s.Packets<<40|s.Bytes
 		r.side[n] = s.Flags
 	}
 	return scaled, edges, true

@@ -108,10 +108,9 @@ func (o *Options) highest(ack Seq) Seq {
 	return ack
 }
 
-// expect returns the numbers that a segment from dir is held against.
-func (e *Entry) expect(dir Direction, r *Rules) Expect {
+// expect writes the numbers that a segment from dir is held against into an empty x.
+func (e *Entry) expect(dir Direction, r *Rules, x *Expect) {
 	snd, rcv := &e.Side[dir], &e.Side[dir.Other()]
-	var x Expect
 	if snd.Flags&SideKnown != 0 {
 		x.Seq, x.SeqLo, x.SeqHi = snd.End, snd.End.Add(-rcv.MaxWin), snd.MaxEnd
 		x.Has |= ExpectSeq | ExpectSeqWindow
@@ -121,5 +120,4 @@ func (e *Entry) expect(dir Direction, r *Rules) Expect {
 		x.AckLo, x.AckHi = r.acks(snd, rcv)
 		x.Has |= ExpectAck | ExpectAckWindow
 	}
-	return x
 }

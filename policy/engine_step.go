@@ -24,11 +24,10 @@ func (e *Engine) Step(now conntrack.Instant, s *conntrack.Segment) *Outcome {
 	e.by = e.of(out.Arm)
 	out.By = e.by
 	rule, dir := e.governs(v, s)
-	class := conntrack.Classify(now, v, e.likeFirst(v, s), e.by.Window(rule))
+	out.Finding = conntrack.Judge(now, v, e.likeFirst(v, s), e.by.Window(rule), &out.Expect)
 	if e.trace != nil {
-		e.trace.looked(e, v, s, rule, dir, class)
+		e.trace.looked(e, v, s, rule, dir, conntrack.Class{Finding: out.Finding, Expect: out.Expect})
 	}
-	out.Finding, out.Expect = class.Finding, class.Expect
 	if e.adopts(now, v, s, out.Finding) {
 		out.Finding = conntrack.Adopted
 	}
@@ -284,9 +283,9 @@ func (e *Engine) commit(now conntrack.Instant, v *conntrack.View, s *conntrack.S
 	case effect == conntrack.Resync:
 		p = e.opening(now, s.Tuple.Reverse())
 	case v.Entry != nil:
-		p = e.params(out.Arm, rule, v.Entry.Timers)
+		e.fillParams(&p, out.Arm, rule, v.Entry.Timers)
 	default:
-		p = e.params(out.Arm, rule, e.timers.ofRule(out.Arm, rule))
+		e.fillParams(&p, out.Arm, rule, e.timers.ofRule(out.Arm, rule))
 	}
 	tm := a.Timer
 	if a.State == conntrack.ReplaceIfClosed && effect == conntrack.Keep ||

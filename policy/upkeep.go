@@ -219,11 +219,17 @@ func (u *Upkeep) facts() []fact {
 }
 
 // params returns what the table must know of the rule that governs a flow of an arm; timers is the index of its timeouts.
-func (e *Engine) params(arm uint8, rule int32, timers uint16) conntrack.Params {
+func (e *Engine) params(arm uint8, rule int32, timers uint16) (p conntrack.Params) {
+	e.fillParams(&p, arm, rule, timers)
+	return p
+}
+
+// fillParams is params without a copy, which would have to wait for what was just written.
+func (e *Engine) fillParams(p *conntrack.Params, arm uint8, rule int32, timers uint16) {
 	by := e.of(arm)
 	u := by.Upkeep(rule)
-	return conntrack.Params{Arm: arm, Rule: rule, Epoch: e.epoch, Timers: timers, Timeouts: e.timers.set(timers), Check: by.Window(rule).Check,
-		Lead: u.Probes.Span(), Grace: u.Probes.grace(), Caps: &u.Caps}
+	p.Arm, p.Rule, p.Epoch, p.Timers, p.Timeouts = arm, rule, e.epoch, timers, e.timers.set(timers)
+	p.Check, p.Lead, p.Grace, p.Caps = by.Window(rule).Check, u.Probes.Span(), u.Probes.grace(), &u.Caps
 }
 
 // opening returns params for a connection that begins with tuple tu in original direction.

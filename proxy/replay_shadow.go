@@ -17,7 +17,7 @@ func (r *replay) startShadows(cfg policy.EngineConfig) {
 	var list []*shadow
 	names := shadowNames(r.beside)
 	for i, pol := range r.beside {
-		cfg.Policy = pol
+		cfg.Policy, cfg.Memory = pol, newTableMemory(nil)
 		list = append(list, newShadow(i, names[i], false, cfg))
 	}
 	r.shadows = newShadows(r.engine, list, 1)

@@ -10,7 +10,7 @@ import (
 
 // start makes the engines, which begin at the first frame as a gateway does at its first packet.
 func (r *replay) start() {
-	cfg := policy.EngineConfig{Policy: r.pol, Start: r.now, NoAdopt: r.cfg.Fresh, FirstID: 1}
+	cfg := policy.EngineConfig{Policy: r.pol, Start: r.now, NoAdopt: r.cfg.Fresh, FirstID: 1, Memory: newTableMemory(nil)}
 	r.journal.arms, cfg.Arms = r.exps.names(), r.exps.arms(r.journal.wall)
 	r.engine = policy.NewEngine(cfg)
 	cfg.Arms = policy.Arms{}

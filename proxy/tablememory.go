@@ -13,10 +13,13 @@ const smallTable = 4 << 20
 // that hangs keeps what it may yet touch.
 type tableMemory struct{ arena *hugepage.Arena }
 
-// tableMemory returns memory for one table.
-func (s *shared) tableMemory() conntrack.Memory {
-	return tableMemory{hugepage.New(hugepage.Config{Small: smallTable, Failed: s.noTableMemory})}
+// newTableMemory returns memory for one table; failed is told why there are no huge pages, nil for nobody.
+func newTableMemory(failed func(error)) conntrack.Memory {
+	return tableMemory{hugepage.New(hugepage.Config{Small: smallTable, Failed: failed})}
 }
+
+// tableMemory returns memory for one table.
+func (s *shared) tableMemory() conntrack.Memory { return newTableMemory(s.noTableMemory) }
 
 // noTableMemory says why there is none, once for all tables. Safe from any goroutine.
 func (s *shared) noTableMemory(err error) {
