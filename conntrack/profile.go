@@ -96,6 +96,20 @@ func (p *profiles) turn(n uint32, want *profile) (uint32, bool) {
 	return to, true
 }
 
+// turned is turn where the records that had profile n before went over to the profile of e; else nothing has happened.
+func (p *profiles) turned(n uint32, e *Entry) (uint32, bool) {
+	to := p.list[n].turned
+	u := &p.list[to]
+	if to == 0 || u.records == 0 && !u.resting || !u.profile.of(e) {
+		return 0, false
+	}
+	u.records++
+	if n != 0 {
+		p.put(n)
+	}
+	return to, true
+}
+
 func (e *Entry) profiled() profile {
 	return profile{timeout: e.Timeout, lead: e.Lead, rule: e.Rule, epoch: e.Epoch, gap: e.gap, mss: e.MSS, timers: e.Timers,
 		strip: e.Strip, maxMSS: e.MaxMSS, scale: [2]uint8{e.Side[0].Scale, e.Side[1].Scale}, arm: e.Arm}
@@ -114,8 +128,11 @@ func (t *Table) fileProfile(r *record, e *Entry) bool {
 	if was != 0 && t.profiles.list[was].of(e) {
 		return true
 	}
-	is := e.profiled()
-	n, ok := t.profiles.turn(was, &is)
+	n, ok := t.profiles.turned(was, e)
+	if !ok {
+		is := e.profiled()
+		n, ok = t.profiles.turn(was, &is)
+	}
 	if !ok {
 		t.dropProfile(r)
 		return false

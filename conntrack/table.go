@@ -51,6 +51,8 @@ type Table struct {
 	// sources counts entries by their originator's address; nil without a bound on them.
 	sources map[[16]byte]int32
 	sum     uint64 // of what was read ahead
+	// foreseen is what it was read for.
+	foreseen foreseen
 	// absorbed counts the times that something was taken over from a fast path.
 	absorbed uint64
 	plain    Fast // Follow's working copy

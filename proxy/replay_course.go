@@ -126,7 +126,7 @@ func (r *replay) tally(s *conntrack.Segment, out *policy.Outcome) {
 		return
 	}
 	key, _ := s.Tuple.Canonical()
-	switch known := r.strays.Contains(key); {
+	switch known := r.strays.Len() > 0 && r.strays.Contains(key); {
 	case made && known: // its earlier segments made it count
 		r.strays.Remove(key)
 	case made:

@@ -126,7 +126,7 @@ func (r *Reader) OwnDeed(f *Frame) bool {
 	} else if n, ok := f.Note(); ok {
 		return n.Verdict == Inject || !n.Settles.IsZero() || !n.Cause.IsZero()
 	}
-	if !strings.HasPrefix(r.Section().Application, application) {
+	if ng, ok := r.src.(*pcapng); !ok || !ng.ours {
 		return false
 	}
 	return f.Interface == emittedName || strings.HasPrefix(f.Interface, "queue") && strings.HasSuffix(f.Interface, " out")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"math/bits"
+	"strings"
 	"time"
 )
 
@@ -16,6 +17,7 @@ type pcapng struct {
 	in      *input
 	swapped bool // the section is written big-endian
 	current Section
+	ours    bool // this program wrote the section
 	ifaces  []ngInterface // of the current section
 	body    []byte        // the current block's body, where it lies in the input
 }
@@ -174,6 +176,7 @@ func (p *pcapng) section() error {
 			p.current.Application = string(v)
 		}
 	})
+	p.ours = strings.HasPrefix(p.current.Application, application)
 	return nil
 }
 
