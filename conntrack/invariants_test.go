@@ -111,6 +111,13 @@ func checkStores(t testing.TB, tb *Table) {
 			t.Errorf("profile %d: %+v, used by %d", n, u, records)
 		}
 	}
+	soonest := Never
+	if _, begins, ok := tb.wheel.nextSlot(); ok {
+		soonest = Instant(begins)
+	}
+	if next := tb.Next(); next != soonest {
+		t.Errorf("the next entry is due at %d, the table says %d", soonest, next)
+	}
 	entries := 0
 	for n := range tb.index.info {
 		info, seen, over := &tb.index.info[n], 0, 0

@@ -10,10 +10,10 @@ func (t *Table) Advance(now Instant, limit int) int {
 	for buried < limit && moves > 0 {
 		at, begins, ok := w.nextSlot()
 		if !ok || begins > end {
-			w.turn(end)
+			w.now = max(w.now, end)
 			return buried
 		}
-		w.turn(begins)
+		w.now = max(w.now, begins)
 		block := w.head[at]
 		t.near(w.blocks.at(uint32(block)))
 		for ; w.head[at] == block && buried < limit && moves > 0; moves-- {

@@ -37,7 +37,7 @@ type wheel struct {
 	blocks   pool[timers]
 	queued   int
 	soonest  Instant // what Next returns, with known: it is asked at every segment, and seldom another
-	known    bool    // no slot was begun or emptied since, and now is what it was
+	known    bool    // no slot was begun or emptied since; as long as it is occupied a slot begins when it did, whatever now is
 }
 
 func (w *wheel) init() {
@@ -152,13 +152,6 @@ func (t *Table) retimed(e *Entry) {
 func (t *Table) looksBefore(i int32, due Instant) bool {
 	l := t.link(i)
 	return l.timer != unqueued && t.wheel.begins(int(t.wheel.blocks.at(l.timer>>4).slot)) <= tickOf(due)
-}
-
-// turn takes all slots up to a tick.
-func (w *wheel) turn(tick int64) {
-	if tick > w.now {
-		w.now, w.known = tick, false
-	}
 }
 
 // begins returns the tick at which an occupied slot begins.

@@ -136,3 +136,85 @@ func TestReaderGoesOn(t *testing.T) {
 		}
 	}
 }
+
+// counting counts the calls of a reader.
+type counting struct {
+	r io.Reader
+	n int
+}
+
+func (c *counting) Read(b []byte) (int, error) {
+	c.n++
+	return c.r.Read(b)
+}
+
+// pieces is a reader of pieces that end anywhere in a record.
+type pieces struct {
+	r    io.Reader
+	size int
+}
+
+func (p pieces) Read(b []byte) (int, error) { return p.r.Read(b[:min(len(b), p.size)]) }
+
+// A frame that is ready needs no reading, and those before it stay as they are.
+func TestReady(t *testing.T) {
+	for name, file := range samples(t) {
+		want, _, _ := all(bytes.NewReader(file))
+		for kind, cut := range map[string]func(io.Reader) io.Reader{
+			"whole": func(r io.Reader) io.Reader { return r }, "pieces of 41": func(r io.Reader) io.Reader { return pieces{r, 41} }, "pieces of 150": func(r io.Reader) io.Reader { return pieces{r, 150} }, "halves": iotest.HalfReader, "bytes": iotest.OneByteReader, "data with EOF": iotest.DataErrReader,
+		} {
+			file := &counting{r: cut(bytes.NewReader(file))}
+			r, err := NewReader(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ready, from := 0, 0 // frames that were, and the first of those that stay
+			frames := []Frame{}
+			for err == nil {
+				reads, is := file.n, r.Ready()
+				if !is {
+					from = len(frames)
+				}
+				var f Frame
+				if err = r.Read(&f); err == nil {
+					frames = append(frames, f)
+				}
+				if is {
+					ready++
+				}
+				if is && (err != nil || file.n != reads) {
+					t.Fatalf("%s in %s: frame %d was ready, and took %d reads (%v)", name, kind, len(frames), file.n-reads, err)
+				}
+				for i := from; i < len(frames); i++ {
+					if !bytes.Equal(frames[i].Data, want[i].Data) {
+						t.Fatalf("%s in %s: frame %d was written over when %d was read", name, kind, i+1, len(frames))
+					}
+				}
+			}
+			if len(frames) != len(want) || kind == "whole" && ready == 0 || kind == "bytes" && ready > 0 {
+				t.Errorf("%s in %s: %d frames of %d, %d were ready", name, kind, len(frames), len(want), ready)
+			}
+		}
+	}
+}
+
+// What only looks like a frame is not ready, or Read says what is wrong with it.
+func TestNotReady(t *testing.T) {
+	file := writeSample(t)
+	for at := range file {
+		damaged := bytes.Clone(file)
+		damaged[at] ^= 0xff
+		r, err := NewReader(bytes.NewReader(damaged))
+		for err == nil {
+			was := r.Position()
+			is := r.Ready()
+			var f Frame
+			if err = r.Read(&f); is && r.Position() != was {
+				t.Fatalf("byte %d: the file was read for a frame that was ready", at)
+			}
+			if is && errors.Is(err, io.EOF) && !errors.Is(err, ErrFormat) {
+				t.Fatalf("byte %d: the end was ready", at)
+			}
+		}
+	}
+}

@@ -17,7 +17,7 @@ type pcapng struct {
 	in      *input
 	swapped bool // the section is written big-endian
 	current Section
-	ours    bool // this program wrote the section
+	ours    bool          // this program wrote the section
 	ifaces  []ngInterface // of the current section
 	body    []byte        // the current block's body, where it lies in the input
 }
