@@ -246,7 +246,7 @@ func (r *replay) decode(src *capture.Reader, f *capture.Frame) (skip string) {
 		return SkipOwnDeed
 	}
 	if r.noted || len(f.Options.Comments) > 0 {
-		r.decide() // the frames before had no note
+		r.decide() // there is room for one note, so an annotated capture is decided packet by packet
 		r.decider = capture.Decider{}
 		if r.note, r.noted = f.Note(); r.noted {
 			r.decider, _ = src.Decider(f)

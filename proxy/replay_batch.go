@@ -38,13 +38,12 @@ func (r *replay) newBatch() {
 	}
 }
 
-// keep adds the segment that was just decoded. What an annotated capture tells of a packet is kept for one packet only, so such a capture
-// is decided packet by packet.
+// keep adds the segment that was just decoded.
 func (r *replay) keep(f *capture.Frame) {
 	b := &r.batch
 	a := &b.from[b.waits]
 	a.n, a.time, a.iface = f.N, r.clock.now, f.Interface
-	if b.waits++; b.waits == len(b.segs) || r.noted {
+	if b.waits++; b.waits == len(b.segs) {
 		r.decide()
 	}
 }
