@@ -3,9 +3,9 @@ package conntrack
 // foreseen is what Ahead has found out about the tuples of segments, for the look-ups that follow in the same order. It is no more than a guess at
 // the place, which the record itself confirms, and the hash. It decides nothing: a look-up of another tuple than the next one ends it.
 type foreseen struct {
-	list [maxForeseen]foresight
 	n    int // of list, those that count
 	next int // of these
+	list [maxForeseen]foresight
 }
 
 type foresight struct {
@@ -17,18 +17,14 @@ type foresight struct {
 // maxForeseen is how many segments are foreseen: as many as a worker's batch holds.
 const maxForeseen = 256
 
-// lookUp returns the place of the entry of a tuple, none for none, and makes n its name; the hash is left out where it was not needed.
-func (t *Table) lookUp(tu *Tuple, n *name) int32 {
+// findForeseen is naming and find where a look-up is foreseen; the hash is left out of the name where it was not needed.
+func (t *Table) findForeseen(tu *Tuple, n *name) int32 {
 	t.index.ends(tu, n)
 	f := &t.foreseen
-	if f.next >= f.n {
-		t.index.hash(tu, n)
-		return t.find(tu, n)
-	}
 	at := &f.list[f.next]
 	if at.src != n.src || at.dst != n.dst || at.ports != n.there {
 		f.n = 0
-		t.index.hash(tu, n)
+		t.index.naming(tu, n)
 		return t.find(tu, n)
 	}
 	f.next++
@@ -36,7 +32,7 @@ func (t *Table) lookUp(tu *Tuple, n *name) int32 {
 		return i
 	}
 	if n.hash = at.hash; n.hash == 0 || !n.v4 {
-		t.index.hash(tu, n)
+		t.index.naming(tu, n)
 	}
 	return t.find(tu, n)
 }

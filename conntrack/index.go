@@ -73,7 +73,11 @@ type name struct {
 // naming makes n the name of a tuple.
 func (x *index) naming(tu *Tuple, n *name) {
 	x.ends(tu, n)
-	x.hash(tu, n)
+	if n.v4 {
+		n.hash = x.hash4(n.src, n.dst, n.there)
+	} else {
+		n.hash = x.hash6(tu)
+	}
 }
 
 // ends is naming without the hash.
@@ -81,15 +85,6 @@ func (x *index) ends(tu *Tuple, n *name) {
 	n.src, n.dst = binary.LittleEndian.Uint32(tu.Src[12:]), binary.LittleEndian.Uint32(tu.Dst[12:])
 	n.there, n.back = uint32(tu.SrcPort)<<16|uint32(tu.DstPort), uint32(tu.DstPort)<<16|uint32(tu.SrcPort)
 	n.v4 = tu.mapped()
-}
-
-// hash completes a name that ends has begun.
-func (x *index) hash(tu *Tuple, n *name) {
-	if n.v4 {
-		n.hash = x.hash4(n.src, n.dst, n.there)
-	} else {
-		n.hash = x.hash6(tu)
-	}
 }
 
 // mapped reports whether both addresses are IPv4-mapped.

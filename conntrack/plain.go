@@ -22,7 +22,12 @@ func (g *Glimpse) Direction() Direction { return g.dir }
 // Glimpse looks a segment's tuple up, and reports whether a connection is there that may be settled. It changes nothing.
 func (t *Table) Glimpse(s *Segment, g *Glimpse) bool {
 	var name name
-	g.place = t.lookUp(&s.Tuple, &name)
+	if t.foreseen.next < t.foreseen.n {
+		g.place = t.findForeseen(&s.Tuple, &name)
+	} else {
+		t.index.naming(&s.Tuple, &name)
+		g.place = t.find(&s.Tuple, &name)
+	}
 	if g.place == none {
 		return false
 	}

@@ -71,7 +71,7 @@ type replay struct {
 	strays  *simplelru.LRU[conntrack.Tuple, struct{}] // tuples of connections that the table never took up
 	report  *Replay
 
-	at      *arrival     // of the segment at hand
+	at      *sighting    // of the segment at hand
 	note    capture.Note // what an annotated capture says was decided about it
 	noted   bool         // it says something
 	decider capture.Decider

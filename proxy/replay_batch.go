@@ -11,12 +11,12 @@ const replayBatch = 64
 // batch holds segments that are decoded and not decided yet, so that the engine can read ahead what their look-ups will need.
 type batch struct {
 	segs  []conntrack.Segment
-	from  []arrival // of each segment
-	waits int       // how many there are
+	from  []sighting // of each segment
+	waits int        // how many there are
 }
 
-// arrival is what is known of a segment beside what the decoder says: where the capture has it, and when it came.
-type arrival struct {
+// sighting is what is known of a segment beside what the decoder says: where the capture has it, and when it came.
+type sighting struct {
 	n      int               // frame
 	time   conntrack.Instant // what the replay's clock showed then
 	iface  string
@@ -26,7 +26,7 @@ type arrival struct {
 
 // init makes room for so many segments.
 func (b *batch) init(size int) {
-	b.segs, b.from = make([]conntrack.Segment, size), make([]arrival, size)
+	b.segs, b.from = make([]conntrack.Segment, size), make([]sighting, size)
 }
 
 // newBatch begins with an empty batch. Whoever asks about each frame is told before the next one is looked at.

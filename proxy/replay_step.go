@@ -23,7 +23,7 @@ func (r *replay) start() {
 }
 
 // segment decides the segment at hand.
-func (r *replay) segment(f *arrival, s *conntrack.Segment) {
+func (r *replay) segment(f *sighting, s *conntrack.Segment) {
 	r.at, r.now, r.journal.frame = f, f.time, uint64(f.n)
 	r.advance()
 	out := r.step(s)
@@ -210,7 +210,7 @@ func (r *replay) released(ev *policy.TimeEvent) {
 
 // finish does what a gateway does at its stop: holds end, and every forward that no record explains gets one.
 func (r *replay) finish() {
-	r.now, r.at = r.clock.now, &arrival{n: r.report.Packets + 1} // what happens now is behind the last frame
+	r.now, r.at = r.clock.now, &sighting{n: r.report.Packets + 1} // what happens now is behind the last frame
 	r.journal.frame = 0
 	r.advance()
 	r.report.Live = r.engine.Len()
