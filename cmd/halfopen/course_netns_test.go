@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	"halfopen/proxy/decisionlog"
 )
@@ -51,10 +52,19 @@ func courses(t *testing.T, log string, c clocks) map[string]course {
 			settled[e.Decision.ID] = true
 		}
 	}
+	var last time.Time // of the segments
+	for i := range all {
+		if d := all[i].Decision; d != nil && d.Trigger == "" && d.Settles == "" {
+			last = all[i].Timestamp.Time
+		}
+	}
 	out := map[string]course{}
 	names := map[string]map[string]string{}
 	for i := range all {
 		e := &all[i]
+		if c == otherClock && e.Decision == nil && e.Flow != nil && e.Flow.EndedBy == "idle" && e.Timestamp.Time.After(last) {
+			continue // how long a gateway ran on after the last segment no capture tells
+		}
 		ends := endsOf(e)
 		if names[ends] == nil {
 			names[ends] = map[string]string{}
