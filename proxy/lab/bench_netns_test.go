@@ -236,8 +236,8 @@ func TestBenchLoads(t *testing.T) {
 			n, _ := strconv.Atoi(string(m[1]))
 			window = max(window, n)
 		}
-		if n := bytes.Count(out, []byte(" "+congestion+" ")); n < 8 {
-			t.Errorf("%s: %d connections of the client use %s:\n%s", load, n, congestion, out)
+		if n := bytes.Count(out, []byte(" "+congestion()+" ")); n < 8 {
+			t.Errorf("%s: %d connections of the client use %s:\n%s", load, n, congestion(), out)
 		}
 		return func() {}
 	}

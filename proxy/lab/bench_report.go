@@ -71,7 +71,7 @@ type BenchLimit struct {
 }
 
 func newBenchReport(o *BenchOptions) *BenchReport {
-	r := &BenchReport{Rounds: o.Rounds, Seconds: o.Seconds, Policy: o.Policy, Kernel: kernel(), CPUs: cpus(), Congestion: congestion, Modes: map[string]*BenchMode{}, modes: o.modes}
+	r := &BenchReport{Rounds: o.Rounds, Seconds: o.Seconds, Policy: o.Policy, Kernel: kernel(), CPUs: cpus(), Congestion: congestion(), Modes: map[string]*BenchMode{}, modes: o.modes}
 	for _, m := range o.modes {
 		r.Modes[m.name] = &BenchMode{Limits: map[string]*BenchLimit{}}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,14 +93,23 @@ func socketFD() (int, error) {
 	return fd, nil
 }
 
-// congestion is the congestion control of the load's sockets, Linux's own default whatever the host's is. BBR sends each segment by a
-// timer, at the rate that it believes in: what is measured then is that belief, and the timers.
-const congestion = "cubic"
+// congestion names the congestion control of the load's sockets: Linux's own default, whatever the host's is, or the one that no kernel lacks.
+// BBR sends each segment by a timer, at the rate that it believes in: what is measured then is that belief, and the timers.
+var congestion = sync.OnceValue(func() string {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		err = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "cubic")
+	}
+	if err != nil {
+		return "reno"
+	}
+	return "cubic"
+})
 
 func congested(fd int) error {
-	err := unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion)
-	if err != nil {
-		return fmt.Errorf("TCP_CONGESTION %s: %w", congestion, err)
+	if err := unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion()); err != nil {
+		return fmt.Errorf("TCP_CONGESTION %s: %w", congestion(), err)
 	}
 	return nil
 }
