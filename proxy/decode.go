@@ -38,9 +38,13 @@ const (
 
 // Decoder turns packets into segments. It belongs to one worker: it keeps gopacket's layers between packets, so that
 // decoding allocates nothing. Make one with [NewDecoder].
+//
+// What nearly all packets consist of, an IPv4 header without options and a TCP header, is read by hand, because gopacket's layers note a dozen
+// things of each that nobody here asks for. They read what is rare: options of IPv4, and those of TCP where somebody wants their list.
 type Decoder struct {
-	ip4 layers.IPv4
-	tcp layers.TCP
+	ip4    layers.IPv4
+	tcp    layers.TCP
+	header []byte // the last packet's TCP header with its options, if those can be walked
 }
 
 // NewDecoder returns a decoder. Its option slices are as long as any header can make them (40 one-byte options), because
@@ -110,7 +114,12 @@ func (d *Decoder) decode(data []byte, origLen int, info PacketInfo, f *frame, se
 }
 
 // options returns the list of the options of the segment that was decoded last, which had no defect; valid until the next one is decoded.
-func (d *Decoder) options() []layers.TCPOption { return d.tcp.Options }
+func (d *Decoder) options() []layers.TCPOption {
+	if err := d.tcp.DecodeFromBytes(d.header, gopacket.NilDecodeFeedback); err != nil {
+		return nil
+	}
+	return d.tcp.Options
+}
 
 // network4 reads an IPv4 header. Everything that gopacket would answer with an error, which allocates and leaves the layer
 // half filled, is found before it is asked.
@@ -134,17 +143,22 @@ func (d *Decoder) network4(data []byte, origLen int, f *frame, seg *conntrack.Se
 		return conntrack.DefectIPLength
 	}
 	seg.Bytes = uint32(total)
-	if !optionsFit(data[ip4HeaderMin:hlen], 3) {
-		return conntrack.DefectOptions
+	f.unsummed = binary.BigEndian.Uint16(data[2:]) == 0
+	if hlen > ip4HeaderMin {
+		if !optionsFit(data[ip4HeaderMin:hlen], 3) {
+			return conntrack.DefectOptions
+		}
+		if err := d.ip4.DecodeFromBytes(data[:min(len(data), total)], gopacket.NilDecodeFeedback); err != nil {
+			return conntrack.DefectShortIP
+		}
+		f.unsummed = f.unsummed || sourceRouted(d.ip4.Options)
 	}
-	if err := d.ip4.DecodeFromBytes(data[:min(len(data), total)], gopacket.NilDecodeFeedback); err != nil {
-		return conntrack.DefectShortIP
-	}
+	const moreFragments, offset = 0x2000, 0x1fff
+	fragment := binary.BigEndian.Uint16(data[6:8])
 	f.transport = data[hlen:min(len(data), total)]
 	f.length = total - hlen
-	f.first = d.ip4.FragOffset == 0
-	f.fragment = !f.first || d.ip4.Flags&layers.IPv4MoreFragments != 0
-	f.unsummed = binary.BigEndian.Uint16(data[2:]) == 0 || sourceRouted(d.ip4.Options)
+	f.first = fragment&offset == 0
+	f.fragment = fragment&(moreFragments|offset) != 0
 	if f.other {
 		return conntrack.DefectNotTCP
 	}

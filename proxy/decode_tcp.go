@@ -3,13 +3,10 @@ package proxy
 import (
 	"encoding/binary"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-
 	"halfopen/conntrack"
 )
 
-// transport reads the TCP header. As with IPv4, what gopacket would refuse is found first.
+// transport reads the TCP header.
 func (d *Decoder) transport(f *frame, seg *conntrack.Segment) conntrack.Defect {
 	b := f.transport
 	if len(b) >= 4 {
@@ -29,49 +26,40 @@ func (d *Decoder) transport(f *frame, seg *conntrack.Segment) conntrack.Defect {
 		return conntrack.DefectDataOffset
 	case hlen > len(b):
 		return short
-	case !optionsFit(b[tcpHeaderMin:hlen], 2):
-		return d.fixed(b[:tcpHeaderMin], f, seg, hlen)
 	}
-	if err := d.tcp.DecodeFromBytes(b[:hlen], gopacket.NilDecodeFeedback); err != nil {
-		return conntrack.DefectDataOffset
-	}
-	t := &d.tcp
-	seg.Seq, seg.Ack = conntrack.Seq(t.Seq), conntrack.Seq(t.Ack)
-	seg.Window, seg.Urgent = t.Window, t.Urgent
-	seg.Flags = flagsOf(b)
-	seg.Reserved = b[12] >> 1 & 7
-	seg.Len = uint32(f.length - hlen)
-	readOptions(d.tcp.Options, d.tcp.SYN, &seg.Options)
-	return conntrack.DefectNone
-}
-
-// fixed fills what the fixed header says of a segment whose options cannot be walked, so that its record can show it.
-func (d *Decoder) fixed(b []byte, f *frame, seg *conntrack.Segment, hlen int) conntrack.Defect {
 	seg.Seq = conntrack.Seq(binary.BigEndian.Uint32(b[4:8]))
 	seg.Ack = conntrack.Seq(binary.BigEndian.Uint32(b[8:12]))
-	seg.Flags = flagsOf(b)
+	seg.Flags = conntrack.Flags(binary.BigEndian.Uint16(b[12:14]) & 0x1ff) // in the header's order
 	seg.Window = binary.BigEndian.Uint16(b[14:16])
 	seg.Urgent = binary.BigEndian.Uint16(b[18:20])
 	seg.Reserved = b[12] >> 1 & 7
 	seg.Len = uint32(f.length - hlen)
-	return conntrack.DefectOptions
-}
-
-// flagsOf returns the control bits of a header. [conntrack.Flags] has them in the header's order, so they need not go one by one through
-// the layer's nine.
-func flagsOf(b []byte) conntrack.Flags {
-	return conntrack.Flags(binary.BigEndian.Uint16(b[12:14]) & 0x1ff)
+	if hlen > tcpHeaderMin && !readOptions(b[tcpHeaderMin:hlen], seg.Flags&conntrack.SYN != 0, &seg.Options) {
+		seg.Options = conntrack.Options{}
+		return conntrack.DefectOptions // the record can show what the fixed header says
+	}
+	d.header = b[:hlen]
+	return conntrack.DefectNone
 }
 
 // readOptions reads the options that tracking uses; of an option that occurs twice the last counts, as in Linux's
 // tcp_parse_options. Maximum segment size, window scale and SACK-permitted mean something on a SYN only (RFC 9293 section
-// 3.7.1, RFC 7323 section 2.2, RFC 2018 section 2); elsewhere, or with a length that is not theirs, they are "other".
-func readOptions(list []layers.TCPOption, syn bool, o *conntrack.Options) {
-	for i := range list {
-		data, kind := list[i].OptionData, byte(list[i].OptionType)
-		if kind == 0 {
-			return
+// 3.7.1, RFC 7323 section 2.2, RFC 2018 section 2); elsewhere, or with a length that is not theirs, they are "other". It reports whether the
+// list can be walked to its end, as [optionsFit] does; where it cannot, what is in o means nothing.
+func readOptions(list []byte, syn bool, o *conntrack.Options) bool {
+	for len(list) > 0 {
+		kind := list[0]
+		switch {
+		case kind == 0:
+			return true
+		case kind == 1:
+			list = list[1:]
+			continue
+		case len(list) < 2 || int(list[1]) < 2 || int(list[1]) > len(list):
+			return false
 		}
+		data := list[2:list[1]]
+		list = list[list[1]:]
 		bit := optionBit(kind, data, syn)
 		o.Has |= bit
 		switch bit {
@@ -85,6 +73,7 @@ func readOptions(list []layers.TCPOption, syn bool, o *conntrack.Options) {
 			o.TSVal, o.TSEcr = binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])
 		}
 	}
+	return true
 }
 
 // optionBit names an option by kind and content, 0 for a no-operation. What reads segments and what rewrites them both go by it, so
