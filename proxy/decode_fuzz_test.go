@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 
 	"halfopen/conntrack"
 )
@@ -37,12 +39,61 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("decoded twice:\n%s", cmp.Diff(got, again))
 		}
 		consistent(t, &got, max(orig, len(pkt)), info)
+		likeGopacket(t, d, pkt, &again)
 		if got.Defect == conntrack.DefectNone && got.Len < 4096 {
 			got.GSO = false // the queue's word, not the packet's
 			got.Fragment = false
 			survives(t, got)
 		}
 	})
+}
+
+// likeGopacket holds what the decoder, whose last packet it was, has read by hand against gopacket's layers.
+func likeGopacket(t *testing.T, d *Decoder, pkt []byte, s *conntrack.Segment) {
+	t.Helper()
+	if s.Defect != conntrack.DefectNone {
+		return
+	}
+	if ip := (&layers.IPv4{}); pkt[0]>>4 == 4 {
+		err := ip.DecodeFromBytes(pkt, gopacket.NilDecodeFeedback)
+		if err != nil && ip.Length != 0 && int(ip.Length) <= len(pkt) {
+			t.Fatalf("gopacket: %v", err)
+		}
+		if err == nil && (ip.SrcIP.String() != s.Tuple.From().Addr().String() || ip.DstIP.String() != s.Tuple.To().Addr().String() ||
+			s.Fragment != (ip.FragOffset != 0 || ip.Flags&layers.IPv4MoreFragments != 0)) {
+			t.Fatalf("%v, fragment %v; by gopacket %+v", s.Tuple, s.Fragment, ip)
+		}
+	}
+	want := *s
+	want.Options = conntrack.Options{}
+	for _, o := range d.options() {
+		if o.OptionType == layers.TCPOptionKindEndList {
+			break
+		}
+		bit := optionBit(byte(o.OptionType), o.OptionData, s.Flags&conntrack.SYN != 0)
+		want.Options.Has |= bit
+		switch bit {
+		case conntrack.OptMSS:
+			want.Options.MSS = binary.BigEndian.Uint16(o.OptionData)
+		case conntrack.OptWScale:
+			want.Options.WScale = min(o.OptionData[0], 14)
+		case conntrack.OptSACK:
+			readSACK(o.OptionData, &want.Options)
+		case conntrack.OptTimestamp:
+			want.Options.TSVal, want.Options.TSEcr = binary.BigEndian.Uint32(o.OptionData), binary.BigEndian.Uint32(o.OptionData[4:])
+		}
+	}
+	h := &d.tcp // options has just had gopacket read it
+	want.Seq, want.Ack, want.Window, want.Urgent = conntrack.Seq(h.Seq), conntrack.Seq(h.Ack), h.Window, h.Urgent
+	want.Flags = 0
+	for i, set := range []bool{h.FIN, h.SYN, h.RST, h.PSH, h.ACK, h.URG, h.ECE, h.CWR, h.NS} {
+		if set {
+			want.Flags |= 1 << i
+		}
+	}
+	if *s != want {
+		t.Fatalf("by hand (-) and by gopacket (+):\n%s", cmp.Diff(*s, want))
+	}
 }
 
 // consistent checks what every decoded segment promises.
