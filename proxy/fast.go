@@ -28,6 +28,7 @@ const (
 	fastStrays    = 64        // segments without a mark after which a connection's keys are believed not to match
 	fastLossy     = 16        // of so many connections one may lose marks before the fast path is given up
 	fastWitnesses = 2         // pairs of hosts, none of them in two, that must have lost marks before
+	fastNamed     = 16        // of the pairs that do, so many are named
 	fastUnsettled = 16        // batches in a row that bring of a connection what policy has an interest in, after which it leaves the fast path
 	fastRelease   = batchSize // connections that one turn takes off the fast path when it is given up
 	fastFullRest  = 10 * 1e6  // nanoseconds between two searches for room

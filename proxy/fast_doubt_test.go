@@ -88,6 +88,18 @@ func TestFastFirstPairTakesNothingDown(t *testing.T) {
 	}
 }
 
+// Who loses marks between ever new hosts, where that is an exception, does not fill the gateway's own log.
+func TestFastNamesFewPairs(t *testing.T) {
+	b := newFastBench(t, plainPolicy, 16)
+	b.gate.trusted = 1 << 20
+	for i := range 3 * fastNamed {
+		b.gate.suspect(hosts{{0: byte(i), 1: 1}, {0: byte(i), 1: 2}}, "no marks")
+	}
+	if n := strings.Count(b.words.String(), "stay on the queue"); n != fastNamed || b.gate.down.Load() {
+		t.Errorf("%d pairs are named, want %d; given up %v", n, fastNamed, b.gate.down.Load())
+	}
+}
+
 // A segment with the mark of those that were let pass, on the queue: it is decided there, its count is taken back, and its connection leaves
 // the fast path; that is given up where it is no exception.
 func TestFastNotExempt(t *testing.T) {

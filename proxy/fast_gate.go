@@ -304,11 +304,12 @@ func (f *fastGate) suspect(ends hosts, detail string) {
 		f.suspects++
 	}
 	enough := f.suspects >= fastWitnesses && f.suspects*fastLossy >= f.trusted
+	named := !known && f.suspects <= fastNamed
 	f.mu.Unlock()
 	switch {
 	case enough:
 		f.standDown(fastOffMarks, detail)
-	case !known && !f.down.Load():
+	case named && !f.down.Load():
 		f.log.Warn("the connections between two hosts stay on the queue", "one", netip.AddrFrom16(ends[0]).Unmap(), "other", netip.AddrFrom16(ends[1]).Unmap(),
 			"because", detail)
 	}
