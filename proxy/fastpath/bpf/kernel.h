@@ -38,10 +38,6 @@ enum { false, true };
 #else
 #define bswap16(x) (x)
 #define bswap32(x) (x)
-/* The kernel's own struct sk_buff (Linux 6.2). The kernel turns the call into a move; where it has no such function, the call stands where
- * nothing leads to. */
-extern void *bpf_cast_to_kern_ctx(void *ctx) __attribute__((weak)) SEC(".ksyms");
-
 #endif
 
 enum {
