@@ -48,7 +48,7 @@ type streamed struct {
 // stream measures one transfer. The first tenth is not counted: congestion windows open in it.
 func (b *bench) stream(s streaming) (r streamed, err error) {
 	if s.small {
-		restore, err := b.top.Client.segmentEach(linkInside)
+		restore, err := b.smallEnds()
 		if err != nil {
 			return r, err
 		}

@@ -256,6 +256,64 @@ func TestBenchLoads(t *testing.T) {
 	}
 }
 
+// TestOwnSegments: a receiver of small segments joins them to one another as it does behind a network card, also where nothing on their way
+// unshares them: it has none to copy together.
+func TestOwnSegments(t *testing.T) {
+	b, err := newBench(BenchOptions{Rounds: 1, Seconds: 0.5, Binary: halfopen(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	i := slices.IndexFunc(b.modes, func(m benchMode) bool { return m.name == "redirect" })
+	g, err := b.modes[i].start(t.Context(), b, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.stream(streaming{load: "small", streams: 8, small: true, span: 300 * time.Millisecond})
+	if err := errors.Join(err, g.stop()); err != nil {
+		t.Fatal(err)
+	}
+	var joined, copied int
+	err = b.top.Server.Do(func() (err error) {
+		joined, copied, err = netstat("TCPRcvCoalesce", "TCPRcvCollapsed")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := int(r.segments * 0.3); joined < all/4 || copied > all/1000 || b.report.Cloned != "" {
+		t.Errorf("of about %d segments %d were joined to one before, %d copied to make room (%s)", all, joined, copied, b.report.Cloned)
+	}
+}
+
+// netstat reads two counters of /proc/net/netstat in the thread's namespace.
+func netstat(first, second string) (a, b int, err error) {
+	data, err := os.ReadFile("/proc/thread-self/net/netstat")
+	if err != nil {
+		return 0, 0, err
+	}
+	lines := strings.Split(string(data), "\n")
+	for i := 0; i+1 < len(lines); i += 2 {
+		names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+		for j, name := range names {
+			switch name {
+			case first:
+				a, err = strconv.Atoi(values[j])
+			case second:
+				b, err = strconv.Atoi(values[j])
+			}
+			if err != nil {
+				return a, b, err
+			}
+		}
+	}
+	return a, b, nil
+}
+
 // TestBenchEnds: when ctx ends in the middle, nothing is left behind.
 func TestBenchEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

@@ -17,6 +17,8 @@ type BenchReport struct {
 	CPUs    int     `json:"cpus"`
 	// Congestion is the congestion control of both ends.
 	Congestion string `json:"congestion_control"`
+	// Cloned is why small segments are the sender's own packets and not copies of their own, "" where they are copies.
+	Cloned string `json:"small_cloned,omitempty"`
 	// OtherLoad is how many processors other programs kept busy just before each round.
 	OtherLoad []float64             `json:"other_load_cpus"`
 	Modes     map[string]*BenchMode `json:"modes"`
@@ -201,6 +203,9 @@ func (r *BenchReport) WriteJSON(w io.Writer) error {
 func (r *BenchReport) WriteText(w io.Writer) error {
 	out := &errWriter{w: w}
 	fmt.Fprintf(out, "%d rounds of %v s a figure, policy %s; %d processors, %s; the ends use %s\n", r.Rounds, r.Seconds, r.Policy, r.CPUs, r.Kernel, r.Congestion)
+	if r.Cloned != "" {
+		fmt.Fprintf(out, "Small segments are the sender's own packets, which costs the ends more where they are redirected: %s\n", r.Cloned)
+	}
 	others := slices.Sorted(slices.Values(r.OtherLoad))
 	fmt.Fprintf(out, "Before the rounds other programs kept %.2g of %d processors busy (median; at most %.2g).\n\n", quantile(others, 0.5), r.CPUs, quantile(others, 1))
 	for _, m := range r.modes {
