@@ -180,10 +180,11 @@ func (w *Worker) flushCounted(until time.Time) (more bool) {
 	return more
 }
 
-// setRates takes the rates of individual records from a policy.
+// setRates takes the rates of individual records from a policy, once the engine has it and those of the arms.
 func (w *Worker) setRates(p *policy.Policy) {
 	w.limiter = decisionlog.NewLimiter(p.Log().Rate[:])
 	w.shadowLimit = decisionlog.NewLimiter([]int32{shadowRate})
+	w.setPace()
 }
 
 // String names the worker in messages.

@@ -29,7 +29,7 @@ func (w *Worker) shadowIdle() {
 // shadowTime lets the shadows do what time alone causes.
 func (w *Worker) shadowTime() {
 	w.shadows.resume(w.now)
-	w.shadows.advance(w.now, expireChunk, w.engine.Next())
+	w.shadows.advance(w.now, w.endingsOfShadows(), w.engine.Next())
 }
 
 // shadowSegment shows the shadows one segment and writes what they say where one disagrees.

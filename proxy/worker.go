@@ -46,6 +46,7 @@ type Worker struct {
 	experiments  *experiments         // nil for none
 	watching     *spool.Ring[watched] // to the experiments' watcher, nil for none
 	tap          tap
+	pace         expiryPace
 	journal      // of the batch at hand; published after its verdicts left
 
 	editor  editor
@@ -251,14 +252,6 @@ func (w *Worker) flush() {
 		w.counts.FlushErrors++
 		w.shared.slog.Warn("verdicts not sent", "queue", w.queue, "err", err)
 	}
-}
-
-// advance lets the engine do what time alone causes.
-func (w *Worker) advance() {
-	if w.engine.Next() <= w.now {
-		w.engine.Advance(w.now, expireChunk, w.timeEvent)
-	}
-	w.publish()
 }
 
 // runCalls runs at most one administrative call, so that a long series of them never keeps packets waiting.

@@ -45,8 +45,11 @@ func (p *Producer) NextSideID() ID {
 	return ID{Hi: p.hi, Lo: p.side}
 }
 
+// Spare is how many records may be put until half of the ring is taken. It costs as much as reading two numbers.
+func (p *Producer) Spare() int { return max(p.ring.Cap()/2-p.ring.Len(), 0) }
+
 // Room reports whether less than half of the ring is taken: what a record that is no part of the books must ask first.
-func (p *Producer) Room() bool { return p.ring.Len() < p.ring.Cap()/2 }
+func (p *Producer) Room() bool { return p.Spare() > 0 }
 
 // Cap is how many records the ring holds.
 func (p *Producer) Cap() int { return p.ring.Cap() }
