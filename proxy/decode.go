@@ -148,7 +148,7 @@ func (d *Decoder) network4(data []byte, origLen int, f *frame, seg *conntrack.Se
 		if !optionsFit(data[ip4HeaderMin:hlen], 3) {
 			return conntrack.DefectOptions
 		}
-		if err := d.ip4.DecodeFromBytes(data[:min(len(data), total)], gopacket.NilDecodeFeedback); err != nil {
+		if err := d.ip4.DecodeFromBytes(data[:hlen], gopacket.NilDecodeFeedback); err != nil { // of a length of 0 it would take len(data) modulo 65,536
 			return conntrack.DefectShortIP
 		}
 		f.unsummed = f.unsummed || sourceRouted(d.ip4.Options)

@@ -208,6 +208,31 @@ func TestPayloadLength(t *testing.T) {
 	}
 }
 
+// An IPv4 super-packet above 64 KiB has the total length 0, and is as long as the kernel says (iph_totlen in linux/ip.h; iph_set_totlen gives the 0).
+// gopacket takes the captured length modulo 65,536 for it, and calls the header malformed where that is less than a header.
+func TestSuperPacketCapturedWhole(t *testing.T) {
+	whole := func(pkt []byte, size int) []byte {
+		return append(edit(pkt, 2, 0, 0), make([]byte, size-len(pkt))...)
+	}
+	for _, c := range []struct {
+		header []byte
+		length int // of both headers
+	}{
+		{packet4(t), 40},
+		{spliced(packet4(t), 7, 7, 4, 1, 2, 3, 4, 0), 48},
+	} {
+		for size := 65535; size <= 65536+60; size++ {
+			for _, orig := range []int{size, 180040} {
+				var s conntrack.Segment
+				NewDecoder().Decode(whole(c.header, size), orig, PacketInfo{GSO: true}, &s)
+				if s.Defect != conntrack.DefectNone || s.Bytes != uint32(orig) || s.Len != uint32(orig-c.length) {
+					t.Fatalf("%d bytes of %d behind headers of %d: defect %q, %d bytes, payload %d", size, orig, c.length, s.Defect, s.Bytes, s.Len)
+				}
+			}
+		}
+	}
+}
+
 func TestChecksumIsJudgedWhereItCan(t *testing.T) {
 	route := func(left byte) extension { return extension{43, []byte{0, 2, 2, left, 0, 0, 0, 0, 23: 1}} }
 	for _, pkt := range [][]byte{packet4(t), packet6(t)} {
