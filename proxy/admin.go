@@ -81,6 +81,8 @@ type FastPathStatus struct {
 	Flows   uint64 `json:"flows"`         // on it now
 	Packets uint64 `json:"pkts"`          // that it let pass
 	Bytes   uint64 `json:"bytes"`         // IP bytes
+	// Kept is how many pairs of hosts have their connections on the queue because their marks are lost, by reason: overwritten or not-exempt.
+	Kept map[string]uint64 `json:"kept_pairs,omitempty"`
 }
 
 // ShadowStatus is how a shadow policy does, in its present revision beside the present one of the policy in force.

@@ -58,7 +58,7 @@ type fastWorker struct {
 	listed  []uint32              // slots that the batch at hand has met and that are to be armed again at its end, each once
 	wants   []fastWant            // connections that may be given to the fast path at its end
 	unfit   *simplelru.LRU[uint64, struct{}]
-	shut    *simplelru.LRU[hosts, struct{}] // hosts between which marks are lost
+	shut    *simplelru.LRU[hosts, fastLoss] // hosts between which marks are lost
 	lulls   []lull
 	awaited []uint32          // slots of which it is looked for whether anything is under way
 	letGo   bool              // verdicts of a lull that has ended wait for the next flush
@@ -102,8 +102,8 @@ type fastSlot struct {
 	awaited        bool              // it is in awaited
 	quiet          uint8             // how often in a row nothing of it was found to be under way
 	used           bool
-	lossy          bool // segments of it came without their marks
-	armed          bool // as far as we know: the program may have punted since
+	lossy          fastLoss // segments of it came without their marks, or with them
+	armed          bool     // as far as we know: the program may have punted since
 	listed         bool
 	settled        bool // the last step says that policy has no interest in the next segment
 	data           bool // the batch at hand holds back the verdict of a segment that must not be overtaken
@@ -117,16 +117,17 @@ type fastWant struct {
 	dir     conntrack.Direction
 }
 
-// fastCounts are what a worker has counted of its fast path. They only grow, but for Flows.
+// fastCounts are what a worker has counted of its fast path. They only grow, but for Flows and Kept.
 type fastCounts struct {
 	Flows     uint64 // installed now
 	Installed uint64
-	Armed     uint64 // connections armed
-	Absorbed  uint64 // packets taken over, without those taken back
-	Full      uint64 // connections that found no room
-	Evicted   uint64 // connections that made room
-	Lost      uint64 // segments that came by the queue without the mark that the program gives
-	Lulls     uint64 // how often a connection's acknowledgments waited so that it came back
+	Armed     uint64                // connections armed
+	Absorbed  uint64                // packets taken over, without those taken back
+	Full      uint64                // connections that found no room
+	Evicted   uint64                // connections that made room
+	Lost      uint64                // segments that came by the queue without the mark that the program gives
+	Lulls     uint64                // how often a connection's acknowledgments waited so that it came back
+	Kept      [numFastLosses]uint64 // pairs of hosts whose connections stay on the queue, the last 4096 of each worker
 	// What conservation needs beside: the bytes of Absorbed, and the packets and bytes that were counted as passed but came by the queue.
 	AbsorbedBytes uint64
 	Returned      [2]uint64
@@ -142,6 +143,9 @@ func (c *fastCounts) add(o *fastCounts) {
 	c.Evicted += o.Evicted
 	c.Lost += o.Lost
 	c.Lulls += o.Lulls
+	for why, n := range o.Kept {
+		c.Kept[why] += n
+	}
 	c.AbsorbedBytes += o.AbsorbedBytes
 	c.Returned[0] += o.Returned[0]
 	c.Returned[1] += o.Returned[1]
@@ -151,8 +155,16 @@ func (c *fastCounts) add(o *fastCounts) {
 func newFastWorker(w *Worker, flows fastFlows, marks fastpath.Marks, gate *fastGate) *fastWorker {
 	f := &fastWorker{w: w, flows: flows, marks: marks, gate: gate, listed: make([]uint32, 0, batchSize), wants: make([]fastWant, 0, fastWants)}
 	f.unfit, _ = simplelru.NewLRU[uint64, struct{}](fastUnfit, nil) // fails for sizes below 1 only
-	f.shut, _ = simplelru.NewLRU[hosts, struct{}](fastUnfit, nil)
+	f.shut, _ = simplelru.NewLRU(fastUnfit, func(_ hosts, why fastLoss) { f.counts.Kept[why]-- })
 	return f
+}
+
+// keepOnQueue lets the connections between these hosts stay on the queue from now on. What was seen of them first stays the reason.
+func (f *fastWorker) keepOnQueue(ends hosts, why fastLoss) {
+	if _, known := f.shut.Get(ends); !known {
+		f.shut.Add(ends, why)
+		f.counts.Kept[why]++
+	}
 }
 
 // hosts are the two ends of a connection, whichever began it.

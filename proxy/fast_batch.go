@@ -75,8 +75,8 @@ func (f *fastWorker) rearm(n uint32, sl *fastSlot) {
 	case sl.over:
 		f.release(n)
 		return
-	case sl.lossy:
-		f.shut.Add(hostsOf(&sl.tuple), struct{}{})
+	case sl.lossy != fastLossNone:
+		f.keepOnQueue(hostsOf(&sl.tuple), sl.lossy)
 		f.reject(n, sl)
 		return
 	case sl.armed, f.gate.down.Load():
@@ -127,7 +127,7 @@ func (f *fastWorker) doubt(n uint32, sl *fastSlot) {
 	switch whole := f.gate.whole(sl.dev[0]) && f.gate.whole(sl.dev[1]); {
 	case !whole: // no wonder then
 	case sl.seen == 0 && snap.Punt > sl.newest:
-		f.shut.Add(hostsOf(&sl.tuple), struct{}{})
+		f.keepOnQueue(hostsOf(&sl.tuple), fastLossOverwritten)
 		f.gate.suspect(hostsOf(&sl.tuple), "marks do not come from ingress to the queue: some rule of the host's overwrites them")
 	}
 	f.reject(n, sl)

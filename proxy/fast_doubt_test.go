@@ -100,6 +100,19 @@ func TestFastNamesFewPairs(t *testing.T) {
 	}
 }
 
+// As many pairs of hosts are counted as are remembered, each once.
+func TestFastCountsPairs(t *testing.T) {
+	f := newFastBench(t, plainPolicy, 16).Worker.fast
+	pair := func(i int) hosts { return hosts{{0: byte(i), 1: byte(i >> 8)}, {15: 1}} }
+	for i := range fastUnfit + 10 {
+		f.keepOnQueue(pair(i), fastLoss(1+i%2))
+		f.keepOnQueue(pair(i), fastLossNotExempt)
+	}
+	if n := f.counts.Kept; n != [numFastLosses]uint64{0, fastUnfit / 2, fastUnfit / 2} || f.shut.Len() != fastUnfit {
+		t.Errorf("%v of %d", n, f.shut.Len())
+	}
+}
+
 // A segment with the mark of those that were let pass, on the queue: it is decided there, its count is taken back, and its connection leaves
 // the fast path; that is given up where it is no exception.
 func TestFastNotExempt(t *testing.T) {
@@ -117,6 +130,9 @@ func TestFastNotExempt(t *testing.T) {
 			t.Fatalf("by the %s path, %d passed", how, b.kernel.passed-passed)
 		}
 		b.keep = false
+		if n := b.Worker.fast.counts.Kept[fastLossNotExempt]; n != uint64(i+1) {
+			t.Errorf("%d pairs of hosts stay on the queue, want %d", n, i+1)
+		}
 		tu := tuple(c.end(), c.to)
 		e := b.engine.Find(b.shared.clock.Now(), &tu)
 		if all := e.Side[0].Packets + e.Side[1].Packets; all != 3+20+1 || e.FastSlot != 0 || b.Worker.fast.counts.Returned[0] != uint64(i+1) {

@@ -116,14 +116,14 @@ func (f *fastWorker) met(sl *fastSlot, dir conntrack.Direction, p *conntrack.Pro
 		}
 		return false
 	}
-	if !sl.lossy {
+	if sl.lossy == fastLossNone {
 		if !f.gate.whole(sl.dev[dir]) { // the program was not there to put a mark on it, and has not counted it
 			return false
 		}
-		sl.lossy = true
 		why := lostOnTheWay
+		sl.lossy = fastLossOverwritten
 		if f.kind == fastpath.MarkFast {
-			why = notExempt
+			sl.lossy, why = fastLossNotExempt, notExempt
 		}
 		f.gate.suspect(hostsOf(&sl.tuple), why)
 	}

@@ -1,11 +1,14 @@
 package proxy
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"halfopen/conntrack"
+	"halfopen/proxy/decisionlog"
 )
 
 // Marks that are lost between ingress and queue: nothing is counted twice, and the connection leaves the fast path, as do all between its hosts.
@@ -25,6 +28,12 @@ func TestFastMarksLost(t *testing.T) {
 			if d.say(100); b.Worker.fast.counts.Installed != 1 {
 				t.Error("another connection between these hosts was tried")
 			}
+		}
+		// Nothing passes, and the fast path is on: an operator sees why.
+		n := b.gate.counters(&b.Worker.fast.counts)
+		if st, rec := n.status(), n.record(); st.State != "on" || st.Packets != 0 || !maps.Equal(st.Kept, map[string]uint64{"overwritten": 1}) ||
+			!slices.Equal(rec.Kept, []decisionlog.Count{{Word: "overwritten", N: 1}}) {
+			t.Errorf("status %+v, record %+v", st, rec)
 		}
 		if b.between(723, "10.0.0.2", serverEnd).say(100); b.Worker.fast.counts.Installed != 2 || b.gate.down.Load() {
 			t.Errorf("%d installed, given up %v: the server has been in such a pair", b.Worker.fast.counts.Installed, b.gate.down.Load())
@@ -50,8 +59,8 @@ func TestFastMarksLost(t *testing.T) {
 		b.in(seg(t, serverEnd, c.end(), conntrack.ACK, c.server, c.client, ""))
 		passed := b.kernel.passed
 		b.step()
-		if b.gate.down.Load() || !strings.Contains(b.words.String(), "stay on the queue") || b.Worker.fast.counts.Lost != 6 {
-			t.Errorf("down %v, %d lost marks", b.gate.down.Load(), b.Worker.fast.counts.Lost)
+		if n := &b.Worker.fast.counts; b.gate.down.Load() || !strings.Contains(b.words.String(), "stay on the queue") || n.Lost != 6 || n.Kept[fastLossOverwritten] != 1 {
+			t.Errorf("down %v, %d lost marks, pairs %v", b.gate.down.Load(), n.Lost, n.Kept)
 		}
 		c.say(3)
 		tu := tuple(c.end(), serverEnd)

@@ -50,7 +50,7 @@ func (f *fastGate) kernel() fastpath.Stats {
 func (n *FastPathCounters) record() decisionlog.FastPathStats {
 	k := &n.Kernel
 	s := decisionlog.FastPathStats{State: n.State, Why: n.Detail, Flows: n.Flows, Packets: k.Packets, Bytes: k.Bytes, Installed: n.Installed,
-		Full: n.Full, Evicted: n.Evicted, Foreign: k.Foreign, Lost: n.Lost, Returned: n.Returned, Unproven: n.Unproven, Redirected: k.Redirected}
+		Full: n.Full, Evicted: n.Evicted, Foreign: k.Foreign, Lost: n.Lost, Returned: n.Returned, Unproven: n.Unproven, Redirected: k.Redirected, Kept: n.kept()}
 	for r, m := range k.Punts {
 		if m > 0 {
 			s.Punts = append(s.Punts, decisionlog.Count{Word: fastpath.Reason(r).String(), N: m})
@@ -62,6 +62,28 @@ func (n *FastPathCounters) record() decisionlog.FastPathStats {
 		}
 	}
 	return s
+}
+
+// kept returns how many pairs of hosts stay on the queue, by reason.
+func (n *FastPathCounters) kept() (out []decisionlog.Count) {
+	for why, m := range n.Kept {
+		if m > 0 {
+			out = append(out, decisionlog.Count{Word: fastLoss(why).String(), N: m})
+		}
+	}
+	return out
+}
+
+// status is what the admin socket says of it.
+func (n *FastPathCounters) status() FastPathStatus {
+	st := FastPathStatus{State: n.State, Why: n.Detail, Flows: n.Flows, Packets: n.Kernel.Packets, Bytes: n.Kernel.Bytes}
+	for _, c := range n.kept() {
+		if st.Kept == nil {
+			st.Kept = make(map[string]uint64)
+		}
+		st.Kept[c.Word] = c.N
+	}
+	return st
 }
 
 // fastOf fills in what of an entry's packets the fast path let pass.

@@ -74,7 +74,7 @@ func (g *Gateway) Status() Status {
 		Policy: g.pol.Name(), Preset: g.pol.Preset(), Rev: g.pol.Rev(), DryRun: g.cfg.DryRun, FailClosed: g.cfg.FailClosed,
 		Received: c.Received, Lost: g.ledger.gaps.Load(), ReloadOK: g.reloaded, Flows: c.live(), Shadows: g.shadowStatus(c.Shadows)}
 	fast := g.fast.counters(&c.Fast)
-	st.FastPath = FastPathStatus{State: fast.State, Why: fast.Detail, Flows: fast.Flows, Packets: fast.Kernel.Packets, Bytes: fast.Kernel.Bytes}
+	st.FastPath = fast.status()
 	for _, w := range g.workers {
 		st.Queues = append(st.Queues, int(w.queue))
 	}

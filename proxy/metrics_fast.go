@@ -9,7 +9,7 @@ import (
 // fastDescs are the metrics of the fast path.
 type fastDescs struct {
 	fastInfo, fastFlows, fastInstalled, fastPackets, fastBytes, fastPunts, fastFull, fastEvicted *prometheus.Desc
-	fastForeign, fastLost, fastLulls, fastRedirected, fastFallbacks                              *prometheus.Desc
+	fastForeign, fastLost, fastLulls, fastKept, fastRedirected, fastFallbacks                    *prometheus.Desc
 }
 
 func newFastDescs(desc func(name, help string, labels ...string) *prometheus.Desc) fastDescs {
@@ -25,6 +25,7 @@ func newFastDescs(desc func(name, help string, labels ...string) *prometheus.Des
 		fastForeign:    desc("fastpath_foreign_marks_total", "Packets that came in with a mark that is the fast path's to give; it was taken off."),
 		fastLost:       desc("fastpath_lost_marks_total", "Packets of the fast path that came by the queue without their mark."),
 		fastLulls:      desc("fastpath_lulls_total", "Times that a connection's acknowledgments waited a moment, so that it came back to the fast path."),
+		fastKept:       desc("fastpath_kept_pairs", "Pairs of hosts whose connections stay on the queue because their marks are lost, by reason; of each worker the last 4096.", "reason"),
 		fastRedirected: desc("fastpath_redirected_packets_total", "Of the packets that the fast path let go on, those that took the short way out."),
 		fastFallbacks:  desc("fastpath_fallbacks_total", "Of the packets that the fast path let go on, with redirect, those that took the kernel's own way, by reason.", "reason"),
 	}
@@ -32,7 +33,7 @@ func newFastDescs(desc func(name, help string, labels ...string) *prometheus.Des
 
 func (c *fastDescs) all() []*prometheus.Desc {
 	return []*prometheus.Desc{c.fastInfo, c.fastFlows, c.fastInstalled, c.fastPackets, c.fastBytes, c.fastPunts, c.fastFull, c.fastEvicted, c.fastForeign,
-		c.fastLost, c.fastLulls, c.fastRedirected, c.fastFallbacks}
+		c.fastLost, c.fastLulls, c.fastKept, c.fastRedirected, c.fastFallbacks}
 }
 
 // fastPath puts the fast path's numbers. Of the reasons those that happened are there.
@@ -52,6 +53,11 @@ func (c *fastDescs) fastPath(n *FastPathCounters, put func(d *prometheus.Desc, t
 	for r, m := range k.Punts {
 		if m > 0 {
 			put(c.fastPunts, prometheus.CounterValue, m, fastpath.Reason(r).String())
+		}
+	}
+	for why, m := range n.Kept {
+		if fastLoss(why) != fastLossNone {
+			put(c.fastKept, prometheus.GaugeValue, m, fastLoss(why).String())
 		}
 	}
 	for r, m := range k.Normal {

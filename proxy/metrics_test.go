@@ -26,7 +26,7 @@ func someCounters() Counters {
 	q.Decided[conntrack.SynEstablished][policy.Drop] = 2
 	c.Queues = []QueueCounters{q, {Queue: 4}}
 	c.Shadows = []ShadowCounters{{Policy: "candidate.yaml", Segments: 31, Shed: 32, Pairs: []ShadowPair{{"in-window", "late-after-expiry", 33}, {"nothing", "idle-expired", 34}}}}
-	c.FastPath = FastPathCounters{State: "off", Why: "marks-lost", fastCounts: fastCounts{Flows: 41, Installed: 42, Full: 43, Evicted: 44, Lost: 45, Lulls: 46},
+	c.FastPath = FastPathCounters{State: "off", Why: "marks-lost", fastCounts: fastCounts{Flows: 41, Installed: 42, Full: 43, Evicted: 44, Lost: 45, Lulls: 46, Kept: [numFastLosses]uint64{0, 52, 53}},
 		Kernel: fastpath.Stats{Packets: 46, Bytes: 47, Foreign: 48, Redirected: 49}}
 	c.FastPath.Kernel.Punts[conntrack.FastFIN], c.FastPath.Kernel.Normal[fastpath.NormalMTU] = 50, 51
 	c.Flows[conntrack.Established] = 11
@@ -82,6 +82,8 @@ func TestMetricsCollect(t *testing.T) {
 		`halfopen_fastpath_lulls_total 46`,
 		`halfopen_fastpath_evicted_total 44`,
 		`halfopen_fastpath_lost_marks_total 45`,
+		`halfopen_fastpath_kept_pairs{reason="overwritten"} 52`,
+		`halfopen_fastpath_kept_pairs{reason="not-exempt"} 53`,
 		`halfopen_fastpath_packets_total 46`,
 		`halfopen_fastpath_bytes_total 47`,
 		`halfopen_fastpath_foreign_marks_total 48`,

@@ -120,6 +120,7 @@ func (g *Gateway) retire(i int, old *Worker) {
 		g.ghosts = append(g.ghosts, ghost{old, c})
 	}
 	c.Flows, c.Tombstones, c.Fast.Flows = [conntrack.NumStates]uint64{}, 0, 0 // its table is gone
+	c.Fast.Kept = [numFastLosses]uint64{}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.retired[i].add(&c)

@@ -52,7 +52,7 @@ func fullRecords() []Record {
 		{Event: EventReload, Reload: &Reload{OK: true, Preset: "p", PolicyRev: "b", PreviousRev: "a", Flows: "keep", FlowsTouched: 1, Error: "e"}},
 		{Event: EventStats, Stats: &Stats{Run: "R", Final: true, Uptime: 5e9, Kernel: Kernel{Set: true, Base: 1, Now: 9}, Received: 8,
 			Verdicts: cs, Reasons: cs, Suppressed: cs, FastPath: FastPathStats{State: "off", Why: "w", Flows: 1, Packets: 2, Bytes: 3, Installed: 4,
-				Punts: cs, Full: 5, Evicted: 6, Foreign: 7, Lost: 8, Returned: [2]uint64{1, 2}, Unproven: "u", Redirected: 9, Fallbacks: cs}}},
+				Punts: cs, Full: 5, Evicted: 6, Foreign: 7, Lost: 8, Kept: cs, Returned: [2]uint64{1, 2}, Unproven: "u", Redirected: 9, Fallbacks: cs}}},
 		{Event: EventGap, Gap: &Gap{Where: GapCrash, Count: 5, Bound: BoundUpper, From: 1, To: 2, Run: "R", Kernel: Kernel{Set: true},
 			Records: cs, Reasons: cs, Fast: [2]int64{math.MaxInt64, math.MinInt64}, Detail: "d"}},
 		{Event: EventExperiment, Experiment: &Experiment{Name: "n", Kind: "start", Arm: "A", Unit: "10.0.0.1", Detail: "d", Spec: []byte(`{"name":"n","arms":[1]}`)}},

@@ -3,7 +3,7 @@ package decisionlog
 import "fmt"
 
 // FastPathStats is what the kernel's fast path did, of the event type stats: segments that it let go on without the queue. Everything but
-// Flows counts since the run began.
+// Flows and Kept counts since the run began.
 type FastPathStats struct {
 	State      string    // on, redirect or off; empty: there is none, and nothing is written
 	Why        string    // with off: why
@@ -16,6 +16,7 @@ type FastPathStats struct {
 	Evicted    uint64    // flows that made room for others
 	Foreign    uint64    // segments that came with a mark of its own already on them
 	Lost       uint64    // segments that it had let pass and that came by the queue without their mark
+	Kept       []Count   // pairs of hosts whose flows stay on the queue because their marks are lost, by reason
 	Returned   [2]uint64 // of Packets and Bytes, those that came by the queue after all and are explained there
 	Unproven   string    // why Packets and Bytes cannot be held against what flow records tell; empty: they can
 	Redirected uint64    // of Packets, those that took the short way out
@@ -35,6 +36,7 @@ type FastPathStatsEvent struct {
 	Evicted       uint64            `json:"evicted"`
 	Foreign       uint64            `json:"foreign_marks"`
 	Lost          uint64            `json:"lost_marks"`
+	Kept          map[string]uint64 `json:"kept_pairs"`
 	Returned      *uint64           `json:"returned_pkts"` // nil: written before flow records told their part
 	ReturnedBytes uint64            `json:"returned_bytes"`
 	Unproven      string            `json:"unproven"`
@@ -58,6 +60,7 @@ func (s *FastPathStats) encode(e *enc) {
 	e.numIf("evicted", s.Evicted)
 	e.numIf("foreign_marks", s.Foreign)
 	e.numIf("lost_marks", s.Lost)
+	e.counts("kept_pairs", s.Kept)
 	e.num("returned_pkts", s.Returned[0])
 	e.numIf("returned_bytes", s.Returned[1])
 	e.strIf("unproven", s.Unproven)
