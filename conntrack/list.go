@@ -58,16 +58,54 @@ func (t *Table) unlist(e *Entry) {
 	e.list = none
 }
 
-// Room reports whether a new embryonic entry may be made, after burying what is due. Otherwise the finding says which
-// bound stands against it: TableFull, or EmbryonicLimit, which an established entry (CreateLiberal) need not heed.
+// A segment that needs a place buries about roomChunk entries at most that are due, in roomRounds steps of the wheel, most of which may be entries that
+// only move. Where a great many are due at once, it is not to wait for all of them, of which none may be of the kind whose place it needs.
+const (
+	roomChunk  = 64
+	roomRounds = 16
+)
+
+// making is a segment's work to have a place.
+type making struct{ rounds, buried int }
+
+// more buries some of what is due, and reports whether that may have helped.
+func (m *making) more(t *Table, now Instant) bool {
+	if m.rounds == roomRounds || m.buried >= roomChunk || t.Next() > now {
+		return false
+	}
+	m.rounds++
+	m.buried += t.Advance(now, roomChunk-m.buried)
+	return true
+}
+
+// Room reports whether a new embryonic entry may be made, after burying what is due, as far as that takes no longer than a segment can wait. Otherwise
+// the finding says which bound stands against it: TableFull, or EmbryonicLimit, which an established entry (CreateLiberal) need not heed.
 func (t *Table) Room(now Instant) (Finding, bool) {
+	var m making
 	for {
 		f, ok := t.room()
 		if ok || t.Next() > now {
 			return f, ok
 		}
-		t.Advance(now, 64)
+		if f == EmbryonicLimit {
+			if e := t.oldest(VictimEmbryonic); e != nil && t.lapsed(e, now) {
+				t.bury(e, e.expiry(), e.Deadline)
+				continue
+			}
+		}
+		if !m.more(t, now) {
+			return f, false
+		}
 	}
+}
+
+// oldest returns the entry that has been of a kind the longest, nil for none.
+func (t *Table) oldest(who Victim) *Entry {
+	i := t.lists[who].first
+	if i == none {
+		return nil
+	}
+	return t.glance(i)
 }
 
 func (t *Table) room() (Finding, bool) {
@@ -110,11 +148,11 @@ func (t *Table) Evict(now Instant, closing bool) bool {
 // EvictOne makes room by burying the oldest entry of a kind (the one that has been in its state the longest), and reports
 // whether there was one. An assured, open entry is never evicted.
 func (t *Table) EvictOne(now Instant, who Victim) bool {
-	i := t.lists[who].first
-	if i == none {
+	e := t.oldest(who)
+	if e == nil {
 		return false
 	}
-	if e := t.glance(i); t.lapsed(e, now) {
+	if t.lapsed(e, now) {
 		t.bury(e, e.expiry(), e.Deadline)
 	} else {
 		t.bury(e, EndEvicted, now)

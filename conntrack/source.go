@@ -29,16 +29,16 @@ func (t *Table) leaveSource(e *Entry) {
 }
 
 // SourceRoom reports whether another entry of the source of tu may be made: false is the finding [SourceLimit]. Entries that
-// are due are buried first where that may help; one that takes the place of an older one on its tuple is not told from others.
+// are due are buried first where that may help, as many as by [Table.Room]; one that takes the place of an older one on its tuple is not told from others.
 func (t *Table) SourceRoom(now Instant, tu *Tuple) bool {
 	if t.sources == nil {
 		return true
 	}
+	var m making
 	for t.sources[tu.Src] >= int32(t.cfg.MaxPerSource) {
-		if t.Next() > now {
+		if !m.more(t, now) {
 			return false
 		}
-		t.Advance(now, 64)
 	}
 	return true
 }

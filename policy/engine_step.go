@@ -256,7 +256,7 @@ func (e *Engine) room(now conntrack.Instant, v *conntrack.View, s *conntrack.Seg
 }
 
 // bound returns the bound that stands against another entry, or another embryonic one. Entries whose time has passed do not
-// count: the table buries them first.
+// count: the table buries them first, as far as a segment can wait for that.
 func (e *Engine) bound(now conntrack.Instant, entry, embryonic bool) (conntrack.Finding, bool) {
 	if !entry && !embryonic {
 		return conntrack.New, true
