@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Where a great many entries are due at once, a segment that needs a place buries a bounded number of them: it is refused before it waits for all. An
+// Where a great many entries are due at once, a segment that needs a place buries a bounded number of them: it does not wait for all. It is refused at the bound on embryonic entries, which is never exceeded, and at that of
+// its source by what lives alone. An
 // embryonic entry that is due makes room whatever is due before it.
 func TestRoomIsBounded(t *testing.T) {
 	const due = 5000
@@ -38,8 +39,13 @@ func TestRoomIsBounded(t *testing.T) {
 	t.Run("source", func(t *testing.T) {
 		rg := crowded()
 		rg.table.SetLimits(due+100, 3, 0, 3)
-		if rg.table.SourceRoom(rg.now, &from(1, 9).Tuple) || len(rg.ended) != roomChunk {
-			t.Errorf("%d ended, want %d", len(rg.ended), roomChunk)
+		for n := roomChunk; n < due; n += roomChunk {
+			if !rg.table.SourceRoom(rg.now, &from(1, 9).Tuple) || len(rg.ended) != n {
+				t.Fatalf("refused, or %d ended, want %d", len(rg.ended), n)
+			}
+		}
+		if rg.table.SourceRoom(rg.now, &from(1, 9).Tuple) || len(rg.ended) != due {
+			t.Errorf("not refused by what lives, or %d ended, want %d", len(rg.ended), due)
 		}
 		checkTable(t, rg.table)
 		drain(t, rg)

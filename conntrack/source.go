@@ -29,7 +29,8 @@ func (t *Table) leaveSource(e *Entry) {
 }
 
 // SourceRoom reports whether another entry of the source of tu may be made: false is the finding [SourceLimit]. Entries that
-// are due are buried first where that may help, as many as by [Table.Room]; one that takes the place of an older one on its tuple is not told from others.
+// are due are buried first where that may help, as many as by [Table.Room]. While there are more than that nobody is refused, because they may be the
+// source's. One that takes the place of an older one on its tuple is not told from others.
 func (t *Table) SourceRoom(now Instant, tu *Tuple) bool {
 	if t.sources == nil {
 		return true
@@ -37,7 +38,7 @@ func (t *Table) SourceRoom(now Instant, tu *Tuple) bool {
 	var m making
 	for t.sources[tu.Src] >= int32(t.cfg.MaxPerSource) {
 		if !m.more(t, now) {
-			return false
+			return t.Next() <= now
 		}
 	}
 	return true
