@@ -20,6 +20,7 @@ const (
 	bpfMapEgress      = "egress"
 	bpfMapFlows       = "flows"
 	bpfMapKeys        = "keys"
+	bpfMapNearEgress  = "near_egress"
 	bpfMapScratch     = "scratch"
 	bpfMapStats       = "stats"
 	bpfMapWorkers     = "workers"
@@ -85,13 +86,14 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Arms    *ebpf.MapSpec `ebpf:"arms"`
-	Egress  *ebpf.MapSpec `ebpf:"egress"`
-	Flows   *ebpf.MapSpec `ebpf:"flows"`
-	Keys    *ebpf.MapSpec `ebpf:"keys"`
-	Scratch *ebpf.MapSpec `ebpf:"scratch"`
-	Stats   *ebpf.MapSpec `ebpf:"stats"`
-	Workers *ebpf.MapSpec `ebpf:"workers"`
+	Arms       *ebpf.MapSpec `ebpf:"arms"`
+	Egress     *ebpf.MapSpec `ebpf:"egress"`
+	Flows      *ebpf.MapSpec `ebpf:"flows"`
+	Keys       *ebpf.MapSpec `ebpf:"keys"`
+	NearEgress *ebpf.MapSpec `ebpf:"near_egress"`
+	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
+	Stats      *ebpf.MapSpec `ebpf:"stats"`
+	Workers    *ebpf.MapSpec `ebpf:"workers"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -128,13 +130,14 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Arms    *ebpf.Map `ebpf:"arms"`
-	Egress  *ebpf.Map `ebpf:"egress"`
-	Flows   *ebpf.Map `ebpf:"flows"`
-	Keys    *ebpf.Map `ebpf:"keys"`
-	Scratch *ebpf.Map `ebpf:"scratch"`
-	Stats   *ebpf.Map `ebpf:"stats"`
-	Workers *ebpf.Map `ebpf:"workers"`
+	Arms       *ebpf.Map `ebpf:"arms"`
+	Egress     *ebpf.Map `ebpf:"egress"`
+	Flows      *ebpf.Map `ebpf:"flows"`
+	Keys       *ebpf.Map `ebpf:"keys"`
+	NearEgress *ebpf.Map `ebpf:"near_egress"`
+	Scratch    *ebpf.Map `ebpf:"scratch"`
+	Stats      *ebpf.Map `ebpf:"stats"`
+	Workers    *ebpf.Map `ebpf:"workers"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -143,6 +146,7 @@ func (m *bpfMaps) Close() error {
 		m.Egress,
 		m.Flows,
 		m.Keys,
+		m.NearEgress,
 		m.Scratch,
 		m.Stats,
 		m.Workers,

@@ -3,6 +3,7 @@ package fastpath
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -24,7 +25,8 @@ type objects struct {
 	bpf     bpfObjects
 	arms    shared[mapArm]
 	workers shared[mapWorker]
-	per     int // flows of a worker
+	near    shared[uint64] // of egress; 0: none
+	per     int            // flows of a worker
 	marks   Marks
 }
 
@@ -68,6 +70,9 @@ func loadObjects(opts loadOptions) (*objects, error) {
 	if o.arms, err = share[mapArm](o.bpf.Arms); err == nil {
 		o.workers, err = share[mapWorker](o.bpf.Workers)
 	}
+	if err == nil {
+		o.near, err = share[uint64](o.bpf.NearEgress)
+	}
 	if err != nil {
 		return nil, errors.Join(err, o.Close())
 	}
@@ -89,11 +94,18 @@ func (o *objects) program(headerLen int) *ebpf.Program {
 	return o.bpf.HalfopenL2
 }
 
-// setEgress says whether --fastpath redirect may send segments out of an interface: one that frames them as Ethernet does.
+// setEgress says whether --fastpath redirect may send segments out of an interface: one that frames them as Ethernet does. One call at a
+// time. The map egress has them all; a place in near is the last one's that came to it.
 func (o *objects) setEgress(ifindex uint32, ethernet bool) error {
+	near := &o.near.values[int(ifindex)%len(o.near.values)]
 	if ethernet {
-		return o.bpf.Egress.Put(ifindex, uint32(1))
+		if err := o.bpf.Egress.Put(ifindex, uint32(1)); err != nil {
+			return err
+		}
+		atomic.StoreUint64(near, uint64(ifindex))
+		return nil
 	}
+	atomic.CompareAndSwapUint64(near, uint64(ifindex), 0)
 	err := o.bpf.Egress.Delete(ifindex)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil
@@ -103,5 +115,5 @@ func (o *objects) setEgress(ifindex uint32, ethernet bool) error {
 
 // Close lets go of programs and maps. The kernel frees them once nothing is attached. No [Flows] may be in use any more.
 func (o *objects) Close() error {
-	return errors.Join(o.arms.close(), o.workers.close(), o.bpf.Close())
+	return errors.Join(o.arms.close(), o.workers.close(), o.near.close(), o.bpf.Close())
 }

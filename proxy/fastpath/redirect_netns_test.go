@@ -138,6 +138,17 @@ func TestRedirect(t *testing.T) {
 		j.check(j.b.SetEgress(uint32(j.outside.Index), true))
 		j.goesOut(family+"plain again", tu, 10, 0)
 
+		out, like := uint32(j.outside.Index), uint32(j.outside.Index)+1<<20 // the same low bits
+		j.check(j.b.SetEgress(like, true))
+		j.goesOut(family+"an interface of a similar index", tu, 10, 0)
+		j.check(j.b.SetEgress(out, false))
+		j.goesOn(family+"only an interface of a similar index", fastpath.NormalEgress, tu, 10, 0)
+		j.check(j.b.SetEgress(like, false))
+		j.check(j.b.SetEgress(out, true))
+		j.check(j.b.SetEgress(like, true))
+		j.check(j.b.SetEgress(like, false))
+		j.goesOut(family+"no interface of a similar index any more", tu, 10, 0)
+
 		src := tu.From()
 		var more []uint32
 		other := func(addr string) conntrack.Tuple {

@@ -158,4 +158,16 @@ struct {
 	__type(value, u32);
 } egress SEC(".maps");
 
+/* The same for a look without a hash: an index stands at its low bits, 0 is none. Where two have these in common one of them is found in
+ * egress alone. Elements of an array lie eight bytes apart. */
+enum { NEAR_EGRESS = 1024 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, NEAR_EGRESS);
+	__type(key, u32);
+	__type(value, u64);
+} near_egress SEC(".maps");
+
 #endif

@@ -10,6 +10,15 @@
 
 enum { ETH_LEN = 14 };
 
+/* leads tells whether segments may be sent out of an interface. */
+static __always_inline bool leads(u32 ifindex)
+{
+	u32 at = ifindex & (NEAR_EGRESS - 1);
+	const u64 *near = bpf_map_lookup_elem(&near_egress, &at);
+
+	return (near && READ_ONCE(*near) == ifindex) || bpf_map_lookup_elem(&egress, &ifindex);
+}
+
 /* route asks for the way of a packet; 0 is that it is plain, else it is a NORMAL_ number plus one. */
 static __always_inline u32 route(struct __sk_buff *skb, const struct layout *l, const struct key *k, u32 header, struct bpf_fib_lookup *fib)
 {
@@ -48,7 +57,7 @@ static __always_inline u32 route(struct __sk_buff *skb, const struct layout *l, 
 	default:
 		return NORMAL_ROUTE + 1;
 	}
-	if (fib->ifindex == i || !bpf_map_lookup_elem(&egress, &fib->ifindex))
+	if (fib->ifindex == i || !leads(fib->ifindex))
 		return NORMAL_EGRESS + 1;
 	return 0;
 }
