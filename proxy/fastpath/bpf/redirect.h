@@ -63,35 +63,36 @@ static __always_inline u32 route(struct __sk_buff *skb, const struct layout *l, 
 }
 
 /* write makes the packet what leaves the gateway: link addresses, and one hop less. The sum over an IPv4 header stays the same, so that
- * a sum of the whole packet by the card (CHECKSUM_COMPLETE) stays right; for IPv6's hop limit it has to be told. */
-static __always_inline bool write(struct __sk_buff *skb, const struct layout *l, struct bpf_fib_lookup *fib)
+ * a sum of the whole packet by the card (CHECKSUM_COMPLETE) stays right; for IPv6's hop limit it has to be told. The rest is written in
+ * place: the kernel sees to it, before a program with such a write runs, that nobody else has the packet's headers. */
+static __always_inline bool write(struct __sk_buff *skb, const struct layout *l, const struct bpf_fib_lookup *fib)
 {
+	u8 *head;
+
+	if (l->family == AF_INET6) {
+		u8 hop[2] = { IPPROTO_TCP, l->ttl - 1 };
+
+		if (bpf_skb_store_bytes(skb, l->network + 6, hop, sizeof(hop), BPF_F_RECOMPUTE_CSUM))
+			return false;
+	}
+	head = packet(skb);
+	if (head + ETH_LEN + sizeof(struct iphdr) > (u8 *)packet_end(skb))
+		return false;
+	*(u16 *)head = *(u16 *)fib->dmac;
+	*(u32 *)(head + 2) = *(u32 *)(fib->dmac + 2);
+	*(u32 *)(head + 6) = *(u32 *)fib->smac;
+	*(u16 *)(head + 10) = *(u16 *)(fib->smac + 4);
 	if (l->family == AF_INET) {
-		/* All in one: link header, and the IPv4 header up to its checksum. The TTL is the high byte of its 16-bit word: one less there
-		 * is 0x100 more in the sum's complement (RFC 1624), as in ip_decrease_ttl. */
-		u8 head[ETH_LEN + sizeof(struct iphdr) - 2 * sizeof(u32)];
-		const u8 *now = packet(skb);
+		/* The TTL is the high byte of its 16-bit word: one less there is 0x100 more in the sum's complement (RFC 1624), as in
+		 * ip_decrease_ttl. */
+		struct iphdr *ip = (void *)head + ETH_LEN;
 		u32 sum = bswap16(l->check) + 0x100;
 
-		if (now + sizeof(head) > (const u8 *)packet_end(skb))
-			return false;
-		__builtin_memcpy(head + 12, now + 12, ETH_LEN - 12 + 8);
-		__builtin_memcpy(head, fib->dmac, 6);
-		__builtin_memcpy(head + 6, fib->smac, 6);
 		sum += sum >= 0xffff;
-		head[ETH_LEN + 8] = l->ttl - 1;
-		head[ETH_LEN + 9] = IPPROTO_TCP;
-		head[ETH_LEN + 10] = sum >> 8;
-		head[ETH_LEN + 11] = sum;
-		return bpf_skb_store_bytes(skb, 0, head, sizeof(head), 0) == 0;
-	} else {
-		u8 link[12], hop[2] = { IPPROTO_TCP, l->ttl - 1 };
-
-		__builtin_memcpy(link, fib->dmac, 6);
-		__builtin_memcpy(link + 6, fib->smac, 6);
-		return bpf_skb_store_bytes(skb, l->network + 6, hop, sizeof(hop), BPF_F_RECOMPUTE_CSUM) == 0 &&
-		       bpf_skb_store_bytes(skb, 0, link, sizeof(link), 0) == 0;
+		ip->ttl = l->ttl - 1;
+		ip->check = bswap16((u16)sum);
 	}
+	return true;
 }
 
 /* redirect sends a segment that passed out by its route. It returns a verdict, TC_ACT_UNSPEC for the normal way. */
