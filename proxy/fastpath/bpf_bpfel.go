@@ -23,6 +23,7 @@ const (
 	bpfMapNearEgress  = "near_egress"
 	bpfMapScratch     = "scratch"
 	bpfMapStats       = "stats"
+	bpfMapWays        = "ways"
 	bpfMapWorkers     = "workers"
 	bpfProgHalfopenL2 = "halfopen_l2"
 	bpfProgHalfopenL3 = "halfopen_l3"
@@ -93,6 +94,7 @@ type bpfMapSpecs struct {
 	NearEgress *ebpf.MapSpec `ebpf:"near_egress"`
 	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
 	Stats      *ebpf.MapSpec `ebpf:"stats"`
+	Ways       *ebpf.MapSpec `ebpf:"ways"`
 	Workers    *ebpf.MapSpec `ebpf:"workers"`
 }
 
@@ -137,6 +139,7 @@ type bpfMaps struct {
 	NearEgress *ebpf.Map `ebpf:"near_egress"`
 	Scratch    *ebpf.Map `ebpf:"scratch"`
 	Stats      *ebpf.Map `ebpf:"stats"`
+	Ways       *ebpf.Map `ebpf:"ways"`
 	Workers    *ebpf.Map `ebpf:"workers"`
 }
 
@@ -149,6 +152,7 @@ func (m *bpfMaps) Close() error {
 		m.NearEgress,
 		m.Scratch,
 		m.Stats,
+		m.Ways,
 		m.Workers,
 	)
 }

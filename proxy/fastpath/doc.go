@@ -21,8 +21,9 @@
 //
 // Each has one writer. User space writes keys (how a direction looks where it comes in, to the flow's slot), arms (what a flow is armed with;
 // in shared memory, so that arming needs no system call), workers (beat and epoch, likewise) and egress with near_egress (where --fastpath
-// redirect may send). The program writes flows (state, counters and punt number, under a spin lock) and stats. A slot that is used again gets another tag,
-// by which a program that has looked up an old key sees that it is too late.
+// redirect may send). The program writes flows (state, counters and punt number, under a spin lock), ways (where a direction goes out, for
+// one tick of the kernel's clock, under the same lock) and stats. A slot that is used again gets another tag, by which a program that has
+// looked up an old key sees that it is too late.
 //
 // Times are CLOCK_MONOTONIC on both sides; the program reads it as of the kernel's last tick, up to 10 ms ago.
 //

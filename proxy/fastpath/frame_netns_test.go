@@ -22,6 +22,7 @@ type frame struct {
 	urgent  uint16
 	ttl     byte
 	options []byte // padded by its maker
+	tos     byte   // or traffic class
 	payload int
 	length0 bool   // the IP length is 0, as in a super-packet
 	iopts   []byte // IPv4 options
@@ -44,7 +45,7 @@ func (f *frame) build() []byte {
 		total := 20 + len(f.iopts) + tcp + f.payload
 		binary.BigEndian.PutUint16(b[12:], 0x0800)
 		ip := b[14:at]
-		ip[0], ip[8], ip[9] = 0x45+byte(len(f.iopts)/4), f.ttl, 6
+		ip[0], ip[1], ip[8], ip[9] = 0x45+byte(len(f.iopts)/4), f.tos, f.ttl, 6
 		copy(ip[20:], f.iopts)
 		if !f.length0 {
 			binary.BigEndian.PutUint16(ip[2:], uint16(total))
@@ -60,7 +61,7 @@ func (f *frame) build() []byte {
 		at = 14 + 40 + len(f.chain)
 		binary.BigEndian.PutUint16(b[12:], 0x86dd)
 		ip := b[14:at]
-		ip[0], ip[6], ip[7] = 0x60, 6, f.ttl
+		ip[0], ip[1], ip[6], ip[7] = 0x60+f.tos>>4, f.tos<<4, 6, f.ttl
 		if len(f.chain) > 0 {
 			ip[6] = f.first
 			copy(ip[40:], f.chain)

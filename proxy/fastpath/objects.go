@@ -55,6 +55,9 @@ func loadObjects(opts loadOptions) (*objects, error) {
 	spec.Maps[bpfMapKeys].MaxEntries = 2 * flows
 	spec.Maps[bpfMapArms].MaxEntries = flows + 1 // slot 0 is none
 	spec.Maps[bpfMapFlows].MaxEntries = flows + 1
+	if opts.Redirect {
+		spec.Maps[bpfMapWays].MaxEntries = flows + 1
+	}
 	spec.Maps[bpfMapWorkers].MaxEntries = uint32(workers)
 	for name, value := range map[string]any{bpfVarMarkMask: marks.mask, bpfVarMarkShift: uint32(marks.shift), bpfVarMarkSpan: uint32(marks.span),
 		bpfVarRedirects: truth(opts.Redirect), bpfVarSums: truth(!opts.noSums), bpfVarTest: truth(opts.test),

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -25,11 +26,14 @@ type junction struct {
 	state  conntrack.Fast
 	f      frame
 	mac    net.HardwareAddr // the server's
+	now    conntrack.Instant
+	stays  bool // the clock does not go on with each packet
 }
 
 func newJunction(t *testing.T) *junction {
 	j := &junction{town: newTown(t), mac: net.HardwareAddr{2, 0, 0, 0, 0, 9}}
-	j.b, j.flows = newBench(t, 8, false, true)
+	j.b, j.flows = newBench(t, 8, true, true)
+	j.now = conntrack.Instant(time.Hour)
 	j.flows.Beat(conntrack.Never / 2)
 	j.check(j.b.SetEgress(uint32(j.outside.Index), true))
 	j.check(j.b.SetEgress(uint32(j.inside.Index), true))
@@ -63,7 +67,10 @@ func (j *junction) send(tu conntrack.Tuple, payload int, gso uint32) fastpath.Ru
 	b := j.f.build()
 	j.f.seq += conntrack.Seq(payload)
 	copy(b, j.inside.HardwareAddr)
-	r := fastpath.Run{Frame: b, Out: make([]byte, len(b)+64), Ifindex: uint32(j.inside.Index), GSOSize: gso}
+	r := fastpath.Run{Frame: b, Out: make([]byte, len(b)+64), Ifindex: uint32(j.inside.Index), GSOSize: gso, Now: j.now}
+	if !j.stays {
+		j.now++
+	}
 	j.check(j.b.Run(&r))
 	return r
 }
@@ -179,5 +186,52 @@ func TestRedirect(t *testing.T) {
 	j.check(err)
 	if s.Redirected == 0 || s.Normal[fastpath.NormalWrite] != 0 {
 		t.Errorf("counters %+v", s)
+	}
+}
+
+// TestRedirectRemembers: of a flow that has a second segment within a tick of the kernel's clock the way is asked for no more until the next
+// tick. What a segment asks for itself, and what user space says, counts at once.
+func TestRedirectRemembers(t *testing.T) {
+	j := newJunction(t)
+	for n, tu := range j.tuples {
+		family := []string{"IPv4 ", "IPv6 "}[n]
+		head := []int{40, 60}[n]
+		knob := []string{"ipv4/conf/hoin/forwarding", "ipv6/conf/hoin/forwarding"}[n]
+		j.stays, j.f.seq = true, 1000
+		j.now++
+		j.goesOut(family+"first", tu, 10, 0)
+		j.sysctl(knob, "0")
+		j.goesOn(family+"after one segment nothing is kept", fastpath.NormalDisabled, tu, 10, 0)
+		j.sysctl(knob, "1")
+		j.goesOut(family+"asked and kept", tu, 10, 0)
+		j.sysctl(knob, "0")
+		j.goesOut(family+"kept", tu, 11, 0)
+		j.goesOut(family+"as long as the MTU", tu, 1500-head, 0)
+		j.goesOn(family+"longer", fastpath.NormalDisabled, tu, 1501-head, 0)
+		j.goesOut(family+"super-packet", tu, 3000, 1400)
+		j.goesOn(family+"super-packet of long segments", fastpath.NormalDisabled, tu, 3000, 1500)
+		j.f.tos = 8
+		j.goesOn(family+"another TOS", fastpath.NormalDisabled, tu, 10, 0)
+		j.f.tos = 0
+		j.check(j.b.SetEgress(uint32(j.outside.Index), false))
+		j.goesOn(family+"user space forbids the way", fastpath.NormalEgress, tu, 10, 0)
+		j.check(j.b.SetEgress(uint32(j.outside.Index), true))
+		j.goesOut(family+"and allows it", tu, 10, 0)
+		j.now++
+		j.goesOn(family+"the next tick", fastpath.NormalDisabled, tu, 10, 0)
+		j.goesOn(family+"again in the next tick", fastpath.NormalDisabled, tu, 10, 0)
+		j.sysctl(knob, "1")
+
+		// Another flow in the same slot, at the same time.
+		j.goesOut(family+"again", tu, 10, 0)
+		j.goesOut(family+"again, kept", tu, 10, 0)
+		j.check(j.flows.Remove(j.slots[n]))
+		other := conntrack.MakeTuple(tu.From(), netip.AddrPortFrom(netip.MustParseAddr([]string{"203.0.113.1", "2001:db8::1"}[n]), 80))
+		j.state.LastSeen = j.now
+		if slot := j.install(other, other.Reverse()); slot != j.slots[n] {
+			t.Fatalf("slot %d, expected %d", slot, j.slots[n])
+		}
+		j.state.LastSeen, j.f.seq = 0, 1000
+		j.goesOn(family+"the slot's next flow", fastpath.NormalRoute, other, 10, 0)
 	}
 }

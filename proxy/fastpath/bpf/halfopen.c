@@ -54,6 +54,8 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	struct layout l = { .network = link };
 	struct segment s = {};
 	struct key k = {};
+	struct recall r = {};
+	struct ways *both;
 	struct place *at;
 	struct flow *f;
 	struct arm *a;
@@ -62,7 +64,6 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	u32 mark = (skb->mark & mark_mask) >> mark_shift, zero = 0, slot, owner, dir, why;
 	u64 punt = 0;
 	bool gone;
-	s64 now;
 
 	if (unlikely(mark)) {
 		if (mark == MARK_INJECTED)
@@ -109,6 +110,12 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	count = bpf_map_lookup_elem(&stats, &zero);
 	if (!a || !f || !count)
 		return TC_ACT_UNSPEC;
+	if (redirects && link) {
+		both = bpf_map_lookup_elem(&ways, &slot);
+		if (!both)
+			return TC_ACT_UNSPEC;
+		r.last = &both->dir[dir];
+	}
 	owner = a->worker;
 	w = bpf_map_lookup_elem(&workers, &owner);
 	if (!w)
@@ -122,20 +129,25 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 			l.why = PUNT_CHECKSUM;
 	}
 	s.gso = skb->gso_size != 0;
-	now = clock(skb);
+	r.f = f;
+	r.tag = at->tag;
+	r.now = clock(skb);
 
 	bpf_spin_lock(&f->lock);
-	gone = READ_ONCE(a->tag) != at->tag;
+	gone = READ_ONCE(a->tag) != r.tag;
 	why = 0;
 	if (!gone) {
-		why = standing(f, a, w, now);
+		r.busy = f->state.last_seen == r.now;
+		why = standing(f, a, w, r.now);
 		if (!why)
 			why = l.why;
 		if (!why)
-			why = pass(&f->state, &a->rules, now, dir, &s);
+			why = pass(&f->state, &a->rules, r.now, dir, &s);
 		if (!why) {
 			f->packets[dir]++;
 			f->bytes[dir] += s.bytes;
+			if (redirects && link && r.busy)
+				r.way = *r.last;
 		} else {
 			punt = ++f->punt;
 		}
@@ -156,7 +168,7 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	count->bytes += s.bytes;
 	set_mark(skb, MARK_FAST);
 	if (redirects && link)
-		return redirect(skb, &l, &k, l.bytes - (l.tcp - l.network) - s.len, a->flags, count);
+		return redirect(skb, &l, &k, l.bytes - (l.tcp - l.network) - s.len, a->flags, &r, count);
 	return TC_ACT_UNSPEC;
 }
 

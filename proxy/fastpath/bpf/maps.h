@@ -149,6 +149,31 @@ struct {
 	__type(value, struct scratch);
 } scratch SEC(".maps");
 
+/* Where the segments of a direction go out (--fastpath redirect), by the kernel's answer for one of them. It holds until the kernel's next
+ * tick: to ask for each segment takes a third of the whole program's time. */
+struct way {
+	s64 at; /* the clock as it was then */
+	u32 ifindex;
+	u32 flow; /* IPv4: the TOS; IPv6: traffic class and flow label as in the header */
+	u16 mtu;
+	u16 tag; /* the low half of the flow's; a slot does not get 65536 flows between two ticks */
+	u8 smac[6];
+	u8 dmac[6];
+};
+
+struct ways {
+	struct way dir[2];
+};
+
+/* Read and written under the flow's lock. Mappable only because elements of such a map do not lie across cache lines. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct ways);
+} ways SEC(".maps");
+
 /* Interfaces that a segment may be sent out of, by index. Written by user space alone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
