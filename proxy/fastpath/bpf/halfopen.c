@@ -53,7 +53,7 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 {
 	struct layout l = { .network = link };
 	struct segment s = {};
-	struct key k = {};
+	struct key k;
 	struct recall r = {};
 	struct ways *both;
 	struct place *at;
@@ -61,12 +61,12 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	struct arm *a;
 	struct worker *w;
 	struct stats *count;
-	u32 mark = (skb->mark & mark_mask) >> mark_shift, zero = 0, slot, owner, dir, why;
+	u32 mark = skb->mark & mark_mask, zero = 0, slot, owner, dir, why;
 	u64 punt = 0;
 	bool gone;
 
 	if (unlikely(mark)) {
-		if (mark == MARK_INJECTED)
+		if (mark >> mark_shift == MARK_INJECTED)
 			return TC_ACT_UNSPEC;
 		set_mark(skb, 0); /* nobody but this program lets a packet past the queue */
 		count = bpf_map_lookup_elem(&stats, &zero);
@@ -166,7 +166,7 @@ static __always_inline int program(struct __sk_buff *skb, u32 link)
 	}
 	count->packets++;
 	count->bytes += s.bytes;
-	set_mark(skb, MARK_FAST);
+	skb->mark |= MARK_FAST << mark_shift; /* its bits are zero: see above */
 	if (redirects && link)
 		return redirect(skb, &l, &k, l.bytes - (l.tcp - l.network) - s.len, a->flags, &r, count);
 	return TC_ACT_UNSPEC;

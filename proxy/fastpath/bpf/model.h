@@ -117,10 +117,9 @@ struct segment {
 	u32 window;
 	u32 urgent; /* the pointer, whatever URG says */
 	u32 tsval;
-	u32 right[4]; /* right edges of the SACK blocks */
-	u32 nsack;
-	u8 stamped; /* it carries timestamps */
-	u8 gso;
+	u32 sack; /* what it acknowledges at most, by its number or a SACK block's right edge */
+	u32 stamped; /* it carries timestamps */
+	u32 gso;
 };
 
 #endif

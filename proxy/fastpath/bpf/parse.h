@@ -120,6 +120,7 @@ static __always_inline bool network4(struct __sk_buff *skb, struct layout *l, st
 	l->ttl = ip->ttl;
 	l->tos = ip->tos;
 	l->check = ip->check;
+	k->src[0] = k->src[1] = k->dst[0] = k->dst[1] = 0;
 	k->src[2] = k->dst[2] = bswap32(0xffff); /* the IPv4-mapped form, as in conntrack.Tuple */
 	k->src[3] = ip->saddr;
 	k->dst[3] = ip->daddr;
@@ -230,7 +231,7 @@ static __always_inline u32 word(const struct scratch *b, u32 at)
  * nothing of it, so that it need not follow every way through the loop. */
 static __noinline bool options(struct __sk_buff *skb, u32 at, u32 len, struct segment *s)
 {
-	u32 zero = 0, n, blocks;
+	u32 zero = 0, n, blocks, edge;
 	struct scratch *b = bpf_map_lookup_elem(&scratch, &zero);
 	int steps;
 
@@ -266,9 +267,11 @@ static __noinline bool options(struct __sk_buff *skb, u32 at, u32 len, struct se
 	}
 	blocks = b->blocks;
 #pragma unroll
-	for (n = 0; n < 4; n++)
-		s->right[n] = word(b, b->edges + 8 * n);
-	s->nsack = blocks;
+	for (n = 0; n < 4; n++) {
+		edge = word(b, b->edges + 8 * n);
+		if (n < blocks && (s32)(s->sack - edge) < 0)
+			s->sack = edge;
+	}
 	return true;
 }
 
@@ -284,7 +287,7 @@ static __always_inline u32 transport(struct __sk_buff *skb, const struct layout 
 	if (header < TCP_LEN || header > length)
 		return FAST_MALFORMED;
 	s->seq = bswap32(th->seq);
-	s->ack = bswap32(th->ack_seq);
+	s->ack = s->sack = bswap32(th->ack_seq);
 	s->flags = (u32)(th->doff & 1) << 8 | th->flags;
 	s->window = bswap16(th->window);
 	s->urgent = bswap16(th->urg_ptr);

@@ -216,9 +216,9 @@ static __always_inline void took(struct fast_last *l, u32 dir, const struct segm
 		l->retrans++;
 }
 
-static __always_inline void measure(struct fast *f, s64 now, u32 dir, const struct segment *s)
+static __always_inline void measure(struct fast *f, const struct fast_side *snd, const struct fast_side *rcv, s64 now, u32 dir,
+				    const struct segment *s)
 {
-	const struct fast_side *snd = &f->side[dir], *rcv = &f->side[!dir];
 	bool waits = false;
 	u64 stall;
 
@@ -237,10 +237,9 @@ static __always_inline void measure(struct fast *f, s64 now, u32 dir, const stru
 		f->stalled = 0;
 }
 
-static __always_inline void move(struct fast *f, const struct fast_rules *r, u32 dir, const struct segment *s, u32 sack, u32 win, bool lenient)
+static __always_inline void move(struct fast *f, struct fast_side *snd, struct fast_side *rcv, const struct fast_rules *r, u32 dir,
+				 const struct segment *s, u32 sack, u32 win, bool lenient)
 {
-	struct fast_side *snd = &f->side[dir], *rcv = &f->side[!dir];
-
 	rcv->retrans = 0;
 	if (repeats(snd, rcv, s)) {
 		if (snd->retrans < 255)
@@ -266,9 +265,8 @@ static __always_inline bool unacknowledged(const struct fast_side *s, const stru
 }
 
 /* capped returns what a segment from dir, which is f's last, sets the timer to. */
-static __always_inline s64 capped(const struct fast *f, const struct fast_rules *r, u32 dir)
+static __always_inline s64 capped(const struct fast *f, const struct fast_side *snd, const struct fast_side *rcv, const struct fast_rules *r)
 {
-	const struct fast_side *a = &f->side[0], *b = &f->side[1], *snd = &f->side[dir];
 	s64 d = r->timeout;
 	u32 retrans;
 	bool unacked, closed;
@@ -277,11 +275,11 @@ static __always_inline s64 capped(const struct fast *f, const struct fast_rules 
 		return d;
 	if (r->check == SEQ_KERNEL) {
 		retrans = f->last.retrans;
-		unacked = (a->flags | b->flags) & SIDE_UNACKED;
+		unacked = (snd->flags | rcv->flags) & SIDE_UNACKED;
 		closed = f->last.win == 0;
 	} else {
-		retrans = max(a->retrans, b->retrans);
-		unacked = unacknowledged(a, b) || unacknowledged(b, a);
+		retrans = max(snd->retrans, rcv->retrans);
+		unacked = unacknowledged(snd, rcv) || unacknowledged(rcv, snd);
 		closed = snd->win == 0;
 	}
 	if (r->retransmitted > 0 && retrans >= r->retransmits)
@@ -297,9 +295,11 @@ static __always_inline s64 capped(const struct fast *f, const struct fast_rules 
 static __always_inline u32 pass(struct fast *f, const struct fast_rules *r, s64 now, u32 dir, const struct segment *s)
 {
 	struct fast_side *snd = &f->side[dir], *rcv = &f->side[!dir];
-	u32 sack = s->ack, win, why, n;
+	u32 sack, win, why;
 	bool lenient = false;
 
+	hide(snd); /* else the compiler works out both anew for each field */
+	hide(rcv);
 	now = max(now, f->last_seen);
 	why = fast_shape(s);
 	if (why)
@@ -311,12 +311,7 @@ static __always_inline u32 pass(struct fast *f, const struct fast_rules *r, s64 
 	why = odd(snd, rcv, r, dir, s);
 	if (why)
 		return why;
-	if (s->nsack && rcv->flags & SIDE_SACK) {
-#pragma unroll
-		for (n = 0; n < 4; n++)
-			if (n < s->nsack && less(sack, s->right[n]))
-				sack = s->right[n];
-	}
+	sack = rcv->flags & SIDE_SACK ? s->sack : s->ack;
 	win = s->window << (snd->scale & 31);
 	why = fits(snd, rcv, r, s, sack);
 	if (why) {
@@ -326,11 +321,11 @@ static __always_inline u32 pass(struct fast *f, const struct fast_rules *r, s64 
 	}
 	if (shrinks(snd, s, win))
 		return FAST_SHRUNK;
-	measure(f, now, dir, s);
-	move(f, r, dir, s, sack, win, lenient);
+	measure(f, snd, rcv, now, dir, s);
+	move(f, snd, rcv, r, dir, s, sack, win, lenient);
 	f->last_seen = now;
 	f->last_dir = dir;
-	f->timeout = capped(f, r, dir);
+	f->timeout = capped(f, snd, rcv, r);
 	f->deadline = f->timeout > 0 && now > NEVER - f->timeout ? NEVER : now + f->timeout;
 	return FAST_PASSED;
 }
