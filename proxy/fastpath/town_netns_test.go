@@ -18,16 +18,16 @@ import (
 
 // town is a client, a gateway and a server, each in a namespace; the test's thread stays in the gateway.
 type town struct {
-	*testing.T
+	testing.TB
 	client, gateway, server netns.NsHandle
 	inside, outside         *net.Interface // the gateway's
 }
 
 // newTown locks the test to a thread of its own, which ends with it.
-func newTown(t *testing.T) *town {
+func newTown(t testing.TB) *town {
 	t.Helper()
 	runtime.LockOSThread()
-	w := &town{T: t}
+	w := &town{TB: t}
 	for _, h := range []*netns.NsHandle{&w.client, &w.server, &w.gateway} {
 		ns, err := netns.New() // makes and enters; the gateway is the last
 		w.check(err)
