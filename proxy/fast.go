@@ -102,7 +102,7 @@ type fastSlot struct {
 	awaited        bool              // it is in awaited
 	quiet          uint8             // how often in a row nothing of it was found to be under way
 	used           bool
-	lossy          fastLoss // segments of it came without their marks, or with them
+	lossy          fastLoss // why what the program says of it is lost on the way to the queue
 	armed          bool     // as far as we know: the program may have punted since
 	listed         bool
 	settled        bool // the last step says that policy has no interest in the next segment

@@ -210,18 +210,24 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// TestBenchLoads: what the loads are is what the figures say. Small segments are packets of their own with 76 bytes, few of them under way,
-// and what is counted a second is what came in that second; the ends use the congestion control that the report names.
-func TestBenchLoads(t *testing.T) {
+// readyBench builds a bench's namespaces, which go with the test.
+func readyBench(t *testing.T) *bench {
 	b, err := newBench(BenchOptions{Rounds: 1, Seconds: 0.5, Binary: halfopen(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := b.close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return b
+}
+
+// TestBenchLoads: what the loads are is what the figures say. Small segments are packets of their own with 76 bytes, few of them under way,
+// and what is counted a second is what came in that second; the ends use the congestion control that the report names.
+func TestBenchLoads(t *testing.T) {
+	b := readyBench(t)
 	var window int
 	b.observe = func(_, load string, _ int) func() {
 		var out []byte
@@ -259,15 +265,7 @@ func TestBenchLoads(t *testing.T) {
 // TestOwnSegments: a receiver of small segments joins them to one another as it does behind a network card, also where nothing on their way
 // unshares them: it has none to copy together.
 func TestOwnSegments(t *testing.T) {
-	b, err := newBench(BenchOptions{Rounds: 1, Seconds: 0.5, Binary: halfopen(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := b.close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	b := readyBench(t)
 	i := slices.IndexFunc(b.modes, func(m benchMode) bool { return m.name == "redirect" })
 	g, err := b.modes[i].start(t.Context(), b, t.TempDir())
 	if err != nil {
@@ -277,41 +275,31 @@ func TestOwnSegments(t *testing.T) {
 	if err := errors.Join(err, g.stop()); err != nil {
 		t.Fatal(err)
 	}
-	var joined, copied int
-	err = b.top.Server.Do(func() (err error) {
-		joined, copied, err = netstat("TCPRcvCoalesce", "TCPRcvCollapsed")
-		return err
-	})
+	counters, err := b.top.Server.netstat()
 	if err != nil {
 		t.Fatal(err)
 	}
+	joined, copied := counters["TCPRcvCoalesce"], counters["TCPRcvCollapsed"]
 	if all := int(r.segments * 0.3); joined < all/4 || copied > all/1000 || b.report.Cloned != "" {
 		t.Errorf("of about %d segments %d were joined to one before, %d copied to make room (%s)", all, joined, copied, b.report.Cloned)
 	}
 }
 
-// netstat reads two counters of /proc/net/netstat in the thread's namespace.
-func netstat(first, second string) (a, b int, err error) {
-	data, err := os.ReadFile("/proc/thread-self/net/netstat")
-	if err != nil {
-		return 0, 0, err
-	}
+// netstat reads the counters of the namespace's /proc/net/netstat: lines of names, each with a line of values after it.
+func (ns *Namespace) netstat() (map[string]int, error) {
+	var data []byte
+	err := ns.Do(func() (err error) { data, err = os.ReadFile("/proc/thread-self/net/netstat"); return err })
+	counters := make(map[string]int)
 	lines := strings.Split(string(data), "\n")
-	for i := 0; i+1 < len(lines); i += 2 {
-		names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
-		for j, name := range names {
-			switch name {
-			case first:
-				a, err = strconv.Atoi(values[j])
-			case second:
-				b, err = strconv.Atoi(values[j])
-			}
-			if err != nil {
-				return a, b, err
+	for i := 0; i+1 < len(lines) && err == nil; i += 2 {
+		values := strings.Fields(lines[i+1])
+		for j, name := range strings.Fields(lines[i])[1:] {
+			if counters[name], err = strconv.Atoi(values[j+1]); err != nil {
+				break
 			}
 		}
 	}
-	return a, b, nil
+	return counters, err
 }
 
 // TestBenchEnds: when ctx ends in the middle, nothing is left behind.
